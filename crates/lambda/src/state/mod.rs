@@ -1,0 +1,3 @@
+//! What is stored, one file per record, and the snapshots made from it.
+
+pub mod version;

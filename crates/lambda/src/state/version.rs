@@ -1,0 +1,66 @@
+//! The immutable snapshot that the invoke path runs.
+//!
+//! A [`Version`] is resolved once, when the catalog learns of a change, and never altered: whoever
+//! holds an `Arc<Version>` runs exactly that code with exactly that configuration, whatever is
+//! updated or deleted meanwhile. It also keeps its code on disk: the sweep of unused bundles leaves
+//! alone what any living snapshot refers to, so an execution environment only has to keep its
+//! `Arc<Version>` for as long as it has the bundle mounted.
+
+use std::path::PathBuf;
+
+use crate::code::hold::BundleHold;
+
+/// Whether invokes may run a function at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    /// Being created; an invoke answers ResourceConflictException.
+    Pending,
+    /// Ready.
+    Active,
+    /// Its creation failed; an invoke answers ResourceConflictException.
+    Failed,
+}
+
+/// One version of one function as it is run.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Twelve digits.
+    pub account: String,
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// The plain name, at most 64 characters.
+    pub function_name: String,
+    /// Without a qualifier.
+    pub function_arn: String,
+    /// `$LATEST` or a number.
+    pub version: String,
+    /// What GetFunction shows; changes with every change, also with those of the state.
+    pub revision_id: String,
+    /// AWS's id, such as `python3.13`.
+    pub runtime: String,
+    /// Absent only for `provided` runtimes made without one.
+    pub handler: Option<String>,
+    /// ARN of the execution role.
+    pub role: String,
+    /// 128 to 10,240 MB.
+    pub memory_mb: u32,
+    /// 1 to 900 seconds.
+    pub timeout_s: u32,
+    /// Size of `/tmp`, 512 to 10,240 MB.
+    pub tmp_mb: u32,
+    /// The function's own variables, sorted by name.
+    pub environment: Vec<(String, String)>,
+    /// CloudWatch log group, `/aws/lambda/<name>` by default.
+    pub log_group: String,
+    /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
+    pub bundle: String,
+    /// Where the unpacked code is: to be mounted read-only at `/var/task`.
+    pub bundle_path: PathBuf,
+    /// Unique among all snapshots ever made on this server: changes with every update of code or
+    /// configuration, and is another one when a deleted name is created again.
+    pub generation: u64,
+    /// Whether it may be invoked.
+    pub state: VersionState,
+    /// Keeps `bundle_path` on disk while this snapshot lives.
+    pub hold: BundleHold,
+}

@@ -1,1 +1,24 @@
-//! placeholder
+//! AWS on the wire, server side, and nothing else: decoding and encoding of requests, validation,
+//! signatures, ARNs, paging tokens and the error type.
+//!
+//! Pure by promise: nothing in here opens a file or a socket, reads a clock or draws a random
+//! number. What needs the time is given it as an argument.
+
+pub mod arn;
+pub mod blob;
+pub mod chunked;
+pub mod error;
+pub mod operation;
+pub mod paging;
+pub mod restjson;
+pub mod sigv4;
+pub mod timestamp;
+pub mod tree;
+pub mod uri;
+pub mod validate;
+
+pub use arn::Arn;
+pub use blob::Blob;
+pub use error::{Error, Fault, MessageKey};
+pub use operation::{Labels, Operation, Request, Response};
+pub use timestamp::Timestamp;

@@ -1,0 +1,1 @@
+//! restJson1 binding. Being built.

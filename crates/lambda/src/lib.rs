@@ -2,4 +2,7 @@
 
 pub mod catalog;
 pub mod code;
+pub mod invoke;
+pub mod runtime_api;
+pub mod runtimes;
 pub mod state;

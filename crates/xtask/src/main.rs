@@ -1,1 +1,57 @@
-fn main() {}
+//! The developer's commands: `cargo xtask <command>`.
+//!
+//! Everything that a newcomer or the continuous integration does with this repository goes through
+//! here, so that there is one way to do it. This file only hands the words on; each command lives
+//! in its own file and answers with one sentence when it fails.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+
+mod coverage;
+mod deps;
+mod new_op;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  gen [--check]                    write the generated models (--check: only compare)
+  tidy [--ratchet]                 check the layout rules (--ratchet: lower the allowances)
+  deps                             check licences and sources of all dependencies
+  coverage                         write the table of operations into README.md
+  test [--unit] [--e2e] [ARG...]   install what the tests need and run them all
+  bench [...]                      measure against other ways to run functions
+  new-op <service> <Operation>     start a new operation: one new file, two edited lines";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = args.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match run(command, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {command}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &str, args: &[String]) -> Result<(), String> {
+    match command {
+        "tidy" => tidy::run(args),
+        "deps" => deps::run(args),
+        "coverage" => coverage::run(args),
+        "test" => test::run(args),
+        "new-op" => new_op::run(args),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no command '{other}'\n\n{USAGE}")),
+    }
+}

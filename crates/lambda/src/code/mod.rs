@@ -1,3 +1,8 @@
 //! From a deployment package to an immutable, content-addressed bundle on disk.
 
 pub mod hold;
+mod plan;
+mod unpack;
+
+#[cfg(test)]
+pub(crate) mod testing;

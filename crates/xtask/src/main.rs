@@ -8,6 +8,7 @@
 
 mod coverage;
 mod deps;
+mod r#gen;
 mod new_op;
 mod shell;
 mod test;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 
 fn run(command: &str, args: &[String]) -> Result<(), String> {
     match command {
+        "gen" => r#gen::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),
         "coverage" => coverage::run(args),

@@ -1,0 +1,1 @@
+"""What the tests share: the server, its clients, and the functions that are put into it."""

@@ -1,0 +1,104 @@
+"""The other clients: the AWS CLI and the JavaScript SDK; and the functions that are compiled."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from .server import REGION, ROOT, environment
+
+HERE = pathlib.Path(__file__).resolve().parents[1]
+TARGET = ROOT / "target/fixtures"
+
+
+def need(program, package):
+    """Tests never skip: what is missing is named and fails."""
+    path = shutil.which(program)
+    assert path, f"the tests need {program} (Debian: apt-get install {package})"
+    return path
+
+
+class Cli:
+    """The AWS CLI of this environment, as a shell user calls it."""
+
+    def __init__(self, endpoint, folder):
+        self.folder = folder
+        self.program = pathlib.Path(sys.executable).parent / "aws"
+        assert self.program.is_file(), f"there is no {self.program}: pip install -r tests/e2e/requirements.txt"
+        self.env = environment(
+            AWS_ENDPOINT_URL=endpoint, AWS_DEFAULT_REGION=REGION, AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test", AWS_MAX_ATTEMPTS="1", AWS_PAGER="", HOME=str(folder),
+            AWS_CONFIG_FILE=str(folder / "none"), AWS_SHARED_CREDENTIALS_FILE=str(folder / "none"),
+        )
+
+    def run(self, *words):
+        return subprocess.run(
+            [self.program, "lambda", *words], env=self.env, cwd=self.folder, text=True,
+            capture_output=True, timeout=120)
+
+    def __call__(self, *words):
+        """Runs `aws lambda <words>`, which must succeed; its output as JSON, if there is any."""
+        done = self.run(*words)
+        assert done.returncode == 0, f"aws lambda {' '.join(words)}: {done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def fails(self, *words):
+        """Runs a command that must be refused; what it prints about it."""
+        done = self.run(*words)
+        assert done.returncode != 0, f"aws lambda {' '.join(words)} was not refused: {done.stdout}"
+        return done.stderr
+
+
+class JavaScript:
+    """One Node.js process with the SDK v3: JSON commands in, JSON results out."""
+
+    def __init__(self, endpoint):
+        node = need("node", "nodejs")
+        assert (HERE / "node_modules/@aws-sdk/client-lambda").is_dir(), "run `npm ci` in tests/e2e"
+        self.process = subprocess.Popen(
+            [node, HERE / "support/driver.mjs", endpoint, REGION], env=environment(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE)
+
+    def raw(self, command, **words):
+        self.process.stdin.write(json.dumps({"command": command, "input": words}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the JavaScript SDK's process ended while it did {command}"
+        return json.loads(line)
+
+    def __call__(self, command, **words):
+        """`CreateFunction`, `Invoke`, `waitUntilFunctionActiveV2`, …; bytes as `{"base64": …}`."""
+        answer = self.raw(command, **words)
+        assert "error" not in answer, f"{command}: {answer['error']}"
+        return answer["ok"]
+
+    def fails(self, command, **words):
+        answer = self.raw(command, **words)
+        assert "error" in answer, f"{command} was not refused: {answer}"
+        return answer["error"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=20)
+
+
+def rust_bootstrap():
+    """The function on the official `lambda_runtime` crate, built once."""
+    path = TARGET / "release/bootstrap"
+    if not path.exists():
+        subprocess.run(
+            [need("cargo", "cargo"), "build", "--release", "--locked", "--quiet", "--target-dir", TARGET],
+            cwd=HERE / "fixtures/rust-hello", check=True, timeout=900)
+    return path.read_bytes()
+
+
+def go_bootstrap():
+    """The function on the official `aws-lambda-go` library, built once."""
+    path = TARGET / "go-hello/bootstrap"
+    if not path.exists():
+        subprocess.run(
+            [need("go", "golang-go"), "build", "-trimpath", "-tags", "lambda.norpc", "-o", path, "."],
+            cwd=HERE / "fixtures/go-hello", env=environment(CGO_ENABLED="0", GOFLAGS="-buildvcs=false"),
+            check=True, timeout=900)
+    return path.read_bytes()

@@ -1,0 +1,100 @@
+//! Configuration: where it comes from and what it means.
+//!
+//! Flags, `LAMBIC_*` variables and the file are layers of one TOML table over the default file
+//! ([`layers`]); the result is read into [`raw::Raw`] and then resolved, once, into [`Config`].
+//! Only `Config` travels inward: nothing further in knows about "auto", units of the file, or
+//! where a value was written.
+
+mod layers;
+mod machine;
+mod raw;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use layers::{DEFAULTS, Sources, load};
+
+/// Everything that can be set, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// Which file was read, if any.
+    pub(crate) file: Option<PathBuf>,
+    /// Variables that look like ours and are none; the log warns about them.
+    pub(crate) variables_unknown: Vec<String>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) region: String,
+    /// Whether every request must be signed by one of `users`.
+    pub(crate) auth_required: bool,
+    pub(crate) users: Vec<User>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) threads: usize,
+    pub(crate) drain: Duration,
+    pub(crate) log: Log,
+    pub(crate) front: Front,
+    pub(crate) functions: Functions,
+    pub(crate) runtimes: Runtimes,
+    pub(crate) isolation: Isolation,
+}
+
+/// Somebody who may sign requests.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+    /// 12 digits.
+    pub(crate) account: String,
+}
+
+impl std::fmt::Debug for User {
+    /// Without the secret, which must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({} in {})", self.access_key_id, self.account)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) json: bool,
+    /// A filter in the words of `tracing_subscriber::EnvFilter`.
+    pub(crate) level: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Front {
+    pub(crate) connections_max: usize,
+    pub(crate) requests_in_flight_max: usize,
+    pub(crate) body_bytes_in_flight_max: usize,
+    pub(crate) header_read_ms_max: u64,
+    pub(crate) idle_ms_max: u64,
+    pub(crate) body_stall_ms_max: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Functions {
+    pub(crate) concurrency_max: u32,
+    pub(crate) memory_mb_max: u64,
+    pub(crate) idle: Duration,
+    pub(crate) transition: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Runtimes {
+    pub(crate) strict: bool,
+    /// Runtime id to interpreter.
+    pub(crate) interpreters: BTreeMap<String, PathBuf>,
+}
+
+/// How functions are kept apart from each other and from the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    Namespaces,
+    /// Not at all; only by the explicit flag.
+    None,
+}

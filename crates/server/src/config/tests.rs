@@ -1,0 +1,173 @@
+//! The configuration as a user meets it: sources in, meaning or one sentence out.
+
+use std::path::PathBuf;
+
+use super::layers::load_on;
+use super::machine::Machine;
+use super::*;
+use crate::failure::{Failure, Kind};
+
+fn machine() -> Machine {
+    Machine {
+        is_root: false,
+        processors: 3,
+        memory_mb: 4_000,
+        xdg_data_home: None,
+        home: Some("/h".into()),
+        terminal: true,
+    }
+}
+
+/// Loads a file's text, `NAME=value` variables and `--flag setting=value` flags.
+fn load(file: &str, variables: &[&str], flags: &[&str]) -> Result<Config, Failure> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lambic.toml");
+    std::fs::write(&path, file).unwrap();
+    let pair = |text: &str| {
+        let (name, value) = text.split_once('=').unwrap();
+        (name.to_owned(), value.to_owned())
+    };
+    let flags = flags.iter().map(|flag| {
+        let (flag, rest) = flag.split_once(' ').unwrap();
+        let (setting, value) = pair(rest);
+        (flag.to_owned(), setting, value)
+    });
+    let sources = Sources {
+        file: None,
+        files_usual: vec![folder.path().join("absent.toml"), path],
+        variables: variables.iter().map(|text| pair(text)).collect(),
+        flags: flags.collect(),
+    };
+    load_on(&machine(), sources).map_err(|failure| {
+        let folder = format!("{}/", folder.path().display());
+        Failure::new(failure.kind, failure.message.replace(&folder, ""))
+    })
+}
+
+#[test]
+fn the_default_file_is_the_defaults() {
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:4566");
+    assert_eq!(config.data_dir, PathBuf::from("/h/.local/share/lambic"));
+    assert_eq!((config.threads, config.functions.memory_mb_max), (3, 3_000));
+    assert!(!config.auth_required && !config.log.json && !config.runtimes.strict);
+    assert_eq!(config.isolation, Isolation::Namespaces);
+    assert_eq!(config.front.idle_ms_max, 300_000);
+}
+
+#[test]
+fn the_stronger_source_wins() {
+    let file = "region = \"eu-west-1\"\n[functions]\nidle_minutes = 3\n";
+    let idle = |variables: &[&str], flags: &[&str]| {
+        let config = load(file, variables, flags).unwrap();
+        assert_eq!(config.region, "eu-west-1");
+        config.functions.idle.as_secs() / 60
+    };
+    let (variable, flag) =
+        (["LAMBIC_FUNCTIONS_IDLE_MINUTES=4"], ["--set functions.idle_minutes=5"]);
+    assert_eq!(idle(&[], &[]), 3);
+    assert_eq!(idle(&variable, &[]), 4);
+    assert_eq!(idle(&variable, &flag), 5);
+    assert_eq!(load("", &variable, &flag).unwrap().functions.idle.as_secs(), 300);
+}
+
+#[test]
+fn every_kind_of_value_is_read() {
+    let config = load(
+        "[[user]]\naccess_key_id = \"AKIA1\"\nsecret_access_key = \"s\"\naccount = \"111122223333\"\n\
+         [runtimes.interpreters]\n\"python3.13\" = \"/opt/py\"\n",
+        &["LAMBIC_ALLOWED_HOSTS=a.test, .b.test", "LAMBIC_RUNTIMES_STRICT=true", "LAMBIC_THREADS=2"],
+        &[
+            "--listen listen=localhost:1",
+            "--set runtimes.interpreters.nodejs22.x=/opt/node",
+            "--set functions.memory_mb_max=512",
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.allowed_hosts, ["a.test", ".b.test"]);
+    assert_eq!((config.runtimes.strict, config.threads), (true, 2));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:1");
+    assert_eq!(config.runtimes.interpreters["nodejs22.x"], PathBuf::from("/opt/node"));
+    assert_eq!(config.functions.memory_mb_max, 512);
+    assert_eq!(config.users[0].account, "111122223333");
+    let shown = format!("{:?}", config.users[0]);
+    assert_eq!(shown, "User(AKIA1 in 111122223333)");
+}
+
+#[test]
+fn users_of_a_file_open_an_address() {
+    let file = "listen = \"0.0.0.0:4566\"\n\
+         [[user]]\naccess_key_id = \"A\"\nsecret_access_key = \"s\"\naccount = \"111122223333\"\n";
+    assert!(load(file, &[], &[]).unwrap().auth_required);
+    let failure = load("", &[], &["--listen listen=0.0.0.0:4566"]).unwrap_err();
+    assert_eq!(failure.kind, Kind::Exposed);
+    assert!(failure.message.contains("add a [[user]]"), "{failure}");
+}
+
+#[test]
+fn strange_variables_are_told_and_not_fatal() {
+    let config = load("", &["LAMBIC_PORT=tcp://10.0.0.1:4566", "LAMBIC_USER=x"], &[]).unwrap();
+    assert_eq!(config.variables_unknown, ["LAMBIC_PORT", "LAMBIC_USER"]);
+}
+
+#[test]
+fn isolation_is_only_given_up_by_its_flag() {
+    let by_flag = load("", &[], &["--isolation sandbox.isolation=none"]).unwrap();
+    assert_eq!(by_flag.isolation, Isolation::None);
+    for (file, variables) in [
+        ("[sandbox]\nisolation = \"none\"\n", &[][..]),
+        ("", &["LAMBIC_SANDBOX_ISOLATION=none"][..]),
+    ] {
+        let failure = load(file, variables, &[]).unwrap_err();
+        assert!(failure.message.contains("only taken from the flag"), "{failure}");
+    }
+    assert!(load("", &[], &["--set sandbox.isolation=none"]).is_err());
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    let user = "[[user]]\naccess_key_id = \"A\"\nsecret_access_key = \"s\"\naccount = ";
+    let cases: &[(&str, &[&str], &[&str], &str)] = &[
+        ("lisen = \"x\"", &[], &[], "lambic.toml: there is no setting 'lisen'"),
+        ("[front]\nx = 1", &[], &[], "lambic.toml: there is no setting 'front.x'"),
+        (
+            "drain_s = \"1\"",
+            &[],
+            &[],
+            "lambic.toml: 'drain_s' is of type string, integer is wanted",
+        ),
+        ("front = 1", &[], &[], "lambic.toml: 'front' is of type integer, table is wanted"),
+        ("a = 1\nb = = 2", &[], &[], "lambic.toml line 2: "),
+        ("drain_s = -1", &[], &[], "lambic.toml: 'drain_s' is -1; it has to be between 0 and 3600"),
+        ("threads = \"few\"", &[], &[], "lambic.toml: 'threads' is \"few\"; it has to be a whole"),
+        ("", &["LAMBIC_DRAIN_S=soon"], &[], "LAMBIC_DRAIN_S: 'soon' is no whole number"),
+        ("", &["LAMBIC_RUNTIMES_STRICT=yes"], &[], "LAMBIC_RUNTIMES_STRICT: 'yes' is neither"),
+        ("", &["LAMBIC_CONFIG=/no/such/file"], &[], "cannot read the configuration file /no/such/"),
+        ("", &[], &["--set nothing=1"], "--set: there is no setting 'nothing'"),
+        ("", &[], &["--set front=1"], "--set: there is no setting 'front'"),
+        (
+            "",
+            &[],
+            &["--listen listen=here"],
+            "--listen: 'listen' is \"here\"; it has to be an addr",
+        ),
+        (
+            "",
+            &[],
+            &["--set log.format=xml"],
+            "--set: 'log.format' is \"xml\"; it has to be \"auto\"",
+        ),
+        ("", &[], &["--set log.level=a=b=c"], "--set: 'log.level' is"),
+        ("", &[], &["--region region=Europe"], "--region: 'region' is \"Europe\""),
+        ("", &[], &["--set auth=required"], "--set: 'auth' is \"required\" but no [[user]]"),
+        (&format!("{user}\"1\""), &[], &[], "lambic.toml: 'user' 'A' has the account '1'"),
+        (&format!("{user}1"), &[], &[], "the configuration: "),
+        ("[runtimes.interpreters]\na = \"b\"", &[], &[], "gives a the path b, which is relative"),
+    ];
+    for (file, variables, flags, expected) in cases {
+        let failure = load(file, variables, flags).unwrap_err();
+        assert_eq!(failure.kind, Kind::Configuration);
+        assert!(failure.message.contains(expected), "{failure}\nshould say {expected}");
+        assert!(!failure.message.contains('\n'), "{failure} has two lines");
+    }
+}

@@ -1,1 +1,57 @@
-//! placeholder
+//! Linux isolation: execution environments that a function cannot leave.
+//!
+//! An environment is a process tree in namespaces of its own (user, mount, pid, network, IPC, UTS,
+//! control group), with an unprivileged user, no capabilities, a system call filter, a read-only
+//! root, a private `/tmp` of a fixed size, and limits on memory, processors, processes and files.
+//! A small privileged process, the spawner, makes them; the process that uses this crate needs no
+//! privileges once [`start`] has returned. This crate knows nothing of AWS: it starts a program,
+//! hands over the sockets that were made inside, and tells how it ended.
+//!
+//! Order matters: [`start`] forks, so it comes before the first thread; [`SandboxHost::into_async`]
+//! comes inside the runtime.
+
+mod account;
+mod cgroup;
+mod channel;
+mod host;
+mod init;
+mod protocol;
+mod rootfs;
+mod sandbox;
+mod seccomp;
+mod spawner;
+mod sys;
+mod tmpdisk;
+
+use std::path::PathBuf;
+
+pub use account::MemoryUse;
+pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
+pub use protocol::{Barrier, BarrierState, Bind, Mode, Spec};
+pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
+
+/// How the spawner works on this machine.
+#[derive(Clone, Debug)]
+pub struct SpawnerConfig {
+    /// How environments are kept apart; see [`Mode::detect`].
+    pub mode: Mode,
+    /// An empty folder that nobody else uses; the spawner mounts its scratch space on it.
+    pub run_dir: PathBuf,
+    /// A folder on a disk with room for the `/tmp` of all environments.
+    pub images_dir: PathBuf,
+    /// The folders of the host that a [`Bind`] may show (they, or anything below them).
+    pub bind_roots: Vec<PathBuf>,
+    /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.
+    pub ready_count: usize,
+}
+
+impl Mode {
+    /// The strongest mode that the calling user can have.
+    pub fn detect() -> Mode {
+        const SYS_ADMIN: u64 = 1 << 21;
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        if effective.unwrap_or(0) & SYS_ADMIN != 0 { Mode::Privileged } else { Mode::Rootless }
+    }
+}

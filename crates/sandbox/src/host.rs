@@ -1,0 +1,258 @@
+//! The daemon's side of the spawner: start it, ask it for environments.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lambic_rt::{Rt, TaskKind};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::channel::{self, Channel, Packet};
+use crate::protocol::{Barrier, Group, Mode, Reply, Request, Spec};
+use crate::sandbox::{self, Sandbox};
+use crate::{SpawnerConfig, spawner, sys};
+
+/// How long the spawner may take to say that it works.
+const HELLO_LIMIT_MS: u16 = 20_000;
+/// How long one environment may take to be made.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
+/// The first descriptor above standard input, output and error.
+const FIRST_FREE_FD: i32 = 3;
+
+/// Why no environments can be made on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// [`start`] forks and must come before the first thread.
+    #[error("the spawner must be started before any thread")]
+    Threads,
+    /// The machine lacks something; the text says what.
+    #[error("functions cannot be isolated on this machine: {0}")]
+    Unable(String),
+    /// The spawner could not be started or did not answer.
+    #[error("the spawner did not start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why an environment was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The spawner refused or failed; the text says at which step.
+    #[error("the environment could not be made: {0}")]
+    Failed(String),
+    /// The spawner is gone: nothing can be launched any more.
+    #[error("the spawner is gone")]
+    SpawnerGone,
+    /// A system call in this process failed (out of descriptors, for example).
+    #[error("the environment could not be made: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The spawner, started; not yet attached to an asynchronous runtime.
+pub struct SandboxHost {
+    channel: Channel,
+    barriers: Vec<Barrier>,
+    mode: Mode,
+}
+
+/// Forks the spawner and waits until it has proved that environments can be made here.
+pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(StartError::Threads);
+    }
+    let (ours, theirs) = Channel::pair()?;
+    if sys::fork()?.is_none() {
+        drop(ours);
+        spawner::run(keep_only(theirs), config);
+    }
+    drop(theirs);
+    let packet = ours.receive_within(HELLO_LIMIT_MS)?;
+    match packet.map(|packet| packet.parse()).transpose()? {
+        Some(Reply::Hello { barriers, mode }) => Ok(SandboxHost { channel: ours, barriers, mode }),
+        Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
+        _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
+    }
+}
+
+/// In the new spawner: close everything the daemon had open, but not the channel.
+fn keep_only(channel: Channel) -> Channel {
+    let at = FIRST_FREE_FD;
+    let moved = sys::duplicate_above(channel.into_fd(), 1_000).and_then(|fd| {
+        sys::duplicate_to(fd.as_fd(), at)?;
+        sys::close_on_exec(at)?;
+        sys::leak(fd);
+        sys::close_from(at + 1)
+    });
+    match moved {
+        Ok(()) => Channel::from_fd(sys::own(&[at]).remove(0)),
+        Err(_) => sys::exit_now(1),
+    }
+}
+
+impl SandboxHost {
+    /// What stands between a function and the rest of this machine.
+    pub fn barriers(&self) -> &[Barrier] {
+        &self.barriers
+    }
+
+    /// How environments are kept apart.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Gives up every capability of this process, for good. Must come after everything that needs
+    /// one (a port below 1024, a foreign folder) and before the first thread: threads keep theirs.
+    pub fn drop_privileges(&self) -> io::Result<()> {
+        sys::no_new_privileges()?;
+        sys::drop_capabilities()
+    }
+
+    /// Attaches to the asynchronous runtime that the caller is in.
+    pub fn into_async(self, rt: &Rt) -> io::Result<Sandboxes> {
+        let fd = self.channel.into_fd();
+        set_nonblocking(&fd)?;
+        let inner = Arc::new(Inner {
+            socket: sys::register(fd)?,
+            next_id: AtomicU64::new(1),
+            pending: Mutex::new(Some(HashMap::new())),
+            rt: rt.clone(),
+        });
+        let reader = Arc::clone(&inner);
+        rt.spawn(
+            "spawner replies",
+            TaskKind::Essential,
+            async move { reader.read_replies().await },
+        )
+        .detach();
+        Ok(Sandboxes { inner })
+    }
+}
+
+pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Makes environments. Cloning it gives another handle to the same spawner.
+#[derive(Clone)]
+pub struct Sandboxes {
+    inner: Arc<Inner>,
+}
+
+type Waiter = oneshot::Sender<Result<Launched, LaunchError>>;
+
+struct Inner {
+    socket: AsyncFd<OwnedFd>,
+    next_id: AtomicU64,
+    /// Who waits for which launch; `None` once the spawner is gone.
+    pending: Mutex<Option<HashMap<u64, Waiter>>>,
+    rt: Rt,
+}
+
+/// What the spawner hands over.
+pub(crate) struct Launched {
+    pub(crate) id: u64,
+    pub(crate) pid: i32,
+    pub(crate) group: Group,
+    pub(crate) control: OwnedFd,
+    pub(crate) runtime_listener: OwnedFd,
+    pub(crate) api_listener: OwnedFd,
+}
+
+impl Sandboxes {
+    /// Makes an environment and starts its program. A program that cannot be started is not an
+    /// error here: the environment's [`crate::Exit`] tells.
+    pub async fn launch(&self, spec: &Spec) -> Result<Sandbox, LaunchError> {
+        let inner = &self.inner;
+        let ends = sandbox::ends()?;
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        match &mut *inner.pending.lock().expect("no panic while the table is held") {
+            Some(pending) => pending.insert(id, sender),
+            None => return Err(LaunchError::SpawnerGone),
+        };
+        let request = Request::Launch { id, spec: spec.clone() };
+        let descriptors = [ends.output_inside.as_fd(), ends.stream_inside.as_fd()];
+        let sent = inner
+            .socket
+            .async_io(Interest::WRITABLE, |fd| channel::send_on(fd.as_fd(), &request, &descriptors))
+            .await;
+        if let Err(error) = sent {
+            inner.forget(id);
+            return Err(error.into());
+        }
+        drop((ends.output_inside, ends.stream_inside));
+        match inner.rt.within(LAUNCH_LIMIT, receiver).await {
+            Some(Ok(launched)) => {
+                Sandbox::assemble(launched?, ends.output, ends.stream, self.clone())
+            }
+            Some(Err(_)) => Err(LaunchError::SpawnerGone),
+            None => {
+                inner.forget(id);
+                Err(LaunchError::Failed("the spawner did not answer in 30 s".to_owned()))
+            }
+        }
+    }
+
+    /// Asks the spawner to kill an environment's first process; best effort, never waits.
+    pub(crate) fn kill(&self, id: u64) {
+        let kill = Request::Kill { id };
+        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), &kill, &[]);
+    }
+}
+
+impl Inner {
+    fn forget(&self, id: u64) -> Option<Waiter> {
+        self.pending.lock().expect("no panic while the table is held").as_mut()?.remove(&id)
+    }
+
+    async fn read_replies(&self) {
+        loop {
+            let read = self
+                .socket
+                .async_io(Interest::READABLE, |fd| channel::receive_on(fd.as_fd()))
+                .await;
+            match read {
+                Ok(Some(packet)) => self.complete(packet),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "reading from the spawner");
+                    break;
+                }
+            }
+        }
+        // Dropping the waiters tells each of them that the spawner is gone.
+        self.pending.lock().expect("no panic while the table is held").take();
+        tracing::debug!("the spawner is gone");
+    }
+
+    fn complete(&self, packet: Packet) {
+        let (id, result) = match packet.parse() {
+            Ok(Reply::Launched { id, pid, group }) => {
+                let descriptors: Result<[OwnedFd; 3], _> = packet.descriptors.try_into();
+                let result = match descriptors {
+                    Ok([control, runtime_listener, api_listener]) => {
+                        Ok(Launched { id, pid, group, control, runtime_listener, api_listener })
+                    }
+                    Err(_) => Err(LaunchError::Failed("descriptors are missing".to_owned())),
+                };
+                (id, result)
+            }
+            Ok(Reply::Failed { id, reason }) => (id, Err(LaunchError::Failed(reason))),
+            Ok(Reply::Hello { .. } | Reply::Unable { .. }) | Err(_) => {
+                tracing::error!("the spawner sent what was not asked for");
+                return;
+            }
+        };
+        if let Some(waiter) = self.forget(id) {
+            // A caller that has given up drops the environment, which ends it.
+            let _ = waiter.send(result);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The first process of an environment (pid 1 of its namespace).
+//!
+//! Its life: born by the spawner into new namespaces, it builds the root file system, opens the
+//! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
+//! what to become (late, so that all of the above is off the path of a request) it attaches code
+//! and `/tmp`, starts the runtime as an unprivileged, filtered child and gives up every privilege
+//! itself. From then on it only reaps processes. It ends, and with it everything inside, when the
+//! control channel closes: that is how the daemon ends an environment, and what happens to all of
+//! them when the daemon dies.
+
+use std::ffi::CString;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid};
+
+use crate::channel::{Channel, Packet};
+use crate::protocol::{Assignment, InitReport, Spec};
+use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
+use crate::seccomp::Filter;
+use crate::sys;
+
+/// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
+pub(crate) const RUNTIME_API_PORT: u16 = 9001;
+/// See [`RUNTIME_API_PORT`].
+pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
+
+/// Descriptor number under which the runtime finds its end of the stream socket.
+const RUNTIME_STREAM_FD: i32 = 3;
+const EXEC_STATUS_FD: i32 = 4;
+/// How long the daemon may take to read an environment's last accounts.
+const GOODBYE_MS: u16 = 5_000;
+
+/// What init needs to know before it is told what to become.
+pub(crate) struct Setup<'a> {
+    /// Where the new root is mounted; in the spawner's private scratch space.
+    pub(crate) root: PathBuf,
+    /// The shared `/etc`.
+    pub(crate) etc: PathBuf,
+    /// The compiled system call filter.
+    pub(crate) filter: &'a Filter,
+    /// Whether the environment has namespaces of its own.
+    pub(crate) isolated: bool,
+}
+
+/// Runs as the first process of an environment; never returns to the spawner's code.
+pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
+    sys::set_process_name(c"lambic-init");
+    if let Err(step) = live(&control, setup) {
+        let _ = control.send(&InitReport::SetupFailed { step }, &[]);
+        sys::exit_now(1);
+    }
+    sys::exit_now(0)
+}
+
+fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
+    sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
+    // The spawner writes the user map and the control groups first, then sends one packet.
+    expect_packet(control)?;
+    if setup.isolated {
+        become_unprivileged_user()?;
+        nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
+        // The group of the environment becomes the root of what it can see of control groups.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+            .map_err(|error| format!("cgroup namespace: {error}"))?;
+        sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
+    }
+    let (api, endpoint) = listeners(setup.isolated)?;
+    if setup.isolated {
+        rootfs::build_and_enter(&setup.root, &setup.etc)?;
+    }
+    control
+        .send(&InitReport::Ready, &[api.as_fd(), endpoint.as_fd()])
+        .map_err(|error| format!("reporting readiness: {error}"))?;
+    drop((api, endpoint));
+    let packet = expect_packet(control)?;
+    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
+    become_environment(control, &assignment, packet.descriptors, setup)
+}
+
+fn expect_packet(control: &Channel) -> Result<Packet, String> {
+    match control.receive() {
+        Ok(Some(packet)) => Ok(packet),
+        // The other side is gone before there was anything to do: end quietly.
+        Ok(None) => sys::exit_now(0),
+        Err(error) => Err(format!("control channel: {error}")),
+    }
+}
+
+fn become_unprivileged_user() -> Result<(), String> {
+    let (uid, gid) = (Uid::from_raw(UID_INSIDE), Gid::from_raw(GID_INSIDE));
+    nix::unistd::setresgid(gid, gid, gid).map_err(|error| format!("setresgid: {error}"))?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(|error| format!("setresuid: {error}"))
+}
+
+fn listeners(isolated: bool) -> Result<(TcpListener, TcpListener), String> {
+    let bind = |port: u16| {
+        let port = if isolated { port } else { 0 };
+        TcpListener::bind(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))
+    };
+    Ok((bind(RUNTIME_API_PORT)?, bind(AWS_ENDPOINT_PORT)?))
+}
+
+fn become_environment(
+    control: &Channel,
+    assignment: &Assignment,
+    descriptors: Vec<OwnedFd>,
+    setup: &Setup<'_>,
+) -> Result<(), String> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = |what: &str| descriptors.next().ok_or_else(|| format!("{what} is missing"));
+    let output = next("the output pipe")?;
+    let stream = next("the runtime's stream")?;
+    let spec = &assignment.spec;
+    if setup.isolated {
+        if assignment.tmp_disk {
+            rootfs::attach(next("the disk of /tmp")?.as_fd(), "/tmp")?;
+        } else {
+            rootfs::mount_tmp_in_memory(spec.tmp_mb)?;
+        }
+        for bind in &spec.binds {
+            rootfs::attach(next(&bind.target)?.as_fd(), &bind.target)?;
+        }
+        rootfs::make_read_only(Path::new("/"))
+            .map_err(|error| format!("read-only root: {error}"))?;
+    }
+    let reaper = Reaper::new()?;
+    let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
+    let Some(pid) = sys::fork().map_err(|error| format!("fork: {error}"))? else {
+        drop(status);
+        let Ok(status) = arrange_descriptors(output, stream, child_status) else {
+            sys::exit_now(126);
+        };
+        let error = start_runtime(assignment, setup);
+        let _ = status.send(&error, &[]);
+        sys::exit_now(127);
+    };
+    drop((child_status, output, stream));
+    drop_everything()?;
+    if let Ok(Some(packet)) = status.receive() {
+        let report = match packet.parse() {
+            Ok(StartError::Exec { errno }) => InitReport::ExecFailed { errno },
+            Ok(StartError::Step(step)) => InitReport::SetupFailed { step },
+            Err(error) => InitReport::SetupFailed { step: error.to_string() },
+        };
+        return say_goodbye(control, &report);
+    }
+    reaper.watch(control, Pid::from_raw(pid), setup.isolated)
+}
+
+/// Init itself needs no privilege any more, and nobody inside may look into it.
+fn drop_everything() -> Result<(), String> {
+    let run = || -> io::Result<()> {
+        sys::set_dumpable(false)?;
+        sys::no_new_privileges()?;
+        sys::drop_capabilities()
+    };
+    run().map_err(|error| format!("giving up privileges: {error}"))
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+enum StartError {
+    Exec { errno: i32 },
+    Step(String),
+}
+
+/// In the new child: from our own code to the runtime's. Returns only if that fails.
+fn start_runtime(assignment: &Assignment, setup: &Setup<'_>) -> StartError {
+    match prepare_runtime(assignment, setup) {
+        Ok((program, argv, env)) => match nix::unistd::execve(&program, &argv, &env) {
+            Err(errno) => StartError::Exec { errno: errno as i32 },
+        },
+        Err(step) => StartError::Step(step),
+    }
+}
+
+type Exec = (CString, Vec<CString>, Vec<CString>);
+
+fn prepare_runtime(assignment: &Assignment, setup: &Setup<'_>) -> Result<Exec, String> {
+    let spec = &assignment.spec;
+    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+    nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
+    SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
+    sys::set_dumpable(true).map_err(step("dumpable"))?;
+    // The spawner is protected from the out-of-memory killer; the function is not.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    limit_resources(spec, assignment.limit_data, setup.isolated)?;
+    std::env::set_current_dir(&spec.cwd).map_err(step("working directory"))?;
+    let exec = exec_arguments(spec)?;
+    if setup.isolated {
+        sys::no_new_privileges().map_err(step("no_new_privs"))?;
+        sys::drop_capabilities().map_err(step("capabilities"))?;
+        setup.filter.install()?;
+    }
+    Ok(exec)
+}
+
+fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
+    let set = |resource: Resource, value: u64| {
+        setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
+    };
+    set(Resource::RLIMIT_CORE, 0)?;
+    set(Resource::RLIMIT_NOFILE, spec.files_max.into())?;
+    if limit_data && isolated {
+        // Without control groups these stand in for them, per process and per user.
+        set(Resource::RLIMIT_DATA, u64::from(spec.memory_mb) << 20)?;
+        set(Resource::RLIMIT_NPROC, spec.pids_max.into())?;
+    }
+    Ok(())
+}
+
+/// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, 4: the returned channel, closed
+/// by a successful exec. Everything else is closed.
+fn arrange_descriptors(output: OwnedFd, stream: OwnedFd, status: Channel) -> io::Result<Channel> {
+    const ABOVE: i32 = 64;
+    let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
+    let status = sys::duplicate_above(status.into_fd(), ABOVE)?;
+    let output = sys::duplicate_above(output, ABOVE)?;
+    let stream = sys::duplicate_above(stream, ABOVE)?;
+    let null = sys::duplicate_above(null, ABOVE)?;
+    sys::duplicate_to(null.as_fd(), 0)?;
+    sys::duplicate_to(output.as_fd(), 1)?;
+    sys::duplicate_to(output.as_fd(), 2)?;
+    sys::duplicate_to(stream.as_fd(), RUNTIME_STREAM_FD)?;
+    sys::duplicate_to(status.as_fd(), EXEC_STATUS_FD)?;
+    sys::close_on_exec(EXEC_STATUS_FD)?;
+    for fd in [null, output, stream, status] {
+        sys::leak(fd);
+    }
+    sys::close_from(EXEC_STATUS_FD + 1)?;
+    Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
+}
+
+fn exec_arguments(spec: &Spec) -> Result<Exec, String> {
+    let text = |text: String| CString::new(text).map_err(|_| "NUL in an argument".to_owned());
+    let argv: Vec<CString> = spec.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let env = spec.env.iter().map(|(name, value)| text(format!("{name}={value}")));
+    let program = argv.first().cloned().ok_or("argv is empty")?;
+    Ok((program, argv, env.collect::<Result<_, _>>()?))
+}
+
+/// Sends the last report and stays (so that the accounts stay readable) until it is read.
+fn say_goodbye(control: &Channel, report: &InitReport) -> Result<(), String> {
+    control.send(report, &[]).map_err(|error| error.to_string())?;
+    let _ = control.receive_within(GOODBYE_MS);
+    Ok(())
+}
+
+/// Collects ended processes and notices the two ends: the runtime's and the daemon's.
+struct Reaper {
+    signals: SignalFd,
+}
+
+impl Reaper {
+    /// Must exist before the child is forked, so that no SIGCHLD is lost.
+    fn new() -> Result<Reaper, String> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block().map_err(|error| format!("signal mask: {error}"))?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(|error| format!("signalfd: {error}"))?;
+        Ok(Reaper { signals })
+    }
+
+    fn watch(self, control: &Channel, runtime: Pid, isolated: bool) -> Result<(), String> {
+        loop {
+            let mut polled = [
+                PollFd::new(control.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(format!("poll: {error}")),
+            }
+            let ended = polled[0].revents().is_some_and(|events| !events.is_empty());
+            if ended {
+                // Whatever the daemon sends now, or its end: this environment is over.
+                kill_everything(runtime, isolated);
+                return Ok(());
+            }
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            if let Some(report) = reap(runtime) {
+                kill_everything(runtime, isolated);
+                return say_goodbye(control, &report);
+            }
+        }
+    }
+}
+
+/// Reaps whatever has ended; the report if the runtime is among it.
+fn reap(runtime: Pid) -> Option<InitReport> {
+    loop {
+        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == runtime => {
+                return Some(InitReport::Exited { code: Some(code), signal: None });
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == runtime => {
+                return Some(InitReport::Exited { code: None, signal: Some(signal as i32) });
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn kill_everything(runtime: Pid, isolated: bool) {
+    // In a pid namespace of our own, -1 is everything but this process; else the runtime's group.
+    let target = if isolated { Pid::from_raw(-1) } else { Pid::from_raw(-runtime.as_raw()) };
+    let _ = kill(target, Signal::SIGKILL);
+}

@@ -1,0 +1,205 @@
+//! The file system that a function sees: the host's system folders read-only, a minimal `/etc` and
+//! `/dev`, its own `/proc`, and places for code and `/tmp` that are filled in later.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::sys;
+
+/// Inside every environment the runtime has this user and group, as on AWS (`sbx_user1051`).
+pub(crate) const UID_INSIDE: u32 = 993;
+/// See [`UID_INSIDE`].
+pub(crate) const GID_INSIDE: u32 = 990;
+
+const SYSTEM_FOLDERS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+const EMPTY_FOLDERS: [&str; 9] =
+    ["proc", "sys", "tmp", "opt", "mnt", "run", "var/task", "var/runtime", "var/lang"];
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const DEVICE_LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+/// Files of the host's `/etc` that say nothing about the host and that programs look for.
+const ETC_COPIED: [&str; 8] = [
+    "ld.so.cache",
+    "ld.so.conf",
+    "mime.types",
+    "protocols",
+    "services",
+    "os-release",
+    "debian_version",
+    "gai.conf",
+];
+/// Folders of the host's `/etc` with certificates, alternatives and fonts.
+const ETC_FOLDERS: [&str; 7] =
+    ["ssl", "pki", "ca-certificates", "alternatives", "fonts", "crypto-policies", "ld.so.conf.d"];
+/// Files below `/proc` that tell about the host's kernel rather than about the environment.
+const MASKED: [&str; 6] = [
+    "proc/kcore",
+    "proc/keys",
+    "proc/key-users",
+    "proc/timer_list",
+    "proc/sysrq-trigger",
+    "proc/kallsyms",
+];
+
+/// Names the step that failed.
+fn step<T>(name: &str, result: io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("{name}: {error}"))
+}
+
+/// Writes the `/etc` that all environments share; called once by the spawner.
+pub(crate) fn write_etc(etc: &Path) -> Result<(), String> {
+    let run = || -> io::Result<()> {
+        fs::create_dir_all(etc)?;
+        let passwd = format!(
+            "root:x:0:0:root:/:/bin/sh\nsbx_user1051:x:{UID_INSIDE}:{GID_INSIDE}::/tmp:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/:/bin/false\n"
+        );
+        fs::write(etc.join("passwd"), passwd)?;
+        let group = format!("root:x:0:\nsbx_group:x:{GID_INSIDE}:\nnogroup:x:65534:\n");
+        fs::write(etc.join("group"), group)?;
+        fs::write(
+            etc.join("hosts"),
+            "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n",
+        )?;
+        fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")?;
+        fs::write(etc.join("resolv.conf"), fs::read("/etc/resolv.conf").unwrap_or_default())?;
+        symlink("/usr/share/zoneinfo/UTC", etc.join("localtime"))?;
+        for name in ETC_COPIED {
+            if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
+                fs::write(etc.join(name), content)?;
+            }
+        }
+        for name in etc_folders() {
+            fs::create_dir_all(etc.join(name))?;
+        }
+        Ok(())
+    };
+    step("writing /etc for environments", run())
+}
+
+/// The folders of the host's `/etc` that environments see, java's own configuration included.
+fn etc_folders() -> Vec<std::ffi::OsString> {
+    let java = fs::read_dir("/etc").into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.starts_with("java-")).then_some(name)
+    });
+    let known = ETC_FOLDERS.iter().map(|name| OsStr::new(name).to_owned());
+    known.chain(java).filter(|name| Path::new("/etc").join(name).is_dir()).collect()
+}
+
+/// Builds the root at `root` and enters it. Runs in the new namespaces of an environment.
+pub(crate) fn build_and_enter(root: &Path, etc: &Path) -> Result<(), String> {
+    step("root", mount_tmpfs(root, "size=1m,mode=0755"))?;
+    for name in EMPTY_FOLDERS {
+        step(name, fs::create_dir_all(root.join(name)))?;
+    }
+    for name in SYSTEM_FOLDERS {
+        show_system_folder(root, name)?;
+    }
+    step("etc", fs::create_dir(root.join("etc")))?;
+    show(etc, &root.join("etc"), libc::MOUNT_ATTR_NOEXEC)?;
+    for name in etc_folders() {
+        show(&Path::new("/etc").join(&name), &root.join("etc").join(&name), 0)?;
+    }
+    build_dev(root)?;
+    mount_proc(root)?;
+    step("chdir", nix::unistd::chdir(root).map_err(io::Error::from))?;
+    step("pivot_root", sys::pivot_root_here())?;
+    step("leaving the host's root", umount2(".", MntFlags::MNT_DETACH).map_err(io::Error::from))?;
+    step("chdir", nix::unistd::chdir("/").map_err(io::Error::from))
+}
+
+fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
+    fs::create_dir_all(at)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(io::Error::from)
+}
+
+/// Shows a folder of the host read-only, with everything mounted below it.
+fn show(source: &Path, target: &Path, more: u64) -> Result<(), String> {
+    let name = source.display();
+    let tree = step(&format!("copying the mount of {name}"), sys::open_tree(source))?;
+    let attributes =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | more;
+    step(&format!("making {name} read-only"), sys::set_mount_attributes(tree.as_fd(), attributes))?;
+    step(&format!("attaching {name}"), sys::move_mount(tree.as_fd(), target))
+}
+
+fn show_system_folder(root: &Path, name: &str) -> Result<(), String> {
+    let source = Path::new("/").join(name);
+    let Ok(metadata) = fs::symlink_metadata(&source) else { return Ok(()) };
+    if metadata.is_symlink() {
+        let run = || symlink(fs::read_link(&source)?, root.join(name));
+        return step(name, run());
+    }
+    step(name, fs::create_dir(root.join(name)))?;
+    show(&source, &root.join(name), 0)
+}
+
+fn build_dev(root: &Path) -> Result<(), String> {
+    let dev = root.join("dev");
+    step("dev", mount_tmpfs(&dev, "size=64k,mode=0755"))?;
+    for name in DEVICES {
+        step(name, fs::write(dev.join(name), ""))?;
+        let tree = step(name, sys::open_tree(&Path::new("/dev").join(name)))?;
+        let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+        step(name, sys::set_mount_attributes(tree.as_fd(), attributes))?;
+        step(name, sys::move_mount(tree.as_fd(), &dev.join(name)))?;
+    }
+    for (name, target) in DEVICE_LINKS {
+        step(name, symlink(target, dev.join(name)))?;
+    }
+    step("dev", make_read_only(&dev))
+}
+
+fn mount_proc(root: &Path) -> Result<(), String> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mounted = mount(Some("proc"), &root.join("proc"), Some("proc"), flags, None::<&str>);
+    mounted.map_err(|error| {
+        format!("mounting /proc: {error} (inside a container, /proc must not be masked)")
+    })?;
+    for name in MASKED {
+        let path = root.join(name);
+        if path.exists() {
+            let tree = step(name, sys::open_tree(Path::new("/dev/null")))?;
+            step(name, sys::move_mount(tree.as_fd(), &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the mount at `path` (not what is mounted below it) read-only.
+pub(crate) fn make_read_only(path: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_REMOUNT
+        | MsFlags::MS_BIND
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV;
+    mount(None::<&str>, path, None::<&str>, flags, None::<&str>).map_err(io::Error::from)
+}
+
+/// A `/tmp` in memory, for machines where no disk of its own can be made.
+pub(crate) fn mount_tmp_in_memory(size_mb: u32) -> Result<(), String> {
+    let options = format!("size={size_mb}m,mode=0700");
+    step("/tmp", mount_tmpfs(Path::new("/tmp"), &options))
+}
+
+/// Attaches a prepared mount at `target`, making the folder where it is missing.
+pub(crate) fn attach(tree: std::os::fd::BorrowedFd<'_>, target: &str) -> Result<(), String> {
+    let path = Path::new(target);
+    if !path.is_dir() {
+        step(target, fs::create_dir_all(path))?;
+        step(target, fs::set_permissions(path, fs::Permissions::from_mode(0o755)))?;
+    }
+    step(target, sys::move_mount(tree, path))
+}

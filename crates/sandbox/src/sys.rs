@@ -1,0 +1,317 @@
+//! The system calls that neither std nor nix offers safely: the only `unsafe` code of Lambic.
+//!
+//! Each function wraps one call, states why it is sound, and returns `io::Result`. Nothing here
+//! decides anything.
+#![allow(unsafe_code, reason = "the one place for it; every block carries its justification")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Who returns from [`clone_process`].
+pub(crate) enum Cloned {
+    /// The new process.
+    Child,
+    /// The calling process, with the child's pid and a descriptor that refers to it.
+    Parent { pid: i32, pidfd: OwnedFd },
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn path_text(path: &Path) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Copies the calling process into new namespaces (`clone3` with `flags` and its own stack copy).
+///
+/// The caller must be single-threaded: the child goes on in ordinary Rust code.
+pub(crate) fn clone_process(flags: u64) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: without CLONE_VM the child has its own copy of all memory, as after fork(); the
+    // spawner has one thread, so no lock can be held by a thread that does not exist in the child.
+    // `args` is valid for its size and `pidfd` outlives the call.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of::<CloneArgs>())
+    })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel has just stored a new descriptor there that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid: pid as i32, pidfd })
+}
+
+/// Forks; `None` in the child. The caller must be single-threaded.
+pub(crate) fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: the caller has one thread (checked by `single_threaded` where it matters), so the
+    // child may run ordinary code.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
+/// A detached copy of the mount tree at `path`, with everything mounted below it.
+pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
+    let path = path_text(path)?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
+    // SAFETY: `path` is a valid C string; the result is a new descriptor or an error.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sets mount attributes (`MOUNT_ATTR_*`) on a detached tree and everything below it.
+pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the structure is valid for the size that is passed; the path is an empty C string.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Attaches a detached mount tree at `target`.
+pub(crate) fn move_mount(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+    let target = path_text(target)?;
+    // SAFETY: both paths are valid C strings and the descriptor is open.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+/// Makes the current directory the root and stacks the old root on it, to be unmounted next.
+pub(crate) fn pivot_root_here() -> io::Result<()> {
+    // SAFETY: two constant C strings.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` upwards.
+pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: closing descriptors is always defined; the callers (a process about to exec, or the
+    // freshly forked spawner) own no Rust value that still refers to one of them.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, 0) })?;
+    Ok(())
+}
+
+/// `dup2` onto a fixed number, for a process that is about to exec.
+pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: both are plain numbers; the new descriptor is meant to be inherited by exec.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
+    Ok(())
+}
+
+/// Closes the descriptor with this number when the process execs.
+pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
+    // SAFETY: fcntl with plain numbers.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    Ok(())
+}
+
+/// A copy of `fd` numbered `least` or higher.
+pub(crate) fn duplicate_above(fd: OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with an open descriptor and a number.
+    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
+/// Takes ownership of descriptors that arrived in a message.
+pub(crate) fn own(received: &[RawFd]) -> Vec<OwnedFd> {
+    // SAFETY: the kernel installed these descriptors for this message only; nobody else has them.
+    received.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }).collect()
+}
+
+/// `prctl` with one number.
+fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the options used in this file take plain numbers, never pointers.
+    check(unsafe { libc::prctl(option, value, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// No exec from here on can gain privileges (set-uid bits and file capabilities are ignored).
+pub(crate) fn no_new_privileges() -> io::Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Whether others of the same user may trace this process or read its memory.
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into())
+}
+
+/// This process gets SIGKILL when the thread that made it ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+}
+
+/// Names the process for `ps`; longer names are cut to 15 bytes.
+pub(crate) fn set_process_name(name: &CStr) {
+    // SAFETY: PR_SET_NAME reads at most 16 bytes up to the terminating NUL of a valid C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Gives up every capability of this thread, for good.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    for capability in 0..64 {
+        match prctl(libc::PR_CAPBSET_DROP, capability) {
+            Ok(()) => {}
+            // EINVAL: past the last capability of this kernel. EPERM: there was none to drop with.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong)?;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header { version: VERSION_3, pid: 0 };
+    let none = [0_u32; 6];
+    // SAFETY: version 3 reads a header and two times three 32-bit words; both are valid.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
+    Ok(())
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: plain socket creation.
+    let socket = check(
+        unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into(),
+    )?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
+    // SAFETY: ifreq is plain data; all zeroes is a valid value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq.
+    check(
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }
+            .into(),
+    )?;
+    Ok(())
+}
+
+/// The number of a free loop device (`LOOP_CTL_GET_FREE`).
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<i64> {
+    const LOOP_CTL_GET_FREE: u64 = 0x4C82;
+    // SAFETY: this ioctl takes no argument.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) }.into())
+}
+
+/// Puts `file` behind the loop device; the device frees itself with its last user.
+pub(crate) fn configure_loop_device(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+) -> io::Result<()> {
+    const LOOP_CONFIGURE: u64 = 0x4C0A;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    #[repr(C)]
+    struct LoopInfo {
+        device: u64,
+        inode: u64,
+        rdevice: u64,
+        offset: u64,
+        size_limit: u64,
+        number: u32,
+        encrypt_type: u32,
+        encrypt_key_size: u32,
+        flags: u32,
+        file_name: [u8; 64],
+        crypt_name: [u8; 64],
+        encrypt_key: [u8; 32],
+        init: [u64; 2],
+    }
+    #[repr(C)]
+    struct LoopConfig {
+        fd: u32,
+        block_size: u32,
+        info: LoopInfo,
+        reserved: [u64; 8],
+    }
+    // SAFETY: both structures are plain data; all zeroes is a valid value of them.
+    let mut config: LoopConfig = unsafe { std::mem::zeroed() };
+    config.fd = file.as_raw_fd() as u32;
+    config.block_size = 4096;
+    config.info.flags = LO_FLAGS_AUTOCLEAR;
+    // SAFETY: LOOP_CONFIGURE reads one loop_config, laid out as in linux/loop.h.
+    check(
+        unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) }.into(),
+    )?;
+    Ok(())
+}
+
+/// Sends a signal through a process descriptor.
+pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers but a null siginfo, which the call allows.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0_usize, 0_u32)
+    })?;
+    Ok(())
+}
+
+/// Ends this process at once, running nothing that was registered to run at exit.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives a descriptor up without closing it, because exec or exit will.
+pub(crate) fn leak(fd: OwnedFd) {
+    let _ = fd.into_raw_fd();
+}
+
+/// Watches a descriptor with the asynchronous runtime that the caller is in.
+pub(crate) fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps its descriptor open and always reports the same number.
+    unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
+}

@@ -1,0 +1,196 @@
+//! Real environments on this machine: what a program inside can and cannot do.
+//!
+//! Runs without the test harness, because the spawner must be forked before the first thread.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test"
+)]
+
+use std::time::Duration;
+
+use lambic_rt::Rt;
+use lambic_sandbox::{Bind, Exit, Mode, Sandboxes, SpawnerConfig, Spec, StartFailure, start};
+
+struct Ran {
+    output: String,
+    exit: Exit,
+    peak_mb: u64,
+}
+
+fn spec(script: &str) -> Spec {
+    Spec {
+        name: "test".to_owned(),
+        memory_mb: 128,
+        tmp_mb: 512,
+        pids_max: 64,
+        files_max: 1024,
+        binds: vec![],
+        argv: vec!["/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
+        env: vec![("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin".to_owned())],
+        cwd: "/".to_owned(),
+    }
+}
+
+async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
+    let mut sandbox = sandboxes.launch(spec).await.unwrap();
+    let exit = sandbox.take_exit().unwrap();
+    let control = sandbox.control();
+    let mut output = sandbox.output.take().unwrap();
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    let read = async {
+        loop {
+            match output.read(&mut buffer).await.unwrap() {
+                0 => break,
+                n => text.extend_from_slice(&buffer[..n]),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), read).await.expect("output ends");
+    let peak_mb = control.memory().peak_bytes >> 20;
+    let exit = tokio::time::timeout(Duration::from_secs(60), exit.wait()).await.expect("it ends");
+    Ran { output: String::from_utf8_lossy(&text).into_owned(), exit, peak_mb }
+}
+
+fn main() {
+    let data = tempfile::tempdir().unwrap();
+    let code = data.path().join("code");
+    std::fs::create_dir(&code).unwrap();
+    std::fs::write(code.join("file"), "from outside").unwrap();
+    std::fs::create_dir(data.path().join("images")).unwrap();
+    let mode =
+        if std::env::args().any(|a| a == "--rootless") { Mode::Rootless } else { Mode::detect() };
+    let config = SpawnerConfig {
+        mode,
+        run_dir: data.path().join("run"),
+        images_dir: data.path().join("images"),
+        bind_roots: vec![data.path().to_owned()],
+        ready_count: 1,
+    };
+    let host = start(&config).unwrap();
+    for barrier in host.barriers() {
+        println!("{barrier:?}");
+    }
+    host.drop_privileges().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let rt = Rt::real();
+    let host_mode = host.mode();
+    runtime.block_on(async {
+        let sandboxes = host.into_async(&rt).unwrap();
+        everything(&sandboxes, &code, host_mode).await;
+    });
+    println!("test result: ok. environments behave");
+}
+
+async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode) {
+    if let Some(script) = std::env::var_os("TRY") {
+        let ran = run(sandboxes, &spec(script.to_str().unwrap())).await;
+        println!("{}\n{:?} peak {} MB", ran.output, ran.exit, ran.peak_mb);
+        return;
+    }
+    let ran = run(sandboxes, &spec("id -u; id -g; hostname; echo $$; exit 7")).await;
+    assert_eq!(ran.output, "993\n990\nsandbox\n2\n");
+    assert_eq!(ran.exit, Exit { code: Some(7), ..Exit::default() });
+
+    files(sandboxes, code).await;
+    refusals(sandboxes).await;
+    resources(sandboxes, mode).await;
+    endings(sandboxes).await;
+}
+
+async fn files(sandboxes: &Sandboxes, code: &std::path::Path) {
+    let mut with_code =
+        spec("cat /var/task/file; touch /var/task/x /etc/x /x /usr/x /dev/x /proc/x /opt/x");
+    with_code.binds = vec![Bind { source: code.to_owned(), target: "/var/task".to_owned() }];
+    let ran = run(sandboxes, &with_code).await;
+    assert!(ran.output.starts_with("from outside"), "{}", ran.output);
+    assert_eq!(ran.output.matches("touch: cannot touch").count(), 7, "{}", ran.output);
+
+    let ran = run(
+        sandboxes,
+        &spec("echo hello > /tmp/a; cat /tmp/a; ls /tmp | wc -l; cat /etc/shadow; ls /root"),
+    )
+    .await;
+    assert!(ran.output.starts_with("hello\n1\n"), "{}", ran.output);
+    assert!(ran.output.contains("/etc/shadow: No such file"), "{}", ran.output);
+    assert!(ran.output.contains("/root': No such file"), "{}", ran.output);
+    let ran =
+        run(sandboxes, &spec("ls -A /tmp; ls /proc | grep -c '^[0-9]'; grep -c ext4 /proc/mounts"))
+            .await;
+    assert!(
+        ran.output.trim().lines().next().unwrap().parse::<u32>().unwrap() <= 5,
+        "{}",
+        ran.output
+    );
+    let mut outside = spec("true");
+    outside.binds = vec![Bind { source: "/etc".into(), target: "/var/task".to_owned() }];
+    assert!(sandboxes.launch(&outside).await.is_err());
+}
+
+async fn refusals(sandboxes: &Sandboxes) {
+    for (script, refusal) in [
+        ("mount -t tmpfs x /tmp", "must be superuser|permission denied|Operation not permitted"),
+        ("unshare -U true", "Operation not permitted"),
+        ("chroot /tmp true", "Operation not permitted"),
+        ("kill -9 1; echo still here", "still here"),
+        ("mknod /tmp/sda b 8 0", "Operation not permitted"),
+        ("cat /proc/1/environ", "Permission denied"),
+        ("test -s /proc/kcore || echo empty", "empty"),
+        ("dmesg", "Operation not permitted"),
+        ("echo > /dev/tcp/10.0.0.1/80", "unreachable"),
+        ("setpriv --reuid 0 true", "Operation not permitted|Invalid argument"),
+    ] {
+        let ran = run(sandboxes, &spec(&format!("{script} 2>&1"))).await;
+        let refused = refusal.split('|').any(|text| ran.output.contains(text));
+        assert!(refused, "{script}: {:?}", ran.output);
+    }
+}
+
+async fn resources(sandboxes: &Sandboxes, mode: Mode) {
+    let limited = mode == Mode::Privileged;
+    let hog = "x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo ${#x}";
+    let ran = run(sandboxes, &spec(hog)).await;
+    assert!(!ran.output.contains("400000000"), "{}", ran.output);
+    assert!(!limited || ran.exit.oom, "{:?}", ran.exit);
+    assert!(ran.peak_mb <= 129, "{}", ran.peak_mb);
+
+    let bomb = "for i in $(seq 200); do sleep 5 & done; echo grown";
+    let ran = run(sandboxes, &spec(bomb)).await;
+    assert!(!limited || ran.output.contains("Resource temporarily unavailable"), "{}", ran.output);
+
+    let fill = "head -c 600000000 /dev/zero > /tmp/full; stat -c %s /tmp/full";
+    let ran = run(sandboxes, &spec(fill)).await;
+    assert!(ran.output.contains("No space left on device"), "{}", ran.output);
+    if limited {
+        let size: u64 = ran.output.trim().lines().last().unwrap().parse().unwrap();
+        assert!((size as i64 - (512 << 20)).abs() < 1 << 20, "{size}");
+        assert!(!ran.exit.oom);
+    }
+}
+
+async fn endings(sandboxes: &Sandboxes) {
+    let mut missing = spec("");
+    missing.argv = vec!["/var/task/bootstrap".to_owned()];
+    let ran = run(sandboxes, &missing).await;
+    assert_eq!(ran.exit.start_failure, Some(StartFailure::Exec { errno: 2 }));
+
+    let ran = run(sandboxes, &spec("kill -SEGV $$")).await;
+    assert_eq!(ran.exit.signal, Some(11));
+
+    let mut sandbox = sandboxes.launch(&spec("sleep 1000 & sleep 1000")).await.unwrap();
+    let exit = sandbox.take_exit().unwrap();
+    let pid = sandbox.control().pid();
+    sandbox.control().kill();
+    let exit = tokio::time::timeout(Duration::from_secs(5), exit.wait()).await.unwrap();
+    assert_eq!(exit, Exit::default());
+    drop(sandbox);
+    let gone = async {
+        while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the process is gone");
+}

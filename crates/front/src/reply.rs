@@ -1,0 +1,197 @@
+//! The one place where answers are printed: AWS's errors, headers that every answer has, and the
+//! body as HTTP sends it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use lambic_rt::Rt;
+use lambic_wire::{Error, Fault, Response};
+
+use crate::budget::Loan;
+use crate::connection::Activity;
+use crate::date;
+use crate::internal::{InternalReply, ReplyContent};
+use crate::service::BoxFuture;
+
+/// Every answer's id.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Bytes of a file that are read at a time.
+const FILE_PIECE_BYTES: usize = 256 * 1_024;
+
+/// `TooManyRequestsException` 429, to be tried again in a second.
+pub(crate) fn too_many(text: &str) -> Error {
+    Error::new("TooManyRequestsException", 429, text)
+        .with_fault(Fault::User)
+        .with_member("Reason", "CallerRateLimitExceeded")
+        .with_header("retry-after", "1")
+}
+
+/// An answer, with the bytes that it holds of the budget.
+pub(crate) struct Answer {
+    pub(crate) reply: InternalReply,
+    pub(crate) loan: Option<Loan>,
+}
+
+impl Answer {
+    pub(crate) fn new(response: Response, loan: Option<Loan>) -> Answer {
+        Answer { reply: InternalReply::from(response), loan }
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Answer {
+        Answer::new(error.to_response(), None)
+    }
+}
+
+/// Prints an answer.
+pub(crate) fn print(
+    answer: Answer,
+    request_id: &str,
+    rt: &Rt,
+    activity: &Arc<Activity>,
+) -> http::Response<ReplyBody> {
+    let Answer { reply, loan } = answer;
+    let content = match reply.content {
+        ReplyContent::Bytes(bytes) => Content::Bytes(bytes),
+        ReplyContent::File { file, length } => Content::File(FilePieces {
+            state: PieceState::Ready(Some(file)),
+            left: length,
+            rt: rt.clone(),
+        }),
+    };
+    let body = ReplyBody { content, _loan: loan, activity: activity.clone() };
+    let typed = reply.headers.iter().any(|(name, _)| name == CONTENT_TYPE);
+    let untyped = !typed && !body.is_end_stream();
+    let mut response = http::Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.reserve(reply.headers.len() + 3);
+    headers.insert(DATE, date::header(rt.now()));
+    headers.insert(REQUEST_ID, header_value(request_id));
+    if untyped {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    for (name, value) in reply.headers {
+        headers.append(name, value);
+    }
+    response
+}
+
+/// A text that is known to have only characters that a header may have.
+pub(crate) fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A reply's body. Its end is the moment from which the connection is idle.
+pub(crate) struct ReplyBody {
+    content: Content,
+    _loan: Option<Loan>,
+    activity: Arc<Activity>,
+}
+
+enum Content {
+    /// What is left to send.
+    Bytes(Bytes),
+    File(FilePieces),
+}
+
+struct FilePieces {
+    state: PieceState,
+    left: u64,
+    rt: Rt,
+}
+
+enum PieceState {
+    /// `None` after an error.
+    Ready(Option<File>),
+    Reading(BoxFuture<'static, (File, io::Result<Bytes>)>),
+}
+
+impl FilePieces {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            match &mut self.state {
+                PieceState::Ready(file) => {
+                    if self.left == 0 {
+                        return Poll::Ready(None);
+                    }
+                    let Some(file) = file.take() else { return Poll::Ready(None) };
+                    let bytes = usize::try_from(self.left).unwrap_or(usize::MAX);
+                    let rt = self.rt.clone();
+                    let piece = async move {
+                        let work = move || read_piece(file, bytes.min(FILE_PIECE_BYTES));
+                        rt.blocking("read a piece of a file", work).await
+                    };
+                    self.state = PieceState::Reading(Box::pin(piece));
+                }
+                PieceState::Reading(piece) => {
+                    let (file, read) = ready!(piece.as_mut().poll(context));
+                    if let Ok(bytes) = &read {
+                        self.left -= bytes.len() as u64;
+                    }
+                    self.state = PieceState::Ready(read.is_ok().then_some(file));
+                    return Poll::Ready(Some(read));
+                }
+            }
+        }
+    }
+}
+
+/// Reads exactly so many bytes; a file that is shorter than it was promised to be is an error, so
+/// that nobody takes half a download for the whole.
+fn read_piece(mut file: File, bytes: usize) -> (File, io::Result<Bytes>) {
+    let mut piece = vec![0; bytes];
+    let read = file.read_exact(&mut piece);
+    (file, read.map(|()| Bytes::from(piece)))
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.content {
+            Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::File(pieces) => {
+                pieces.poll_next(context).map(|piece| piece.map(|read| read.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}
+
+impl ReplyBody {
+    fn left(&self) -> u64 {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(pieces) => pieces.left,
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        self.activity.reply_ends();
+    }
+}

@@ -75,7 +75,7 @@ impl Groups {
         let groups = Groups { layout };
         for (_, base) in groups.bases() {
             fs::create_dir_all(&base)
-                .map_err(|error| format!("cannot create {}: {error}", base.display()))?;
+                .map_err(|error| format!("no right to divide the control groups ({error})"))?;
         }
         Ok(groups)
     }

@@ -22,6 +22,7 @@ mod seccomp;
 mod spawner;
 mod sys;
 mod tmpdisk;
+mod unisolated;
 
 use std::path::PathBuf;
 

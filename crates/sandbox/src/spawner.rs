@@ -26,6 +26,7 @@ use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 use crate::tmpdisk::TmpDisks;
+use crate::unisolated;
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -89,6 +90,17 @@ struct Waiting {
     control: Channel,
     listeners: Vec<OwnedFd>,
     disk: Option<OwnedFd>,
+}
+
+impl Waiting {
+    /// The ports of the Runtime API and of the AWS endpoint, as the host sees them.
+    fn ports(&self) -> Result<Vec<u16>, String> {
+        let port = |fd: &OwnedFd| {
+            let listener = std::net::TcpListener::from(fd.try_clone()?);
+            Ok::<_, std::io::Error>(listener.local_addr()?.port())
+        };
+        self.listeners.iter().map(port).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
 }
 
 struct Running {
@@ -203,6 +215,11 @@ impl Spawner {
             None => self.machine.make_waiting()?,
         };
         let slot = waiting.slot;
+        let mut spec = spec;
+        if self.machine.mode == Mode::None {
+            let ports = waiting.ports()?;
+            unisolated::rewrite(&mut spec, ports[0], ports[1]);
+        }
         let assigned = self.machine.assign(&waiting, spec, output, stream);
         let Waiting { pid, pidfd, control, listeners, .. } = waiting;
         self.running.push(Running { id, slot, pid, pidfd });

@@ -9,6 +9,8 @@
     reason = "a test"
 )]
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use lambic_rt::Rt;
@@ -56,13 +58,47 @@ async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.iter().position(|argument| argument == "--mode") {
+        Some(at) => in_mode(match arguments[at + 1].as_str() {
+            "privileged" => Mode::Privileged,
+            "rootless" => Mode::Rootless,
+            _ => Mode::None,
+        }),
+        None => in_every_mode(),
+    }
+}
+
+/// Each mode in a process of its own, because each forks a spawner; rootless as another user.
+fn in_every_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("environments");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    for path in [folder.path(), copy.as_path()] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+    }
+    let root = nix::unistd::geteuid().is_root();
+    assert!(root, "this test needs root, to try the privileged mode and the rootless one");
+    for mode in ["privileged", "rootless", "none"] {
+        let mut command = Command::new(&copy);
+        command.args(["--mode", mode]).env("TMPDIR", "/tmp").current_dir("/");
+        if mode == "rootless" {
+            command.uid(61_234).gid(61_234);
+        }
+        let status = command.status().unwrap();
+        assert!(status.success(), "mode {mode}: {status}");
+        println!("test environments in mode {mode} ... ok");
+    }
+    println!("\ntest result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+}
+
+fn in_mode(mode: Mode) {
     let data = tempfile::tempdir().unwrap();
     let code = data.path().join("code");
     std::fs::create_dir(&code).unwrap();
     std::fs::write(code.join("file"), "from outside").unwrap();
     std::fs::create_dir(data.path().join("images")).unwrap();
-    let mode =
-        if std::env::args().any(|a| a == "--rootless") { Mode::Rootless } else { Mode::detect() };
     let config = SpawnerConfig {
         mode,
         run_dir: data.path().join("run"),
@@ -71,18 +107,31 @@ fn main() {
         ready_count: 1,
     };
     let host = start(&config).unwrap();
+    println!("{mode:?}");
     for barrier in host.barriers() {
-        println!("{barrier:?}");
+        println!("  {}: {:?}", barrier.name, barrier.state);
     }
     host.drop_privileges().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rt = Rt::real();
-    let host_mode = host.mode();
     runtime.block_on(async {
         let sandboxes = host.into_async(&rt).unwrap();
-        everything(&sandboxes, &code, host_mode).await;
+        match mode {
+            Mode::None => without_isolation(&sandboxes, &code).await,
+            _ => everything(&sandboxes, &code, mode).await,
+        }
     });
-    println!("test result: ok. environments behave");
+}
+
+async fn without_isolation(sandboxes: &Sandboxes, code: &std::path::Path) {
+    let mut spec = spec("cat /var/task/file; echo $API; cat $FILE; sleep 1000 & exit 3");
+    spec.binds = vec![Bind { source: code.to_owned(), target: "/var/task".to_owned() }];
+    spec.env.push(("FILE".to_owned(), "/var/task/file".to_owned()));
+    spec.env.push(("API".to_owned(), "127.0.0.1:9001".to_owned()));
+    let ran = run(sandboxes, &spec).await;
+    assert!(ran.output.contains("from outside"), "{}", ran.output);
+    assert!(ran.output.contains("127.0.0.1:") && !ran.output.contains(":9001"), "{}", ran.output);
+    assert_eq!(ran.exit.code, Some(3));
 }
 
 async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode) {

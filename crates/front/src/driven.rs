@@ -54,6 +54,7 @@ impl<T: Send + 'static> Drop for Driven<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::Notify;
@@ -67,7 +68,7 @@ mod tests {
             go2.notified().await;
             ended2.notify_one();
         });
-        assert!(futures_util::poll!(&mut driven).is_pending());
+        assert_eq!((&mut driven).now_or_never(), None);
         drop(driven);
         go.notify_one();
         ended.notified().await;

@@ -95,6 +95,13 @@ impl Activity {
         }
     }
 
+    fn bytes_went(&self) {
+        // The rest of an answer may still be on its way when its body has been taken over.
+        if self.phase().0 == Phase::Idle {
+            self.enter(Phase::Idle);
+        }
+    }
+
     fn write_waits(&self, waits: bool) {
         let blocked = self.write_blocked.load(Ordering::Relaxed) != NEVER;
         if waits != blocked {
@@ -260,6 +267,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 impl<IO: AsyncWrite + Unpin> Watched<IO> {
     fn noted<T>(&self, polled: Poll<T>) -> Poll<T> {
         self.activity.write_waits(polled.is_pending());
+        if polled.is_ready() {
+            self.activity.bytes_went();
+        }
         polled
     }
 }

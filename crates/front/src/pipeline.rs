@@ -18,8 +18,8 @@ use crate::connection::Peer;
 use crate::cx::{Call, Origin};
 use crate::driven::Driven;
 use crate::front::Front;
-use crate::internal::{self, InternalCall};
-use crate::reply::{self, Answer, ReplyBody};
+use crate::internal::{self, InternalCall, InternalReply};
+use crate::reply::{self, ReplyBody};
 use crate::service::Service;
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
@@ -30,11 +30,11 @@ pub(crate) async fn answer<B: Body<Data = Bytes> + Unpin>(
 ) -> http::Response<ReplyBody> {
     peer.activity.request_begins();
     let request_id = front.rt.uuid();
-    let answer = match steps(front, peer, &request_id, request).await {
-        Ok(answer) => answer,
-        Err(error) => Answer::from(error),
+    let reply = match steps(front, peer, &request_id, request).await {
+        Ok(reply) => reply,
+        Err(error) => InternalReply::from(error.to_response()),
     };
-    reply::print(answer, &request_id, &front.rt, &peer.activity)
+    reply::print(reply, &request_id, &front.rt, &peer.activity)
 }
 
 /// The list.
@@ -43,7 +43,7 @@ async fn steps<B: Body<Data = Bytes> + Unpin>(
     peer: &Arc<Peer>,
     request_id: &str,
     request: http::Request<B>,
-) -> Result<Answer, Error> {
+) -> Result<InternalReply, Error> {
     let (head, mut body) = request.into_parts();
     let mut request = without_body(head);
     let internal = internal::is_internal(&request.path);
@@ -67,17 +67,14 @@ async fn steps<B: Body<Data = Bytes> + Unpin>(
     // authenticate, and let the service route, decode, authorize and operate: to the end, even if
     // the client goes away
     let work = operate(front.clone(), peer.clone(), request_id.to_owned(), service, request, claim);
-    let origin_is_environment = is_environment(peer);
-    let budget = front.load.budget.clone();
-    let rt = front.rt.clone();
-    Driven::new(&rt, async move {
+    let reply_loan = front.load.budget.loan(is_environment(peer));
+    Driven::new(&front.rt, async move {
         let held = (slot, loan);
         let result = unwinding_caught(work).await;
         drop(held);
-        result.map(|response| {
-            let mut loan = budget.loan(origin_is_environment);
-            loan.extend_regardless(response.body.len());
-            Answer::new(response, Some(loan))
+        result.map(|mut response| {
+            response.body = reply::counted(response.body, reply_loan);
+            InternalReply::from(response)
         })
     })
     .await
@@ -260,7 +257,7 @@ async fn internal_answer<B: Body<Data = Bytes> + Unpin>(
     mut request: Request,
     body: &mut B,
     slot: Slot,
-) -> Result<Answer, Error> {
+) -> Result<InternalReply, Error> {
     let route = internal::route(front, &peer.origin, &request)?;
     let bytes_max = route.body_bytes_max();
     let (bytes, loan) = match read_body(front, peer, &request, body, bytes_max).await {
@@ -278,8 +275,7 @@ async fn internal_answer<B: Body<Data = Bytes> + Unpin>(
     let front = front.clone();
     Driven::new(&call.rt.clone(), async move {
         let _held = (slot, loan);
-        let reply = unwinding_caught(route.handle(&front, &call, request)).await?;
-        Ok(Answer { reply, loan: None })
+        unwinding_caught(route.handle(&front, &call, request)).await
     })
     .await
 }

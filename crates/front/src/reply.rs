@@ -12,7 +12,7 @@ use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use lambic_rt::Rt;
-use lambic_wire::{Error, Fault, Response};
+use lambic_wire::{Error, Fault};
 
 use crate::budget::Loan;
 use crate::connection::Activity;
@@ -34,32 +34,37 @@ pub(crate) fn too_many(text: &str) -> Error {
         .with_header("retry-after", "1")
 }
 
-/// An answer, with the bytes that it holds of the budget.
-pub(crate) struct Answer {
-    pub(crate) reply: InternalReply,
-    pub(crate) loan: Option<Loan>,
-}
+/// Replies shorter than this are not counted; there is at most one per connection.
+const COUNTED_BYTES_MIN: usize = 16 * 1_024;
 
-impl Answer {
-    pub(crate) fn new(response: Response, loan: Option<Loan>) -> Answer {
-        Answer { reply: InternalReply::from(response), loan }
+/// The same bytes, which give back their loan when the last of them has gone to the client (HTTP
+/// takes a whole body over long before it has been sent).
+pub(crate) fn counted(bytes: Bytes, mut loan: Loan) -> Bytes {
+    if bytes.len() < COUNTED_BYTES_MIN {
+        return bytes;
     }
+    loan.extend_regardless(bytes.len());
+    Bytes::from_owner(Counted { bytes, _loan: loan })
 }
 
-impl From<Error> for Answer {
-    fn from(error: Error) -> Answer {
-        Answer::new(error.to_response(), None)
+struct Counted {
+    bytes: Bytes,
+    _loan: Loan,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 /// Prints an answer.
 pub(crate) fn print(
-    answer: Answer,
+    reply: InternalReply,
     request_id: &str,
     rt: &Rt,
     activity: &Arc<Activity>,
 ) -> http::Response<ReplyBody> {
-    let Answer { reply, loan } = answer;
     let content = match reply.content {
         ReplyContent::Bytes(bytes) => Content::Bytes(bytes),
         ReplyContent::File { file, length } => Content::File(FilePieces {
@@ -68,7 +73,7 @@ pub(crate) fn print(
             rt: rt.clone(),
         }),
     };
-    let body = ReplyBody { content, _loan: loan, activity: activity.clone() };
+    let body = ReplyBody { content, activity: activity.clone() };
     let typed = reply.headers.iter().any(|(name, _)| name == CONTENT_TYPE);
     let untyped = !typed && !body.is_end_stream();
     let mut response = http::Response::new(body);
@@ -95,7 +100,6 @@ pub(crate) fn header_value(text: &str) -> HeaderValue {
 /// A reply's body. Its end is the moment from which the connection is idle.
 pub(crate) struct ReplyBody {
     content: Content,
-    _loan: Option<Loan>,
     activity: Arc<Activity>,
 }
 

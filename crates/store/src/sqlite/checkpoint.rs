@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 /// A checkpoint is due after about as many log frames (of 4 KiB).
-const FRAMES_BETWEEN: u64 = 1_000;
+const FRAMES_BETWEEN: u64 = 4_000;
 /// A log longer than this makes the writer help (64 MiB).
 const LOG_FRAMES_MAX: i64 = 16_384;
 

@@ -67,6 +67,13 @@ fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
 /// Makes the tables where there are none, and answers the last revision.
 pub(crate) fn prepare(dir: &Path, connection: &Connection) -> Result<Revision, OpenError> {
     let failed = |error| failure::open(dir, &error);
+    let mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        // Some network file systems share no memory between connections.
+        let why = "its file system offers no write-ahead log".to_string();
+        return Err(OpenError::Failed { dir: dir.to_path_buf(), why });
+    }
     connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     connection.execute_batch(TABLES).map_err(failed)?;
     let format = meta(connection, "format").map_err(failed)?;

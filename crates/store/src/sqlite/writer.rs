@@ -1,8 +1,9 @@
 //! The one thread that writes.
 //!
 //! It takes all commits that wait and makes them durable together. Each keeps its own fate: a
-//! conflict is found before anything of it is written, so the others go on; and when a batch
-//! fails (a full disk, say) it is rolled back and its commits are tried one by one.
+//! conflict is found before anything of it is written, so the others go on; and when there is no
+//! room for a batch it is rolled back and its commits are tried one by one, as a small one or a
+//! removal may still fit.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -25,18 +26,17 @@ use super::failure;
 const BATCH_COMMITS_MAX: usize = 512;
 /// A batch takes no further commit beyond as many bytes.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The most commits that wait for the writer.
-const WAITING_COMMITS_MAX: usize = 1_024;
 /// The most bytes of commits that wait for the writer, or are being written.
 const WAITING_BYTES_MAX: usize = 4 * COMMIT_BYTES_MAX;
 /// How long a commit waits for room in the queue.
 const WAITING_MS_MAX: u64 = 10_000;
-/// How much a commit weighs beyond its bytes.
-const COMMIT_OVERHEAD_BYTES: usize = 256;
+/// How much a commit weighs beyond its bytes, which also bounds how many can wait: 16,384.
+const COMMIT_OVERHEAD_BYTES: usize = 4_096;
 
 /// The callers' side of the thread.
 pub(crate) struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    /// Unbounded by itself; who sends has taken its share of `room` first.
+    queue: Mutex<Option<mpsc::UnboundedSender<Job>>>,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -62,7 +62,7 @@ impl Writer {
         watchers: Arc<Watchers>,
         lock: &Arc<DirLock>,
     ) -> io::Result<Writer> {
-        let (sender, receiver) = mpsc::channel(WAITING_COMMITS_MAX);
+        let (sender, receiver) = mpsc::unbounded_channel();
         let checkpointer = Checkpointer::start(checkpoints)?;
         let lock = lock.clone();
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
@@ -95,16 +95,17 @@ impl Writer {
         reply: oneshot::Sender<Result<Revision, CommitError>>,
     ) -> Result<(), CommitError> {
         let closed = || CommitError::Failed(EngineError::Closed.to_string());
-        let queue = self.queue().clone().ok_or_else(closed)?;
         let bytes = commit.bytes() + COMMIT_OVERHEAD_BYTES;
         let weight = u32::try_from(bytes).expect("a checked commit is smaller than 4 GiB");
         let room = self.room.clone().acquire_many_owned(weight).await.map_err(|_| closed())?;
-        queue.send(Job { commit, bytes, reply, _room: room }).await.map_err(|_| closed())
+        let job = Job { commit, bytes, reply, _room: room };
+        self.queue().as_ref().ok_or_else(closed)?.send(job).map_err(|_| closed())
     }
 
     /// From now on commits are refused; those that were accepted still happen.
     pub(crate) fn refuse_new(&self) {
         self.queue().take();
+        self.room.close();
     }
 
     /// Blocks until the thread has ended. Call [`Writer::refuse_new`] first.
@@ -115,7 +116,7 @@ impl Writer {
         }
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Job>>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, Option<mpsc::UnboundedSender<Job>>> {
         self.queue.lock().expect("nothing panics while the queue is locked")
     }
 }
@@ -129,7 +130,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
+    fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
         while let Some(first) = queue.blocking_recv() {
             let mut bytes = first.bytes;
             let mut batch = vec![first];
@@ -146,15 +147,15 @@ impl Work {
     fn perform(&mut self, batch: Vec<Job>) {
         match self.commit_batch(&batch) {
             Ok(outcomes) => self.answer(batch, outcomes),
-            Err(error) if batch.len() == 1 => {
+            Err(error) if batch.len() > 1 && failure::is_full(&error) => {
                 for job in batch {
-                    let _ = job.reply.send(Err(failure::commit(&error)));
+                    self.perform(vec![job]);
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, commits = batch.len(), "a batch failed, trying one by one");
+                tracing::warn!(%error, commits = batch.len(), "the store could not commit");
                 for job in batch {
-                    self.perform(vec![job]);
+                    let _ = job.reply.send(Err(failure::commit(&error)));
                 }
             }
         }

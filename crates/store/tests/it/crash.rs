@@ -136,10 +136,14 @@ fn run_and_kill(dir: &Path, commits: usize) -> BTreeMap<usize, usize> {
 #[test]
 fn nothing_acknowledged_is_lost_by_kills() {
     let dir = tempfile::tempdir().unwrap();
+    let database_bytes = || dir.path().join("lambic.db").metadata().map_or(0, |data| data.len());
+    let mut checkpoints = 0;
     for round in 0..KILLS {
         // Often at once, sometimes after several checkpoints.
-        let commits = random(if round % 4 == 0 { 2_000 } else { 200 }) as usize;
+        let commits = random(if round % 6 == 0 { 3_000 } else { 200 }) as usize;
+        let before = database_bytes();
         let acknowledged = run_and_kill(dir.path(), commits);
+        checkpoints += usize::from(database_bytes() > before.max(4_096));
         block_on(async {
             let store = open(dir.path()).await;
             let found = check_whole(&store).await;
@@ -152,6 +156,7 @@ fn nothing_acknowledged_is_lost_by_kills() {
             }
         });
     }
+    assert!(checkpoints > 0, "too few kills came after a checkpoint");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use lambic_rt::Rt;
 use lambic_store::{BlobError, CommitError, Digest, Store};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -37,6 +38,7 @@ fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let dir = Path::new(&dir);
     block_on(async {
+        check_opening_when_full(dir).await;
         let store = open(dir).await;
         let mut stored = BTreeSet::new();
         for round in 0..3 {
@@ -67,6 +69,20 @@ fn limit_file_bytes(bytes: Option<u64>) {
 
 fn big() -> Bytes {
     Bytes::from(vec![b'b'; 2_000_000])
+}
+
+async fn check_opening_when_full(dir: &Path) {
+    for bytes in [0, 3, 1_000, 5_000, 33_000] {
+        limit_file_bytes(Some(bytes));
+        let Err(error) = Store::open(dir, Rt::real()).await else {
+            assert!(bytes > 5_000, "opened with files of up to {bytes} bytes");
+            continue;
+        };
+        let text = error.to_string();
+        let start = format!("the disk of the data directory {} is full: ", dir.display());
+        assert!(text.starts_with(&start), "{text}");
+    }
+    limit_file_bytes(None);
 }
 
 /// Commits, many at once, until the disk is full.

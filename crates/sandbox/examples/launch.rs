@@ -1,10 +1,15 @@
 //! Prints how long environments take to be launched, with processes waiting and without.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used, reason = "a measurement")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a measurement"
+)]
 
 use std::time::{Duration, Instant};
 
 use lambic_rt::Rt;
-use lambic_sandbox::{Mode, Sandboxes, Spec, SpawnerConfig, start};
+use lambic_sandbox::{Mode, Sandboxes, SpawnerConfig, Spec, start};
 
 fn main() {
     let data = tempfile::tempdir().unwrap();
@@ -14,6 +19,7 @@ fn main() {
         run_dir: data.path().join("run"),
         images_dir: data.path().join("images"),
         bind_roots: vec![],
+        outbound: true,
         ready_count: 2,
     };
     let begun = Instant::now();

@@ -199,7 +199,8 @@ impl Groups {
     }
 }
 
-fn is_running_spawner(pid: u32) -> bool {
+/// Whether `pid` is a spawner that runs.
+pub(crate) fn is_running_spawner(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm"))
         .is_ok_and(|name| name.trim_end() == crate::spawner::PROCESS_NAME)
 }

@@ -22,7 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
 use crate::channel::{Channel, Packet};
-use crate::protocol::{Assignment, InitReport, Spec};
+use crate::protocol::{Assignment, Go, InitReport, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -63,7 +63,7 @@ pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
 fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
-    expect_packet(control)?;
+    let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
     if setup.isolated {
         become_unprivileged_user()?;
         nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
@@ -71,6 +71,10 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
             .map_err(|error| format!("cgroup namespace: {error}"))?;
         sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
+        if let Some(link) = go.link {
+            sys::configure_interface("eth0", link.inside, Some(link.gateway))
+                .map_err(|error| format!("outbound interface: {error}"))?;
+        }
     }
     let (api, endpoint) = listeners(setup.isolated)?;
     if setup.isolated {

@@ -15,6 +15,7 @@ mod cgroup;
 mod channel;
 mod host;
 mod init;
+mod network;
 mod protocol;
 mod rootfs;
 mod sandbox;
@@ -42,6 +43,8 @@ pub struct SpawnerConfig {
     pub images_dir: PathBuf,
     /// The folders of the host that a [`Bind`] may show (they, or anything below them).
     pub bind_roots: Vec<PathBuf>,
+    /// Whether functions reach what the host can reach (see `network`), where this machine can.
+    pub outbound: bool,
     /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.
     pub ready_count: usize,
 }

@@ -96,7 +96,7 @@ fn check_bind(bind: &Bind, roots: &[PathBuf]) -> Result<(), String> {
         "/" => target == Path::new("/"),
         path => target.starts_with(path),
     };
-    if !is_plain_absolute(target) || RESERVED_TARGETS.iter().any(|path| reserved(&path)) {
+    if !is_plain_absolute(target) || RESERVED_TARGETS.iter().any(reserved) {
         return Err(format!("{} cannot be covered by a bind", bind.target));
     }
     Ok(())
@@ -130,6 +130,13 @@ pub(crate) enum Reply {
     Launched { id: u64, pid: i32, group: Group },
     /// It could not be made.
     Failed { id: u64, reason: String },
+}
+
+/// From the spawner to a new init process: user map and control groups are in place, go on.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Go {
+    /// The link to the host, if there is one.
+    pub(crate) link: Option<crate::network::Link>,
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,

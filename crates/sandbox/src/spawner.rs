@@ -21,7 +21,10 @@ use crate::SpawnerConfig;
 use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::{Channel, Packet};
 use crate::init::{self, Setup};
-use crate::protocol::{Assignment, Barrier, BarrierState, InitReport, Mode, Reply, Request, Spec};
+use crate::network::Network;
+use crate::protocol::{
+    Assignment, Barrier, BarrierState, Go, InitReport, Mode, Reply, Request, Spec,
+};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
@@ -80,6 +83,8 @@ struct Machine {
     groups_missing: String,
     disks: Option<TmpDisks>,
     disks_missing: String,
+    network: Option<Network>,
+    network_missing: String,
     slots: Vec<bool>,
 }
 
@@ -270,6 +275,9 @@ impl Spawner {
         if let Some(groups) = &self.machine.groups {
             groups.remove_all();
         }
+        if let Some(network) = &self.machine.network {
+            network.close();
+        }
     }
 }
 
@@ -301,6 +309,8 @@ impl Machine {
             groups_missing: "needs root".to_owned(),
             disks: None,
             disks_missing: "needs root".to_owned(),
+            network: None,
+            network_missing: "needs root".to_owned(),
             slots: Vec::new(),
             scratch: scratch.clone(),
         };
@@ -313,6 +323,14 @@ impl Machine {
                     machine.groups = Some(groups);
                 }
                 Err(reason) => machine.groups_missing = reason,
+            }
+        }
+        if mode == Mode::Privileged && !config.outbound {
+            machine.network_missing = "turned off".to_owned();
+        } else if mode == Mode::Privileged {
+            match Network::open() {
+                Ok(network) => machine.network = Some(network),
+                Err(reason) => machine.network_missing = reason,
             }
         }
         if mode == Mode::Privileged {
@@ -395,7 +413,7 @@ impl Machine {
             Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),
         };
         drop(inner);
-        match self.wait_until_ready(pid, &control, &name, (uid, gid), isolated) {
+        match self.wait_until_ready(slot, pid, &control) {
             Ok(listeners) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
@@ -406,22 +424,24 @@ impl Machine {
     }
 
     fn wait_until_ready(
-        &self,
+        &mut self,
+        slot: u32,
         pid: i32,
         control: &Channel,
-        group: &str,
-        ids: (u32, u32),
-        isolated: bool,
     ) -> Result<Vec<OwnedFd>, String> {
-        if isolated {
-            write_id_maps(pid, ids)?;
+        if self.mode != Mode::None {
+            write_id_maps(pid, self.host_ids(slot))?;
         }
         if let Some(groups) = &self.groups {
             groups
-                .attach(group, pid)
+                .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
         }
-        control.send(&(), &[]).map_err(|error| format!("starting init: {error}"))?;
+        let link = match &mut self.network {
+            Some(network) => Some(network.connect(pid)?),
+            None => None,
+        };
+        control.send(&Go { link }, &[]).map_err(|error| format!("starting init: {error}"))?;
         let packet = control
             .receive_within(READY_LIMIT_MS)
             .map_err(|error| format!("waiting for init: {error}"))?
@@ -514,6 +534,14 @@ impl Machine {
             (Some(_), _) => add("/tmp", Ok("a disk of exactly the configured size")),
             (None, Mode::None) => add("/tmp", Err("isolation is off")),
             (None, _) => add("/tmp", Err(&format!("in memory: {}", self.disks_missing))),
+        }
+        match (&self.network, self.mode) {
+            (_, Mode::None) => add("network", Err("isolation is off")),
+            (Some(_), _) => add("network", Ok("private; outbound, but not to the host itself")),
+            (None, _) => {
+                let how = format!("private; no way out ({})", self.network_missing);
+                add("network", Ok(&how));
+            }
         }
         add(
             "spawner",

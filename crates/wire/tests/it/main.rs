@@ -1,5 +1,7 @@
 //! The wire crate from outside: signatures against AWS's vectors and botocore's, and decoders
 //! against anything.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod never_panics;
 mod sigv4;

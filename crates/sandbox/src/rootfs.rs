@@ -72,7 +72,7 @@ pub(crate) fn write_etc(etc: &Path) -> Result<(), String> {
             "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n",
         )?;
         fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")?;
-        fs::write(etc.join("resolv.conf"), fs::read("/etc/resolv.conf").unwrap_or_default())?;
+        fs::write(etc.join("resolv.conf"), name_servers())?;
         symlink("/usr/share/zoneinfo/UTC", etc.join("localtime"))?;
         for name in ETC_COPIED {
             if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
@@ -85,6 +85,19 @@ pub(crate) fn write_etc(etc: &Path) -> Result<(), String> {
         Ok(())
     };
     step("writing /etc for environments", run())
+}
+
+/// The host's name servers. A resolver that listens on the host's loopback cannot be reached from
+/// inside; systemd's then tells which servers it asks itself.
+fn name_servers() -> String {
+    let of = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let text = of("/etc/resolv.conf");
+    let servers = || text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    if servers().all(|address| address.trim().starts_with("127.")) {
+        let upstream = of("/run/systemd/resolve/resolv.conf");
+        return if upstream.is_empty() { text } else { upstream };
+    }
+    text
 }
 
 /// The folders of the host's `/etc` that environments see, java's own configuration included.

@@ -10,8 +10,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lambic_rt::Timestamp;
-use lambic_wire::sigv4::{self, Claim};
+use lambic_rt::Rt;
+use lambic_wire::chunked::{self, Signer};
+use lambic_wire::sigv4::{self, Claim, SigningKey, errors};
 use lambic_wire::{Error, Request};
 
 use crate::credentials::{CredentialTable, Entry, Principal};
@@ -101,25 +102,35 @@ pub(crate) struct Authenticator<'a> {
     pub(crate) credentials: &'a CredentialTable,
     pub(crate) origin: &'a Origin,
     pub(crate) region_default: &'a str,
-    pub(crate) now: Timestamp,
+    pub(crate) rt: &'a Rt,
 }
 
+/// Bodies from this length on are hashed on a blocking thread: a package of 50 MB would hold up
+/// everything else on its thread.
+const HASH_APART_BYTES_MIN: usize = 256 * 1_024;
+
 impl Authenticator<'_> {
-    /// Turns a request's claim into an identity.
-    pub(crate) fn authenticate(
+    /// Turns a request's claim into an identity, and takes a chunked body's chunks apart.
+    pub(crate) async fn authenticate(
         &self,
-        request: &mut Request,
+        request: Request,
         claim: Option<&Claim>,
-    ) -> Result<Identity, Error> {
+    ) -> Result<(Request, Identity), Error> {
         let region = self.region(claim)?;
         let known = claim.and_then(|claim| self.credentials.entry(&claim.access_key_id));
-        let principal = match (claim, known) {
-            (Some(claim), Some(entry)) => self.verified(request, claim, &entry)?,
-            (claim, None) if self.mode.is_development() => self.believed(claim)?,
-            (Some(_), None) => return Err(token_invalid()),
-            (None, _) => return Err(token_missing()),
+        let (request, principal) = match (claim, known) {
+            (Some(claim), Some(entry)) => {
+                self.check_session(claim, &entry)?;
+                (self.verified(request, claim, &entry).await?, entry.principal.clone())
+            }
+            (claim, None) if self.mode.is_development() => {
+                let principal = self.believed(&request, claim)?;
+                (unchunked(request, None)?, principal)
+            }
+            (Some(_), None) => return Err(errors::unrecognized()),
+            (None, _) => return Err(errors::missing()),
         };
-        Ok(Identity { principal, region })
+        Ok((request, Identity { principal, region }))
     }
 
     fn region(&self, claim: Option<&Claim>) -> Result<String, Error> {
@@ -132,42 +143,98 @@ impl Authenticator<'_> {
         // The region becomes a part of ARNs and of stored keys, and in development mode nothing
         // has vouched for it.
         if is_region(&claim.region) {
-            return Ok(claim.region.clone());
+            Ok(claim.region.clone())
+        } else {
+            Err(errors::wrong_region(&claim.region))
         }
-        Err(refused("InvalidSignatureException", "Credential should be scoped to a valid region."))
     }
 
-    fn verified(
+    fn check_session(&self, claim: &Claim, entry: &Entry) -> Result<(), Error> {
+        if claim.session_token != entry.session_token {
+            return Err(errors::unrecognized());
+        }
+        if entry.expires.is_some_and(|expires| expires <= self.rt.now()) {
+            return Err(errors::expired());
+        }
+        Ok(())
+    }
+
+    async fn verified(
         &self,
-        request: &Request,
+        request: Request,
         claim: &Claim,
         entry: &Entry,
-    ) -> Result<Arc<Principal>, Error> {
-        if claim.session_token != entry.session_token {
-            return Err(token_invalid());
+    ) -> Result<Request, Error> {
+        let (key, kept) = entry.signing_key(claim);
+        let now_epoch_s = self.rt.now().seconds();
+        let request = if request.body.len() < HASH_APART_BYTES_MIN {
+            verified_now(request, claim, &key, now_epoch_s)?
+        } else {
+            let (claim, key) = (claim.clone(), key.clone());
+            let work = move || verified_now(request, &claim, &key, now_epoch_s);
+            self.rt.blocking("verify a signature", work).await?
+        };
+        if !kept {
+            entry.keep(key);
         }
-        if entry.expires.is_some_and(|expires| expires <= self.now) {
-            let text = "The security token included in the request is expired";
-            return Err(refused("ExpiredTokenException", text));
-        }
-        sigv4::verify(request, claim, &entry.secret_access_key, self.now.seconds())?;
-        Ok(entry.principal.clone())
+        Ok(request)
     }
 
-    /// Development mode: a key that nobody knows.
-    fn believed(&self, claim: Option<&Claim>) -> Result<Arc<Principal>, Error> {
-        let named = claim.map(|claim| claim.access_key_id.as_str()).filter(|id| is_account(id));
+    /// Development mode: a key that nobody knows, or none.
+    fn believed(&self, request: &Request, claim: Option<&Claim>) -> Result<Arc<Principal>, Error> {
+        // Presigned with version 2, as boto3 does for addresses it does not know.
+        let old = if claim.is_none() { sigv4::v2::parse(request) } else { None };
+        if let Some(old) = &old {
+            self.check_old(old)?;
+        }
+        let id = match (claim, &old) {
+            (Some(claim), _) => Some(claim.access_key_id.as_str()),
+            (None, Some(old)) => Some(old.access_key_id.as_str()),
+            (None, None) => None,
+        };
+        let named = id.filter(|id| is_account(id));
         let account = match (self.origin, named) {
-            (Origin::Environment(environment), None) => &environment.account,
-            (Origin::Environment(environment), Some(named)) => {
-                if named != environment.account {
-                    return Err(token_invalid());
-                }
-                named
+            (Origin::Environment(environment), Some(named)) if named != environment.account => {
+                return Err(errors::unrecognized());
             }
+            (Origin::Environment(environment), _) => &environment.account,
             (Origin::Remote(_) | Origin::Process, named) => named.unwrap_or(ACCOUNT_DEFAULT),
         };
         Ok(Arc::new(Principal::root(account)))
+    }
+
+    fn check_old(&self, old: &sigv4::v2::Claim) -> Result<(), Error> {
+        if self.credentials.lookup(&old.access_key_id).is_some() {
+            // A known key is verified or refused, and version 2 is not verified.
+            return Err(errors::invalid("Signature version 2 is accepted for unknown keys only."));
+        }
+        if old.is_expired(self.rt.now().seconds()) {
+            return Err(Error::new("AccessDenied", 403, "Request has expired"));
+        }
+        Ok(())
+    }
+}
+
+fn verified_now(
+    request: Request,
+    claim: &Claim,
+    key: &SigningKey,
+    now_epoch_s: i64,
+) -> Result<Request, Error> {
+    sigv4::verify_with_key(&request, claim, key, now_epoch_s)?;
+    unchunked(request, Some(Signer { claim, key }))
+}
+
+/// Takes the chunks of an aws-chunked body apart; other bodies stay as they are.
+fn unchunked(mut request: Request, signer: Option<Signer<'_>>) -> Result<Request, Error> {
+    match sigv4::payload_form(&request) {
+        Ok(form) => {
+            request.body = chunked::decode(&request.body, form, signer)?.body;
+            Ok(request)
+        }
+        // An unreadable form matters only to whoever verifies, and there it was refused before.
+        Err(_) if signer.is_none() => Ok(request),
+        Err(error) => Err(error),
     }
 }
 
@@ -178,16 +245,4 @@ fn is_account(text: &str) -> bool {
 fn is_region(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=32).contains(&text.len()) && text.bytes().all(plain)
-}
-
-fn refused(code: &'static str, text: &str) -> Error {
-    Error::new(code, 403, text)
-}
-
-fn token_invalid() -> Error {
-    refused("UnrecognizedClientException", "The security token included in the request is invalid.")
-}
-
-fn token_missing() -> Error {
-    refused("MissingAuthenticationTokenException", "Missing Authentication Token")
 }

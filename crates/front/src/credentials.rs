@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use lambic_rt::Timestamp;
-use lambic_wire::sigv4::Credentials;
+use lambic_wire::sigv4::{Claim, Credentials, SigningKey};
 
 /// Whom a request acts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,43 @@ impl Principal {
 
 /// One access key.
 pub(crate) struct Entry {
-    pub(crate) secret_access_key: String,
+    secret_access_key: String,
     pub(crate) session_token: Option<String>,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) principal: Arc<Principal>,
+    /// Keys derived from the secret, newest last. They live and die with the entry, so that a
+    /// replaced secret leaves none behind.
+    signing_keys: Mutex<Vec<Arc<SigningKey>>>,
+}
+
+/// Derived keys kept per access key: a few regions and services, today's and yesterday's.
+const SIGNING_KEYS_MAX: usize = 8;
+
+impl Entry {
+    /// The key for a claim's scope, and whether it was kept from before.
+    pub(crate) fn signing_key(&self, claim: &Claim) -> (Arc<SigningKey>, bool) {
+        let scope = claim.scope();
+        let kept = self.signing_keys.lock().expect(NO_PANIC);
+        if let Some(key) = kept.iter().find(|key| key.scope() == scope) {
+            return (key.clone(), true);
+        }
+        drop(kept);
+        let secret = &self.secret_access_key;
+        let key = SigningKey::derive(secret, &claim.date, &claim.region, &claim.service);
+        (Arc::new(key), false)
+    }
+
+    /// Keeps a key that has verified a request, so that strangers cannot fill the place.
+    pub(crate) fn keep(&self, key: Arc<SigningKey>) {
+        let mut kept = self.signing_keys.lock().expect(NO_PANIC);
+        if kept.iter().any(|have| have.scope() == key.scope()) {
+            return;
+        }
+        if kept.len() >= SIGNING_KEYS_MAX {
+            kept.remove(0);
+        }
+        kept.push(key);
+    }
 }
 
 type Shard = RwLock<HashMap<String, Arc<Entry>>>;
@@ -90,6 +123,7 @@ impl CredentialTable {
             session_token: credentials.session_token,
             expires,
             principal: Arc::new(principal),
+            signing_keys: Mutex::default(),
         };
         let mut shard = self.shard(&credentials.access_key_id).write().expect(NO_PANIC);
         shard.insert(credentials.access_key_id, Arc::new(entry));
@@ -124,7 +158,7 @@ impl CredentialTable {
     }
 }
 
-const NO_PANIC: &str = "nothing panics while a shard is held";
+const NO_PANIC: &str = "nothing panics while a shard or a list of keys is held";
 
 impl Default for CredentialTable {
     fn default() -> CredentialTable {
@@ -172,6 +206,35 @@ mod tests {
         table.insert(credentials("A"), Principal::root("222222222222"));
         assert_eq!(table.lookup("A").unwrap().account, "222222222222");
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn few_signing_keys_are_kept() {
+        let table = CredentialTable::new();
+        table.insert(credentials("A"), Principal::root("111111111111"));
+        let entry = table.entry("A").unwrap();
+        let mut claim = Claim {
+            access_key_id: "A".to_owned(),
+            timestamp: "20260101T000000Z".to_owned(),
+            date: "20260101".to_owned(),
+            region: String::new(),
+            service: "fake".to_owned(),
+            signed_headers: Vec::new(),
+            signature: String::new(),
+            session_token: None,
+            kind: lambic_wire::sigv4::Kind::Header,
+        };
+        for number in 0..20 {
+            claim.region = format!("region-{number}");
+            let (key, kept) = entry.signing_key(&claim);
+            assert!(!kept);
+            entry.keep(key.clone());
+            entry.keep(key);
+            assert!(entry.signing_key(&claim).1);
+        }
+        assert_eq!(entry.signing_keys.lock().unwrap().len(), SIGNING_KEYS_MAX);
+        claim.region = "region-0".to_owned();
+        assert!(!entry.signing_key(&claim).1);
     }
 
     #[test]

@@ -207,7 +207,7 @@ async fn operate(
     peer: Arc<Peer>,
     request_id: String,
     service: Arc<dyn Service>,
-    mut request: Request,
+    request: Request,
     claim: Option<Claim>,
 ) -> Result<Response, Error> {
     let authenticator = Authenticator {
@@ -215,17 +215,17 @@ async fn operate(
         credentials: &front.credentials,
         origin: &peer.origin,
         region_default: &front.config.region_default,
-        now: front.rt.now(),
+        rt: &front.rt,
     };
-    let identity =
-        authenticator.authenticate(&mut request, claim.as_ref()).inspect_err(|error| {
-            front.refused.unauthenticated.increment();
-            let access_key_id = claim.as_ref().map(|claim| claim.access_key_id.as_str());
-            tracing::info!(
-                target: "audit",
-                request_id, access_key_id, code = %error.code, "a request was not authenticated"
-            );
-        })?;
+    let authenticated = authenticator.authenticate(request, claim.as_ref()).await;
+    let (request, identity) = authenticated.inspect_err(|error| {
+        front.refused.unauthenticated.increment();
+        let access_key_id = claim.as_ref().map(|claim| claim.access_key_id.as_str());
+        tracing::info!(
+            target: "audit",
+            request_id, access_key_id, code = %error.code, "a request was not authenticated"
+        );
+    })?;
     let call = Call {
         service: service.signing_name(),
         principal: identity.principal,

@@ -6,10 +6,13 @@
 //! dropped unfinished does it become a task of its own.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use lambic_rt::{Rt, TaskKind};
+use lambic_wire::Error;
 
 use crate::service::BoxFuture;
 
@@ -51,10 +54,22 @@ impl<T: Send + 'static> Drop for Driven<T> {
     }
 }
 
+/// A fault in an operation ends that operation and nothing else: its caller gets a 500.
+pub(crate) async fn unwinding_caught<T>(
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::error!("an operation panicked");
+            Err(Error::internal("An internal error occurred."))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::Notify;

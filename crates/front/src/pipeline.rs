@@ -1,10 +1,8 @@
 //! One request, from its head to its answer: the list of steps, in order.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::header::{EXPECT, HOST};
 use http_body::Body;
 use lambic_wire::sigv4::{self, Claim};
@@ -16,7 +14,7 @@ use crate::browser;
 use crate::budget::{Loan, Slot};
 use crate::connection::Peer;
 use crate::cx::{Call, Origin};
-use crate::driven::Driven;
+use crate::driven::{self, Driven};
 use crate::front::Front;
 use crate::internal::{self, InternalCall, InternalReply};
 use crate::reply::{self, ReplyBody};
@@ -70,7 +68,7 @@ async fn steps<B: Body<Data = Bytes> + Unpin>(
     let reply_loan = front.load.budget.loan(is_environment(peer));
     Driven::new(&front.rt, async move {
         let held = (slot, loan);
-        let result = unwinding_caught(work).await;
+        let result = driven::unwinding_caught(work).await;
         drop(held);
         result.map(|mut response| {
             response.body = reply::counted(response.body, reply_loan);
@@ -239,17 +237,6 @@ async fn operate(
     service.handle(&call, request).await
 }
 
-/// A fault in an operation ends that operation and nothing else.
-async fn unwinding_caught<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result,
-        Err(_) => {
-            tracing::error!("an operation panicked");
-            Err(Error::internal("An internal error occurred."))
-        }
-    }
-}
-
 async fn internal_answer<B: Body<Data = Bytes> + Unpin>(
     front: &Arc<Front>,
     peer: &Arc<Peer>,
@@ -275,7 +262,7 @@ async fn internal_answer<B: Body<Data = Bytes> + Unpin>(
     let front = front.clone();
     Driven::new(&call.rt.clone(), async move {
         let _held = (slot, loan);
-        unwinding_caught(route.handle(&front, &call, request)).await
+        driven::unwinding_caught(route.handle(&front, &call, request)).await
     })
     .await
 }

@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use crate::authorize::{self, Decision};
 use crate::cx::{Cx, Origin};
+use crate::driven;
 
 /// The decoded input of an operation.
 pub type InputOf<O> = <<O as Serve>::Operation as Operation>::Input;
@@ -64,7 +65,9 @@ pub async fn serve<O: Serve>(
     );
     let started = cx.rt.instant();
     let mut resource = None;
-    let result = attempt::<O>(cx, request, labels, &mut resource).instrument(span).await;
+    // A fault is caught in here so that it is counted and recorded like every other end.
+    let attempt = driven::unwinding_caught(attempt::<O>(cx, request, labels, &mut resource));
+    let result = attempt.instrument(span).await;
     let record = Record {
         service,
         operation,

@@ -8,4 +8,5 @@ mod hostile;
 mod http1;
 mod limits;
 mod operations;
+mod records;
 mod world;

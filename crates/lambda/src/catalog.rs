@@ -1,30 +1,410 @@
 //! Every function of this server, in memory.
 //!
-//! The invoke path never reads the engine: it asks the catalog, which is fed by a watch. What the
-//! catalog gives are immutable snapshots behind `Arc`, so that a reader holds no lock while it works.
+//! Its life: [`Catalog::start`] lists what is stored and then follows a watch for ever. The invoke
+//! path asks the catalog and never the engine. What it gives are immutable snapshots behind `Arc`,
+//! so a reader holds its lock only for a look-up. An operation that has written waits with
+//! [`Catalog::caught_up`] until the catalog knows of it, so that every caller reads its own writes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use crate::state::version::Version;
+use lambic_rt::{Rt, TaskKind, Timestamp};
+use lambic_store::{RecordChange, Revision, Store, StoreError, Stored, TableWatch, WatchEnd};
+use tokio::sync::watch;
+
+use crate::names::LATEST;
+use crate::state::function::{FunctionRecord, State};
+use crate::state::version::{Version, VersionState};
+
+/// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
+const CATCH_UP_S_MAX: u64 = 5;
+/// Between two attempts to read everything anew, in milliseconds.
+const RELIST_PAUSE_MS: u64 = 500;
 
 /// A function as the catalog knows it at one store revision.
 #[derive(Clone, Debug)]
 pub struct Function {
+    /// What is stored.
+    pub stored: Stored<FunctionRecord>,
     /// What `$LATEST` runs at the moment: during an update still the old snapshot.
     pub latest: Arc<Version>,
 }
 
-/// All functions, keyed by account, region and name.
-#[derive(Clone, Default)]
+/// What an account uses in one region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of functions.
+    pub functions: u64,
+    /// All their packages, zipped, in bytes. Every function counts its own.
+    pub code_bytes: u64,
+}
+
+/// Called when snapshots are no longer to be run, with the function's ARN and the generation of the
+/// one that is now (`None`: the function is deleted).
+pub type OnRetire = Arc<dyn Fn(&str, Option<u64>) + Send + Sync>;
+
+/// All functions. Cheap to clone; every clone is the same catalog.
+#[derive(Clone)]
 pub struct Catalog {
-    functions: Arc<RwLock<HashMap<(String, String, String), Arc<Function>>>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    rt: Rt,
+    contents: RwLock<Contents>,
+    seen: watch::Sender<Revision>,
+    on_retire: OnRetire,
+}
+
+/// Account, region, name.
+type Key = (String, String, String);
+
+#[derive(Default)]
+struct Contents {
+    /// Account → region → functions, so that a look-up allocates nothing.
+    accounts: HashMap<String, HashMap<String, Region>>,
+    /// When which function is due to be settled.
+    unsettled: BTreeSet<(i64, Key)>,
+}
+
+#[derive(Default)]
+struct Region {
+    functions: BTreeMap<String, Arc<Function>>,
+    usage: Usage,
 }
 
 impl Catalog {
+    /// Reads all functions and follows their changes from then on.
+    ///
+    /// # Errors
+    /// When a stored function cannot be read.
+    pub async fn start(store: Store, rt: Rt, on_retire: OnRetire) -> Result<Catalog, StoreError> {
+        let (functions, watch) = store.table::<FunctionRecord>().list_and_watch(&[]).await?;
+        let (seen, _) = watch::channel(0);
+        let contents = RwLock::new(Contents::default());
+        let inner = Inner { store, rt: rt.clone(), contents, seen, on_retire };
+        let catalog = Catalog { inner: Arc::new(inner) };
+        for stored in functions {
+            catalog.put(stored);
+        }
+        let following = catalog.clone();
+        rt.spawn("catalog", TaskKind::Essential, async move { following.follow(watch).await })
+            .detach();
+        Ok(catalog)
+    }
+
     /// The function of that plain name, if there is one.
     pub fn find(&self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
-        let key = (account.to_owned(), region.to_owned(), name.to_owned());
-        self.functions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.read().accounts.get(account)?.get(region)?.functions.get(name).cloned()
+    }
+
+    /// Up to `limit` functions in the order of their names, those after the name `after`.
+    pub fn list(
+        &self,
+        account: &str,
+        region: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<Function>> {
+        let contents = self.read();
+        let Some(region) = contents.accounts.get(account).and_then(|all| all.get(region)) else {
+            return Vec::new();
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = region.functions.range::<str, _>((from, Bound::Unbounded));
+        range.take(limit).map(|(_, function)| function.clone()).collect()
+    }
+
+    /// What an account uses in one region.
+    pub fn usage(&self, account: &str, region: &str) -> Usage {
+        let contents = self.read();
+        let region = contents.accounts.get(account).and_then(|all| all.get(region));
+        region.map(|region| region.usage).unwrap_or_default()
+    }
+
+    /// Waits until the commit of this revision is known here.
+    pub async fn caught_up(&self, revision: Revision) {
+        let mut seen = self.inner.seen.subscribe();
+        let limit = Duration::from_secs(CATCH_UP_S_MAX);
+        let known = self.inner.rt.within(limit, seen.wait_for(|seen| *seen >= revision)).await;
+        if known.is_none() {
+            tracing::warn!(revision, "the catalog does not keep up with the store");
+        }
+    }
+
+    /// Tells of every change, for those who have something to do then.
+    pub fn changes(&self) -> watch::Receiver<Revision> {
+        self.inner.seen.subscribe()
+    }
+
+    /// The functions that are due to be settled at `now`, and when the next one will be.
+    pub fn unsettled(&self, now: Timestamp) -> (Vec<Arc<Function>>, Option<Timestamp>) {
+        let contents = self.read();
+        let mut due = Vec::new();
+        for (at, (account, region, name)) in &contents.unsettled {
+            if *at > now.micros() {
+                return (due, Some(Timestamp::from_micros(*at)));
+            }
+            let functions = contents.accounts.get(account).and_then(|all| all.get(region));
+            due.extend(functions.and_then(|region| region.functions.get(name)).cloned());
+        }
+        (due, None)
+    }
+
+    async fn follow(&self, mut watch: TableWatch<FunctionRecord>) {
+        loop {
+            match watch.next().await {
+                Ok(RecordChange::Put(stored)) => {
+                    let revision = stored.revision;
+                    self.put(stored);
+                    self.inner.seen.send_replace(revision);
+                }
+                Ok(RecordChange::Deleted { key, revision }) => {
+                    self.remove(&key);
+                    self.inner.seen.send_replace(revision);
+                }
+                Err(StoreError::Watch(WatchEnd::Lagged)) => watch = self.relist().await,
+                Err(StoreError::Watch(WatchEnd::Closed)) => return,
+                // One record; the others must not suffer.
+                Err(error) => tracing::error!(%error, "a stored function cannot be read"),
+            }
+        }
+    }
+
+    async fn relist(&self) -> TableWatch<FunctionRecord> {
+        let table = self.inner.store.table::<FunctionRecord>();
+        loop {
+            match table.list_and_watch(&[]).await {
+                Ok((functions, watch)) => {
+                    self.replace(functions);
+                    return watch;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the stored functions cannot be listed");
+                    self.inner.rt.sleep(Duration::from_millis(RELIST_PAUSE_MS)).await;
+                }
+            }
+        }
+    }
+
+    fn replace(&self, functions: Vec<Stored<FunctionRecord>>) {
+        let listed: BTreeSet<Vec<String>> =
+            functions.iter().map(|stored| stored.key.clone()).collect();
+        for key in self.keys() {
+            if !listed.contains(&key) {
+                self.remove(&key);
+            }
+        }
+        let newest = functions.iter().map(|stored| stored.revision).max();
+        for stored in functions {
+            self.put(stored);
+        }
+        if let Some(newest) = newest {
+            self.inner.seen.send_if_modified(|seen| {
+                let newer = newest > *seen;
+                *seen = newest.max(*seen);
+                newer
+            });
+        }
+    }
+
+    fn keys(&self) -> Vec<Vec<String>> {
+        let mut keys = Vec::new();
+        for (account, regions) in &self.read().accounts {
+            for (region, contents) in regions {
+                for name in contents.functions.keys() {
+                    keys.push(vec![account.clone(), region.clone(), name.clone()]);
+                }
+            }
+        }
+        keys
+    }
+
+    fn put(&self, stored: Stored<FunctionRecord>) {
+        let latest = Arc::new(self.snapshot(&stored.value));
+        let old = self.write().put(Arc::new(Function { stored, latest: latest.clone() }));
+        if let Some(old) = old
+            && old.latest.generation != latest.generation
+        {
+            (self.inner.on_retire)(&latest.function_arn, Some(latest.generation));
+        }
+    }
+
+    fn remove(&self, key: &[String]) {
+        let [account, region, name] = key else { return };
+        if let Some(old) = self.write().remove(account, region, name) {
+            (self.inner.on_retire)(&old.latest.function_arn, None);
+        }
+    }
+
+    fn snapshot(&self, record: &FunctionRecord) -> Version {
+        let configuration = &record.running;
+        let blobs = self.inner.store.blobs();
+        let environment = configuration.environment.clone().unwrap_or_default();
+        Version {
+            account: record.account.clone(),
+            region: record.region.clone(),
+            function_name: record.name.clone(),
+            function_arn: record.arn(),
+            version: LATEST.to_owned(),
+            revision_id: record.revision_id.clone(),
+            runtime: configuration.runtime.clone(),
+            handler: configuration.handler.clone(),
+            role: configuration.role.clone(),
+            memory_mb: configuration.memory_mb,
+            timeout_s: configuration.timeout_s,
+            tmp_mb: configuration.tmp_mb,
+            environment: environment.0.0,
+            log_group: format!("/aws/lambda/{}", record.name),
+            bundle: configuration.code.sha256.as_str().to_owned(),
+            bundle_path: blobs.bundle_path(&configuration.code.sha256),
+            generation: configuration.generation,
+            state: match record.state {
+                State::Pending => VersionState::Pending,
+                State::Active => VersionState::Active,
+                State::Failed => VersionState::Failed,
+            },
+            hold: Some(blobs.hold(&configuration.code.sha256)),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Contents> {
+        self.inner.contents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.inner.contents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// Answers what was there before.
+    fn put(&mut self, function: Arc<Function>) -> Option<Arc<Function>> {
+        let record = &function.stored.value;
+        let [account, region, name] = record.key().map(str::to_owned);
+        let old = self.remove(&account, &region, &name);
+        if let Some(at) = record.settle_at_micros {
+            self.unsettled.insert((at, (account.clone(), region.clone(), name.clone())));
+        }
+        let region = self.accounts.entry(account).or_default().entry(region).or_default();
+        region.usage.functions += 1;
+        region.usage.code_bytes += record.shown().code.zip_bytes;
+        region.functions.insert(name, function);
+        old
+    }
+
+    fn remove(&mut self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
+        let contents = self.accounts.get_mut(account)?.get_mut(region)?;
+        let old = contents.functions.remove(name)?;
+        contents.usage.functions -= 1;
+        contents.usage.code_bytes -= old.stored.value.shown().code.zip_bytes;
+        if let Some(at) = old.stored.value.settle_at_micros {
+            let key = (account.to_owned(), region.to_owned(), name.to_owned());
+            self.unsettled.remove(&(at, key));
+        }
+        Some(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use lambic_store::Transaction;
+
+    use super::*;
+    use crate::state::function::tests::{configuration, record};
+
+    struct Setup {
+        store: Store,
+        catalog: Catalog,
+        retired: Arc<Mutex<Vec<Option<u64>>>>,
+    }
+
+    async fn setup(existing: &[FunctionRecord]) -> Setup {
+        let rt = Rt::real();
+        let store = Store::in_memory(rt.clone()).unwrap();
+        for record in existing {
+            let mut transaction = Transaction::new();
+            transaction.put(&record.key(), record);
+            store.commit(transaction).await.unwrap();
+        }
+        let retired = Arc::new(Mutex::new(Vec::new()));
+        let note = retired.clone();
+        let on_retire: OnRetire = Arc::new(move |_, now| note.lock().unwrap().push(now));
+        let catalog = Catalog::start(store.clone(), rt, on_retire).await.unwrap();
+        Setup { store, catalog, retired }
+    }
+
+    async fn put(setup: &Setup, record: &FunctionRecord) {
+        let mut transaction = Transaction::new();
+        transaction.put(&record.key(), record);
+        let revision = setup.store.commit(transaction).await.unwrap();
+        setup.catalog.caught_up(revision).await;
+    }
+
+    fn names(setup: &Setup, after: Option<&str>) -> Vec<String> {
+        let page = setup.catalog.list("000000000000", "us-east-1", after, 2);
+        page.iter().map(|function| function.latest.function_name.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_there_at_once_and_what_follows_too() {
+        let setup = setup(&[record("b")]).await;
+        assert_eq!(names(&setup, None), ["b"]);
+        put(&setup, &record("a")).await;
+        put(&setup, &record("c")).await;
+        assert_eq!(names(&setup, None), ["a", "b"]);
+        assert_eq!(names(&setup, Some("b")), ["c"]);
+        // A name that is gone still tells where to go on.
+        assert_eq!(names(&setup, Some("aa")), ["b", "c"]);
+        assert!(setup.catalog.find("000000000000", "eu-west-1", "a").is_none());
+        assert!(setup.catalog.find("111111111111", "us-east-1", "a").is_none());
+        let usage = setup.catalog.usage("000000000000", "us-east-1");
+        assert_eq!(usage, Usage { functions: 3, code_bytes: 9 });
+    }
+
+    #[tokio::test]
+    async fn an_update_in_progress_runs_the_old_snapshot() {
+        let setup = setup(&[record("f")]).await;
+        let mut changed = record("f");
+        changed.updating = Some(configuration(2));
+        put(&setup, &changed).await;
+        let find = || setup.catalog.find("000000000000", "us-east-1", "f").unwrap();
+        assert_eq!(find().latest.generation, 1);
+        assert_eq!(find().stored.value.shown().generation, 2);
+        assert!(setup.retired.lock().unwrap().is_empty());
+
+        changed.running = configuration(2);
+        changed.updating = None;
+        put(&setup, &changed).await;
+        assert_eq!(find().latest.generation, 2);
+        assert_eq!(*setup.retired.lock().unwrap(), [Some(2)]);
+    }
+
+    #[tokio::test]
+    async fn deleting_retires_and_frees() {
+        let setup = setup(&[record("f")]).await;
+        let mut transaction = Transaction::new();
+        transaction.delete::<FunctionRecord>(&record("f").key());
+        let revision = setup.store.commit(transaction).await.unwrap();
+        setup.catalog.caught_up(revision).await;
+        assert!(setup.catalog.find("000000000000", "us-east-1", "f").is_none());
+        assert_eq!(setup.catalog.usage("000000000000", "us-east-1"), Usage::default());
+        assert_eq!(setup.catalog.unsettled(Timestamp::from_micros(i64::MAX)).0.len(), 0);
+        assert_eq!(*setup.retired.lock().unwrap(), [None]);
+    }
+
+    #[tokio::test]
+    async fn who_is_due() {
+        let mut later = record("later");
+        later.settle_at_micros = Some(5_000);
+        let setup = setup(&[record("now"), later]).await;
+        let (due, next) = setup.catalog.unsettled(Timestamp::from_micros(1_000));
+        assert_eq!(due.len(), 1);
+        assert_eq!(next, Some(Timestamp::from_micros(5_000)));
     }
 }

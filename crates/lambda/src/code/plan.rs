@@ -159,7 +159,8 @@ pub(crate) fn components(name: &str) -> Result<Vec<&str>, UnpackError> {
     if name.starts_with('/') || name.contains(['\\', '\0']) || has_drive(name) {
         return Err(refused(&format!("'{}' is not a relative path", name.escape_debug())));
     }
-    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         return Err(refused(&format!("'{}' leads out of the package", name.escape_debug())));
     }

@@ -1,3 +1,6 @@
 //! What is stored, one file per record, and the snapshots made from it.
 
+pub mod code_link_secret;
+pub mod function;
+pub mod runtime_id;
 pub mod version;

@@ -6,9 +6,10 @@
 //! alone what any living snapshot refers to, so an execution environment only has to keep its
 //! `Arc<Version>` for as long as it has the bundle mounted.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use crate::code::hold::BundleHold;
+use lambic_store::Hold;
 
 /// Whether invokes may run a function at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum VersionState {
 }
 
 /// One version of one function as it is run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Version {
     /// Twelve digits.
     pub account: String,
@@ -48,7 +49,7 @@ pub struct Version {
     pub timeout_s: u32,
     /// Size of `/tmp`, 512 to 10,240 MB.
     pub tmp_mb: u32,
-    /// The function's own variables, sorted by name.
+    /// The function's own variables. Values are secrets.
     pub environment: Vec<(String, String)>,
     /// CloudWatch log group, `/aws/lambda/<name>` by default.
     pub log_group: String,
@@ -61,6 +62,18 @@ pub struct Version {
     pub generation: u64,
     /// Whether it may be invoked.
     pub state: VersionState,
-    /// Keeps `bundle_path` on disk while this snapshot lives.
-    pub hold: BundleHold,
+    /// Keeps `bundle_path` on disk while this snapshot lives; absent only in tests.
+    pub hold: Option<Hold>,
+}
+
+impl fmt::Debug for Version {
+    /// Names what it is and none of its secrets.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Version")
+            .field("function_arn", &self.function_arn)
+            .field("version", &self.version)
+            .field("generation", &self.generation)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }

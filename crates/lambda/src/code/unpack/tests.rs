@@ -143,9 +143,8 @@ fn any_item() -> impl Strategy<Value = Item> {
         Just(0o120_777),
         any::<u16>().prop_map(u32::from)
     ];
-    (name, target, mode).prop_map(|(name, content, mode)| {
-        Item::file(&name, content.as_bytes()).mode(mode)
-    })
+    (name, target, mode)
+        .prop_map(|(name, content, mode)| Item::file(&name, content.as_bytes()).mode(mode))
 }
 
 /// No link in the folder may lead out of it, whatever it goes through.

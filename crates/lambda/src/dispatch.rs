@@ -1,0 +1,96 @@
+//! Every operation of AWS Lambda and where it lives: the newcomer's index.
+
+use lambic_front::{Cx, serve};
+use lambic_model_lambda::Op;
+use lambic_wire::{Error, Labels, Request, Response};
+
+use crate::Lambda;
+use crate::ops;
+
+/// Runs one operation.
+///
+/// # Errors
+/// The operation's own; 501 naming it when it is not offered.
+#[rustfmt::skip] // One operation, one line.
+pub(crate) async fn dispatch(
+    cx: &Cx<'_, Lambda>,
+    op: Op,
+    request: Request,
+    labels: Labels,
+) -> Result<Response, Error> {
+    match op {
+        Op::CreateFunction => serve::<ops::CreateFunction>(cx, request, labels).await,
+        Op::DeleteFunction => serve::<ops::DeleteFunction>(cx, request, labels).await,
+        Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
+        Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
+        Op::GetFunctionConfiguration => serve::<ops::GetFunctionConfiguration>(cx, request, labels).await,
+        Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
+        Op::ListFunctions => serve::<ops::ListFunctions>(cx, request, labels).await,
+        Op::UpdateFunctionCode => serve::<ops::UpdateFunctionCode>(cx, request, labels).await,
+        Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
+
+        // Not offered yet. `not-offered.txt` repeats them and may only shrink.
+        Op::AddLayerVersionPermission | Op::AddPermission | Op::CheckpointDurableExecution |
+        Op::CreateAlias | Op::CreateCapacityProvider | Op::CreateCodeSigningConfig |
+        Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig | Op::DeleteAlias |
+        Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution |
+        Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig |
+        Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig |
+        Op::DeleteFunctionUrlConfig | Op::DeleteLayerVersion |
+        Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy | Op::GetAlias |
+        Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution |
+        Op::GetDurableExecutionHistory | Op::GetDurableExecutionState |
+        Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig |
+        Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig |
+        Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig |
+        Op::GetLayerVersion | Op::GetLayerVersionByArn | Op::GetLayerVersionPolicy |
+        Op::GetPolicy | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy |
+        Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::InvokeWithResponseStream |
+        Op::ListAliases | Op::ListCapacityProviders | Op::ListCodeSigningConfigs |
+        Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings |
+        Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs |
+        Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig |
+        Op::ListLayerVersions | Op::ListLayers | Op::ListProvisionedConcurrencyConfigs |
+        Op::ListTags | Op::ListVersionsByFunction | Op::PauseDurableExecution |
+        Op::PublishLayerVersion | Op::PublishVersion | Op::PutFunctionCodeSigningConfig |
+        Op::PutFunctionConcurrency | Op::PutFunctionEventInvokeConfig |
+        Op::PutFunctionRecursionConfig | Op::PutFunctionScalingConfig |
+        Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy |
+        Op::PutRuntimeManagementConfig | Op::RemoveLayerVersionPermission | Op::RemovePermission |
+        Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure |
+        Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess |
+        Op::StopDurableExecution | Op::TagResource | Op::UntagResource | Op::UpdateAlias |
+        Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig | Op::UpdateEventSourceMapping |
+        Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
+            Err(Error::not_offered(op.name()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::Harness;
+
+    const NOT_OFFERED: &str = include_str!("../not-offered.txt");
+
+    #[tokio::test]
+    async fn what_is_not_offered_stands_in_the_list() {
+        let harness = Harness::new().await;
+        let call = harness.call();
+        let mut refused = Vec::new();
+        for op in Op::ALL {
+            let request = Harness::request("GET", "/", b"");
+            let result = dispatch(&call.cx(&*harness.lambda), *op, request, Vec::new()).await;
+            if let Err(error) = result
+                && error.status == 501
+            {
+                assert!(error.message.contains(op.name()), "{}", error.message);
+                refused.push(op.name());
+            }
+        }
+        let listed: Vec<&str> = NOT_OFFERED.lines().collect();
+        assert_eq!(refused, listed, "not-offered.txt must repeat dispatch.rs");
+        assert!(listed.len() <= 82, "the list of what is not offered may only shrink");
+    }
+}

@@ -1,0 +1,101 @@
+//! Every quota: unit, default, AWS's code and message.
+
+use lambic_wire::{Error, Fault};
+
+/// A zip given inline, in bytes.
+pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
+/// Everything that comes out of a zip, in bytes; exactly so many are too many.
+pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
+/// All packages of one account in one region, zipped, in bytes (75 GB).
+pub const CODE_STORAGE_BYTES_MAX: u64 = 80_530_636_800;
+/// Environment variables of one function, measured as compact JSON text, in bytes.
+pub const ENVIRONMENT_BYTES_MAX: usize = 4_096;
+/// The event and the answer of a synchronous invoke, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 6_291_456;
+/// `X-Amz-Client-Context` as sent, in bytes of base64.
+pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+/// A plain function name, in characters.
+pub const NAME_CHARACTERS_MAX: usize = 64;
+/// Tags of one function.
+pub const TAGS_MAX: usize = 50;
+/// Seconds that one invoke may take.
+pub const TIMEOUT_S_MAX: i64 = 900;
+/// Seconds that one invoke may take when nothing is said.
+pub const TIMEOUT_S_DEFAULT: i64 = 3;
+/// Memory, in MB.
+pub const MEMORY_MB_MAX: i64 = 10_240;
+/// Memory when nothing is said, in MB.
+pub const MEMORY_MB_DEFAULT: i64 = 128;
+/// `/tmp`, in MB.
+pub const TMP_MB_MAX: i64 = 10_240;
+/// `/tmp` when nothing is said, in MB.
+pub const TMP_MB_DEFAULT: i64 = 512;
+/// Functions on one page of ListFunctions, whatever is asked for.
+pub const PAGE_ITEMS_MAX: usize = 50;
+/// Concurrent invokes of one account in one region.
+pub const CONCURRENT_EXECUTIONS: i32 = 1_000;
+/// A request that may carry a package: 50 MB as base64 and the rest of the document, in bytes.
+pub const PACKAGE_REQUEST_BYTES_MAX: usize = 70_167_211;
+/// What the front reads of an invoke's payload, in bytes. More than [`PAYLOAD_BYTES_MAX`], so that
+/// a payload that is a little too large gets the answer that tells its size.
+pub const INVOKE_REQUEST_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Any other request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
+/// Validity of the link that GetFunction gives, in seconds.
+pub const CODE_LINK_S: i64 = 600;
+/// Packages that are unpacked at the same time; the others wait for their turn.
+pub const UNPACKING_MAX: usize = 4;
+
+/// The zip is larger than [`ZIPPED_BYTES_MAX`].
+pub(crate) fn zipped_too_large() -> Error {
+    let text = format!("Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes");
+    Error::new("RequestEntityTooLargeException", 413, text)
+}
+
+/// More than [`UNZIPPED_BYTES_MAX`] come out.
+pub(crate) fn unzipped_too_large() -> Error {
+    invalid(format!("Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"))
+}
+
+/// The account has no room for another package.
+pub(crate) fn code_storage_exceeded() -> Error {
+    Error::new("CodeStorageExceededException", 400, "Code storage limit exceeded.")
+        .with_fault(Fault::User)
+}
+
+/// `measured` is the JSON text that is too long.
+pub(crate) fn environment_too_large(measured: &str) -> Error {
+    invalid(format!(
+        "Lambda was unable to configure your environment variables because the environment \
+         variables you have provided exceeded the 4KB limit. String measured: {measured}"
+    ))
+}
+
+/// The event of a synchronous invoke is larger than [`PAYLOAD_BYTES_MAX`].
+pub(crate) fn payload_too_large(bytes: usize) -> Error {
+    let text = format!(
+        "{bytes} byte payload is too large for the RequestResponse invocation type \
+         (limit {PAYLOAD_BYTES_MAX} bytes)"
+    );
+    Error::new("RequestTooLargeException", 413, text).with_fault(Fault::User)
+}
+
+/// More than [`TAGS_MAX`] tags.
+pub(crate) fn too_many_tags() -> Error {
+    invalid("Number of tags exceeds resource tag limit.")
+}
+
+/// A number outside of what a function may have, in the words of a violated constraint.
+pub(crate) fn out_of_range(member: &str, value: i64, min: i64, max: i64) -> Error {
+    let (side, bound) = if value > max { ("less", max) } else { ("greater", min) };
+    let text = format!(
+        "Value '{value}' at '{member}' failed to satisfy constraint: Member must have value {side} \
+         than or equal to {bound}"
+    );
+    Error::validation(vec![text])
+}
+
+/// `InvalidParameterValueException`: a business rule said no.
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    Error::new("InvalidParameterValueException", 400, message.into()).with_fault(Fault::User)
+}

@@ -1,0 +1,123 @@
+//! Reading, changing and writing one function, again if somebody else was faster.
+
+use lambic_front::Cx;
+use lambic_model_lambda::errors;
+use lambic_rt::Timestamp;
+use lambic_store::{CommitError, Revision, StoreError, Stored, Transaction};
+use lambic_wire::Error;
+
+use crate::Lambda;
+use crate::names::Target;
+use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+
+/// Attempts before a caller is told to try again.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Acknowledges an update of `target`: `next` makes the new configuration from the present one.
+/// Answers the record as it was committed.
+///
+/// # Errors
+/// 404, 409 while something else is in progress, 412 for another `revision_id`, and `next`'s own.
+pub(crate) async fn update(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    revision_id: Option<&str>,
+    next: impl Fn(&FunctionRecord) -> Result<Configuration, Error>,
+) -> Result<FunctionRecord, Error> {
+    for _ in 0..ATTEMPTS_MAX {
+        let stored = read(cx, target).await?;
+        check(&stored.value, revision_id)?;
+        let mut configuration = next(&stored.value)?;
+        configuration.last_modified_micros = cx.rt.now().micros();
+        let record = stored.value.updated(configuration, cx.rt, settle_at(cx));
+        let mut transaction = Transaction::new();
+        transaction.replace(&stored, &record);
+        if commit(cx, transaction).await?.is_some() {
+            return Ok(record);
+        }
+    }
+    Err(in_progress(target))
+}
+
+/// The function as the store has it, not the catalog: a change begins from what is newest.
+pub(crate) async fn read(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+) -> Result<Stored<FunctionRecord>, Error> {
+    let table = cx.service.store.table::<FunctionRecord>();
+    let stored = table.get(&[&target.account, &target.region, &target.name]).await;
+    stored
+        .map_err(read_failed)?
+        .ok_or_else(|| Target { qualifier: None, ..target.clone() }.not_found())
+}
+
+/// Whether a change may begin.
+pub(crate) fn check(record: &FunctionRecord, revision_id: Option<&str>) -> Result<(), Error> {
+    if revision_id.is_some_and(|wanted| wanted != record.revision_id) {
+        return Err(errors::precondition_failed(
+            "The Revision Id provided does not match the latest Revision Id. Call the \
+             GetFunction/GetAlias API to retrieve the latest Revision Id",
+        ));
+    }
+    if record.state == State::Pending {
+        return Err(errors::resource_conflict(pending("Pending")));
+    }
+    if record.update == UpdateStatus::InProgress {
+        return Err(errors::resource_conflict(update_in_progress(&record.arn())));
+    }
+    Ok(())
+}
+
+/// Commits and waits until the catalog knows. `None`: somebody else was faster.
+///
+/// # Errors
+/// ServiceException when the store fails.
+pub(crate) async fn commit(
+    cx: &Cx<'_, Lambda>,
+    transaction: Transaction,
+) -> Result<Option<Revision>, Error> {
+    match cx.service.store.commit(transaction).await {
+        Ok(revision) => {
+            cx.service.catalog.caught_up(revision).await;
+            Ok(Some(revision))
+        }
+        Err(CommitError::Conflict { .. }) => Ok(None),
+        Err(error) => {
+            tracing::error!(%error, "a write was not stored");
+            Err(Error::internal(match error {
+                CommitError::Full(_) => "The server's disk is full.",
+                _ => "The change could not be stored.",
+            }))
+        }
+    }
+}
+
+/// When the reconciler makes a change that is acknowledged now come into force.
+pub(crate) fn settle_at(cx: &Cx<'_, Lambda>) -> Timestamp {
+    cx.rt.now().after(cx.service.config.settle_after)
+}
+
+/// The text for an operation that the function's state does not allow.
+pub(crate) fn pending(state: &str) -> String {
+    format!(
+        "The operation cannot be performed at this time. The function is currently in the \
+         following state: {state}"
+    )
+}
+
+/// 409 for a caller that lost every race.
+pub(crate) fn in_progress(target: &Target) -> Error {
+    errors::resource_conflict(update_in_progress(&target.arn()))
+}
+
+fn update_in_progress(arn: &str) -> String {
+    format!(
+        "The operation cannot be performed at this time. An update is in progress for resource: \
+         {arn}"
+    )
+}
+
+fn read_failed(error: StoreError) -> Error {
+    tracing::error!(%error, "a function could not be read");
+    Error::internal("The function could not be read.")
+}

@@ -1,0 +1,323 @@
+//! Creates a function. It answers `Pending` and becomes `Active` a moment later.
+//!
+//! ```text
+//! POST /2015-03-31/functions
+//! {"FunctionName": "new", "Runtime": "python3.13", "Handler": "main.handler",
+//!  "Role": "arn:aws:iam::000000000000:role/r", "Code": {"ZipFile": "<zip>"}}
+//!
+//! 201
+//! {"FunctionName": "new", "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:new",
+//!  "Runtime": "python3.13", "Role": "arn:aws:iam::000000000000:role/r",
+//!  "Handler": "main.handler", "CodeSize": "<any>", "Description": "", "Timeout": 3,
+//!  "MemorySize": 128, "LastModified": "<any>", "CodeSha256": "<any>", "Version": "$LATEST",
+//!  "TracingConfig": {"Mode": "PassThrough"}, "RevisionId": "<any>", "State": "Pending",
+//!  "StateReason": "The function is being created.", "StateReasonCode": "Creating",
+//!  "PackageType": "Zip", "Architectures": ["x86_64"], "EphemeralStorage": {"Size": 512},
+//!  "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+//!  "RuntimeVersionConfig": {"RuntimeVersionArn": "<any>"},
+//!  "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/new"}}
+//! ```
+
+use lambic_front::{Cx, Serve};
+use lambic_model_lambda as model;
+use lambic_model_lambda::{CreateFunctionRequest, FunctionConfiguration, errors};
+use lambic_store::Transaction;
+use lambic_wire::{Arn, Error};
+
+use super::change::{commit, settle_at};
+use super::settings::{self, Unoffered, refuse_if};
+use super::show::show;
+use crate::Lambda;
+use crate::limits::{
+    CODE_STORAGE_BYTES_MAX, MEMORY_MB_DEFAULT, TIMEOUT_S_DEFAULT, TMP_MB_DEFAULT,
+    code_storage_exceeded, invalid,
+};
+use crate::names::{self, Target};
+use crate::state::function::{
+    Code, Configuration, FunctionRecord, State, UpdateStatus, new_generation,
+};
+use crate::state::runtime_id;
+
+/// The operation.
+pub struct CreateFunction;
+
+impl Serve for CreateFunction {
+    type Service = Lambda;
+    type Operation = model::ops::CreateFunction;
+
+    fn resource(cx: &Cx<'_, Lambda>, input: &CreateFunctionRequest) -> Arn {
+        names::resource(cx.account, cx.region, &input.function_name)
+    }
+
+    async fn run(
+        cx: &Cx<'_, Lambda>,
+        mut input: CreateFunctionRequest,
+    ) -> Result<FunctionConfiguration, Error> {
+        let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
+        refuse_unoffered(&input, &target.name)?;
+        let settings = Settings::check(&input)?;
+        let tags = settings::tags(input.tags.take().unwrap_or_default())?;
+        let environment = input.environment.take().map(settings::environment).transpose()?;
+        if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
+            return Err(already_exists(&target));
+        }
+        let zip = input.code.zip_file.take().ok_or_else(no_code)?;
+        check_storage(cx, zip.0.len() as u64)?;
+        let package = cx.service.packages.take(zip.0).await?;
+        let configuration = Configuration {
+            environment,
+            description: input.description.take().unwrap_or_default(),
+            ..settings.into_configuration(cx, input.role, input.handler, package.code)
+        };
+        let record = FunctionRecord {
+            account: target.account.clone(),
+            region: target.region.clone(),
+            name: target.name.clone(),
+            tags,
+            running: configuration,
+            updating: None,
+            state: State::Pending,
+            update: UpdateStatus::None,
+            revision_id: cx.rt.uuid(),
+            settle_at_micros: Some(settle_at(cx).micros()),
+        };
+        let mut transaction = Transaction::new();
+        transaction.insert(&record.key(), &record);
+        match commit(cx, transaction).await? {
+            Some(_) => Ok(show(&record, false)),
+            None => Err(already_exists(&target)),
+        }
+    }
+}
+
+/// The settings with defaults, checked.
+struct Settings {
+    runtime: String,
+    timeout_s: u32,
+    memory_mb: u32,
+    tmp_mb: u32,
+    architecture: &'static str,
+}
+
+impl Settings {
+    fn check(input: &CreateFunctionRequest) -> Result<Settings, Error> {
+        let runtime = input.runtime.as_ref().map(|runtime| runtime.as_str().to_owned());
+        let runtime = runtime.ok_or_else(runtime_and_handler)?;
+        runtime_id::check(&runtime)?;
+        let has_handler = input.handler.as_ref().is_some_and(|handler| !handler.is_empty());
+        if !has_handler && !runtime_id::is_provided(&runtime) {
+            return Err(runtime_and_handler());
+        }
+        let storage = input.ephemeral_storage.clone();
+        let storage = storage.unwrap_or(model::EphemeralStorage { size: TMP_MB_DEFAULT as i32 });
+        Ok(Settings {
+            runtime,
+            timeout_s: settings::timeout_s(input.timeout.unwrap_or(TIMEOUT_S_DEFAULT as i32))?,
+            memory_mb: settings::memory_mb(input.memory_size.unwrap_or(MEMORY_MB_DEFAULT as i32))?,
+            tmp_mb: settings::tmp_mb(&storage)?,
+            architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
+        })
+    }
+
+    fn into_configuration(
+        self,
+        cx: &Cx<'_, Lambda>,
+        role: String,
+        handler: Option<String>,
+        code: Code,
+    ) -> Configuration {
+        Configuration {
+            runtime: self.runtime,
+            handler: handler.filter(|handler| !handler.is_empty()),
+            role,
+            description: String::new(),
+            timeout_s: self.timeout_s,
+            memory_mb: self.memory_mb,
+            tmp_mb: self.tmp_mb,
+            environment: None,
+            architecture: self.architecture.to_owned(),
+            code,
+            last_modified_micros: cx.rt.now().micros(),
+            generation: new_generation(cx.rt),
+        }
+    }
+}
+
+fn refuse_unoffered(input: &CreateFunctionRequest, name: &str) -> Result<(), Error> {
+    let code = &input.code;
+    let has_signing = input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty());
+    let has_source_key = code.source_kms_key_arn.as_ref().is_some_and(|arn| !arn.is_empty());
+    let is_image = input.package_type.as_ref().is_some_and(|kind| *kind != model::PackageType::Zip);
+    refuse_if(is_image, "PackageType Image")?;
+    refuse_if(code.image_uri.is_some(), "Code.ImageUri")?;
+    refuse_if(code.s3_bucket.is_some(), "Code.S3Bucket")?;
+    refuse_if(code.s3_key.is_some(), "Code.S3Key")?;
+    refuse_if(code.s3_object_version.is_some(), "Code.S3ObjectVersion")?;
+    refuse_if(code.s3_object_storage_mode.is_some(), "Code.S3ObjectStorageMode")?;
+    refuse_if(has_source_key, "Code.SourceKMSKeyArn")?;
+    refuse_if(input.publish == Some(true), "Publish")?;
+    refuse_if(input.publish_to.is_some(), "PublishTo")?;
+    refuse_if(has_signing, "CodeSigningConfigArn")?;
+    refuse_if(input.tenancy_config.is_some(), "TenancyConfig")?;
+    let unoffered = Unoffered {
+        accelerator_config: input.accelerator_config.as_ref(),
+        capacity_provider_config: input.capacity_provider_config.as_ref(),
+        dead_letter_config: input.dead_letter_config.as_ref(),
+        durable_config: input.durable_config.as_ref(),
+        file_system_configs: input.file_system_configs.as_deref(),
+        image_config: input.image_config.as_ref(),
+        kms_key_arn: input.kms_key_arn.as_deref(),
+        layers: input.layers.as_deref(),
+        logging_config: input.logging_config.as_ref(),
+        runtime_config: input.runtime_config.as_ref(),
+        snap_start: input.snap_start.as_ref(),
+        tracing_config: input.tracing_config.as_ref(),
+        vpc_config: input.vpc_config.as_ref(),
+    };
+    unoffered.check(name)
+}
+
+/// Whether so many more bytes of packages fit into the account.
+pub(super) fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
+    let used = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
+    if used.saturating_add(bytes) > CODE_STORAGE_BYTES_MAX {
+        return Err(code_storage_exceeded());
+    }
+    Ok(())
+}
+
+/// Neither a zip nor anything else.
+pub(super) fn no_code() -> Error {
+    invalid("Please provide a source for function code.")
+}
+
+fn runtime_and_handler() -> Error {
+    invalid(
+        "Runtime and Handler are mandatory parameters for functions created with deployment \
+         packages.",
+    )
+}
+
+fn already_exists(target: &Target) -> Error {
+    errors::resource_conflict(format!("Function already exist: {}", target.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::ops::testing::{Harness, documented};
+
+    #[tokio::test]
+    async fn as_documented() {
+        Harness::new().await.check(&documented(include_str!("create_function.rs"))).await;
+    }
+
+    async fn refusal(change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let harness = Harness::new().await;
+        let mut body = Harness::creation("f");
+        change(&mut body);
+        let reply = harness.post("/2015-03-31/functions", &body).await;
+        assert!(harness.lambda.catalog.find("000000000000", "us-east-1", "f").is_none());
+        format!("{} {}: {}", reply.status, reply.code(), reply.message())
+    }
+
+    #[tokio::test]
+    async fn what_is_refused() {
+        let invalid = "400 InvalidParameterValueException: ";
+        let runtime_and_handler = format!(
+            "{invalid}Runtime and Handler are mandatory parameters for functions created with \
+             deployment packages."
+        );
+        assert_eq!(refusal(|body| drop(body["Handler"].take())).await, runtime_and_handler);
+        assert_eq!(refusal(|body| drop(body["Runtime"].take())).await, runtime_and_handler);
+        assert_eq!(
+            refusal(|body| body["Code"] = json!({})).await,
+            format!("{invalid}Please provide a source for function code.")
+        );
+        assert_eq!(
+            refusal(|body| body["Code"] = json!({"ZipFile": "bm8gemlw"})).await,
+            format!(
+                "{invalid}Could not unzip uploaded file. Please check your file, then try to \
+                 upload again."
+            )
+        );
+        let tags: serde_json::Map<_, _> =
+            (0..51).map(|number| (format!("t{number}"), json!("v"))).collect();
+        assert_eq!(
+            refusal(|body| body["Tags"] = tags.into()).await,
+            format!("{invalid}Number of tags exceeds resource tag limit.")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_offered_is_named() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:";
+        let cases = [
+            ("Layers", json!([format!("{arn}layer:l:1")]), "Layers"),
+            ("VpcConfig", json!({"SubnetIds": ["subnet-1"]}), "VpcConfig"),
+            (
+                "DeadLetterConfig",
+                json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
+                "DeadLetterConfig",
+            ),
+            ("TracingConfig", json!({"Mode": "Active"}), "TracingConfig"),
+            ("Publish", json!(true), "Publish"),
+            ("PackageType", json!("Image"), "PackageType"),
+            ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
+            ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
+            ("LoggingConfig", json!({"LogFormat": "JSON"}), "LoggingConfig.LogFormat"),
+            ("LoggingConfig", json!({"LogGroup": "/other"}), "LoggingConfig.LogGroup"),
+            ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
+            ("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}), "TenancyConfig"),
+            ("DurableConfig", json!({}), "DurableConfig"),
+            ("Runtime", json!("java21"), "java21"),
+            ("Architectures", json!(["arm64"]), "arm64"),
+        ];
+        for (member, value, named) in cases {
+            if named == "arm64" && cfg!(target_arch = "aarch64") {
+                continue;
+            }
+            let refused = refusal(|body| body[member] = value).await;
+            let expected =
+                refused.starts_with("501 NotImplementedException") && refused.contains(named);
+            assert!(expected, "{member}: {refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn neutral_values_are_accepted() {
+        let harness = Harness::new().await;
+        let mut body = Harness::creation("f");
+        let neutral = json!({
+            "Publish": false, "TracingConfig": {"Mode": "PassThrough"}, "VpcConfig": {},
+            "SnapStart": {"ApplyOn": "None"}, "Layers": [], "FileSystemConfigs": [],
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/f"},
+            "DeadLetterConfig": {}, "Architectures": ["x86_64"], "KMSKeyArn": "",
+            "PackageType": "Zip", "Environment": {"Variables": {"B": "2", "A": "1"}}
+        });
+        for (member, value) in neutral.as_object().unwrap() {
+            body[member] = value.clone();
+        }
+        let reply = harness.post("/2015-03-31/functions", &body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(text.contains(r#""Variables":{"B":"2","A":"1"}"#), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_given_once_even_to_many_at_a_time() {
+        let harness = Harness::new().await;
+        let body = Harness::creation("f");
+        let attempts = (0..8).map(|_| harness.post("/2015-03-31/functions", &body));
+        let replies = futures_util::future::join_all(attempts).await;
+        let created = replies.iter().filter(|reply| reply.status == 201).count();
+        assert_eq!(created, 1);
+        for reply in replies.iter().filter(|reply| reply.status != 201) {
+            assert_eq!(
+                (reply.status, reply.code().as_str(), reply.message().as_str()),
+                (409, "ResourceConflictException", "Function already exist: f")
+            );
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The limits of an account, and how much of them is used.
+//!
+//! ```text
+//! GET /2016-08-19/account-settings
+//!
+//! 200
+//! {"AccountLimit": {"TotalCodeSize": 80530636800, "CodeSizeUnzipped": 262144000,
+//!   "CodeSizeZipped": 52428800, "ConcurrentExecutions": 1000,
+//!   "UnreservedConcurrentExecutions": 1000},
+//!  "AccountUsage": {"TotalCodeSize": "<any>", "FunctionCount": 1}}
+//! ```
+
+use lambic_front::{Cx, Serve};
+use lambic_model_lambda as model;
+use lambic_model_lambda::{
+    AccountLimit, AccountUsage, GetAccountSettingsRequest, GetAccountSettingsResponse,
+};
+use lambic_wire::{Arn, Error};
+
+use crate::Lambda;
+use crate::limits::{CODE_STORAGE_BYTES_MAX, UNZIPPED_BYTES_MAX, ZIPPED_BYTES_MAX};
+
+/// The operation.
+pub struct GetAccountSettings;
+
+impl Serve for GetAccountSettings {
+    type Service = Lambda;
+    type Operation = model::ops::GetAccountSettings;
+
+    fn resource(cx: &Cx<'_, Lambda>, _input: &GetAccountSettingsRequest) -> Arn {
+        Arn::new("lambda", cx.region, cx.account, "*")
+    }
+
+    async fn run(
+        cx: &Cx<'_, Lambda>,
+        _input: GetAccountSettingsRequest,
+    ) -> Result<GetAccountSettingsResponse, Error> {
+        let usage = cx.service.catalog.usage(cx.account, cx.region);
+        let concurrency = cx.service.config.concurrency_max;
+        Ok(GetAccountSettingsResponse {
+            account_limit: Some(AccountLimit {
+                total_code_size: Some(CODE_STORAGE_BYTES_MAX as i64),
+                code_size_unzipped: Some(UNZIPPED_BYTES_MAX as i64),
+                code_size_zipped: Some(ZIPPED_BYTES_MAX as i64),
+                concurrent_executions: Some(concurrency),
+                unreserved_concurrent_executions: Some(concurrency),
+            }),
+            account_usage: Some(AccountUsage {
+                total_code_size: Some(usage.code_bytes as i64),
+                function_count: Some(usage.functions as i64),
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::testing::{Harness, documented, zip};
+
+    #[tokio::test]
+    async fn as_documented() {
+        let harness = Harness::with_hello().await;
+        harness.check(&documented(include_str!("get_account_settings.rs"))).await;
+        let reply = harness.get("/2016-08-19/account-settings/").await.json();
+        assert_eq!(reply["AccountUsage"]["TotalCodeSize"], zip().len());
+    }
+}

@@ -1,0 +1,49 @@
+//! One file per operation. Each opens with one request and its reply, which is also its first test.
+
+mod change;
+mod json;
+mod settings;
+mod show;
+
+mod create_function;
+mod delete_function;
+mod get_account_settings;
+mod get_function;
+mod get_function_configuration;
+mod invoke;
+mod list_functions;
+mod update_function_code;
+mod update_function_configuration;
+
+pub use create_function::CreateFunction;
+pub use delete_function::DeleteFunction;
+pub use get_account_settings::GetAccountSettings;
+pub use get_function::GetFunction;
+pub use get_function_configuration::GetFunctionConfiguration;
+pub use invoke::Invoke;
+pub use list_functions::ListFunctions;
+pub use update_function_code::UpdateFunctionCode;
+pub use update_function_configuration::UpdateFunctionConfiguration;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use lambic_front::Cx;
+use lambic_wire::Error;
+
+use crate::Lambda;
+use crate::catalog::Function;
+use crate::names::{LATEST, Target};
+
+/// The function that a reader means. Only `$LATEST` is there to be named until versions and aliases
+/// are built.
+fn find(cx: &Cx<'_, Lambda>, target: &Target) -> Result<Arc<Function>, Error> {
+    let qualifier = target.qualifier.as_deref();
+    if qualifier.is_some_and(|qualifier| qualifier != LATEST) {
+        return Err(target.not_found());
+    }
+    let found = cx.service.catalog.find(&target.account, &target.region, &target.name);
+    found.ok_or_else(|| target.not_found())
+}

@@ -1,0 +1,273 @@
+//! The settings that CreateFunction and UpdateFunctionConfiguration share: what they may be, and
+//! which of them are not offered yet.
+//!
+//! Nothing is accepted and then ignored. A member whose value says what happens anyway is let
+//! through; any other value of a setting that is not built yet answers 501 with its name.
+
+use lambic_model_lambda as model;
+use lambic_wire::{Error, Pairs};
+
+use super::show::log_group;
+use crate::limits::{
+    ENVIRONMENT_BYTES_MAX, MEMORY_MB_MAX, TAGS_MAX, TIMEOUT_S_MAX, TMP_MB_MAX,
+    environment_too_large, invalid, out_of_range, too_many_tags,
+};
+use crate::state::function::Variables;
+
+/// Names that the execution environment sets by itself.
+const RESERVED: [&str; 21] = [
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_METADATA_API",
+    "AWS_LAMBDA_METADATA_TOKEN",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+/// The members of both requests that are not offered beyond their neutral value.
+#[derive(Default)]
+pub(crate) struct Unoffered<'a> {
+    pub(crate) accelerator_config: Option<&'a model::AcceleratorConfig>,
+    pub(crate) capacity_provider_config: Option<&'a model::CapacityProviderConfig>,
+    pub(crate) dead_letter_config: Option<&'a model::DeadLetterConfig>,
+    pub(crate) durable_config: Option<&'a model::DurableConfig>,
+    pub(crate) file_system_configs: Option<&'a [model::FileSystemConfig]>,
+    pub(crate) image_config: Option<&'a model::ImageConfig>,
+    pub(crate) kms_key_arn: Option<&'a str>,
+    pub(crate) layers: Option<&'a [String]>,
+    pub(crate) logging_config: Option<&'a model::LoggingConfig>,
+    pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
+    pub(crate) snap_start: Option<&'a model::SnapStart>,
+    pub(crate) tracing_config: Option<&'a model::TracingConfig>,
+    pub(crate) vpc_config: Option<&'a model::VpcConfig>,
+}
+
+impl Unoffered<'_> {
+    /// Lets neutral values through; `name` is the function's plain name.
+    ///
+    /// # Errors
+    /// 501 naming the first member that says anything else.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
+        let members = [
+            ("AcceleratorConfig", self.accelerator_config.is_some()),
+            ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
+            ("DeadLetterConfig", self.dead_letter_config.is_some_and(has_target)),
+            ("DurableConfig", self.durable_config.is_some()),
+            ("FileSystemConfigs", self.file_system_configs.is_some_and(|all| !all.is_empty())),
+            ("ImageConfig", self.image_config.is_some_and(changes_image)),
+            ("KMSKeyArn", self.kms_key_arn.is_some_and(|arn| !arn.is_empty())),
+            ("Layers", self.layers.is_some_and(|all| !all.is_empty())),
+            ("RuntimeConfig", self.runtime_config.is_some()),
+            ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
+            ("TracingConfig.Mode Active", self.tracing_config.is_some_and(traces)),
+            ("VpcConfig", self.vpc_config.is_some_and(has_network)),
+        ];
+        for (member, is_set) in members {
+            refuse_if(is_set, member)?;
+        }
+        self.logging_config.map_or(Ok(()), |config| check_logging(config, name))
+    }
+}
+
+/// 501 naming `member` when it is set.
+pub(crate) fn refuse_if(is_set: bool, member: &str) -> Result<(), Error> {
+    if is_set { Err(Error::not_offered(member)) } else { Ok(()) }
+}
+
+fn has_target(config: &model::DeadLetterConfig) -> bool {
+    config.target_arn.as_ref().is_some_and(|arn| !arn.is_empty())
+}
+
+fn changes_image(config: &model::ImageConfig) -> bool {
+    config.entry_point.as_ref().is_some_and(|all| !all.is_empty())
+        || config.command.as_ref().is_some_and(|all| !all.is_empty())
+        || config.working_directory.as_ref().is_some_and(|folder| !folder.is_empty())
+}
+
+fn applies(config: &model::SnapStart) -> bool {
+    config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
+}
+
+fn traces(config: &model::TracingConfig) -> bool {
+    config.mode.as_ref().is_some_and(|mode| *mode != model::TracingMode::PassThrough)
+}
+
+fn has_network(config: &model::VpcConfig) -> bool {
+    config.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
+        || config.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
+        || config.ipv6_allowed_for_dual_stack == Some(true)
+}
+
+fn check_logging(config: &model::LoggingConfig, name: &str) -> Result<(), Error> {
+    let other_format =
+        config.log_format.as_ref().is_some_and(|format| *format != model::LogFormat::Text);
+    refuse_if(other_format, "LoggingConfig.LogFormat JSON")?;
+    refuse_if(config.application_log_level.is_some(), "LoggingConfig.ApplicationLogLevel")?;
+    refuse_if(config.system_log_level.is_some(), "LoggingConfig.SystemLogLevel")?;
+    let other_group = config.log_group.as_ref().is_some_and(|group| *group != log_group(name));
+    refuse_if(other_group, "LoggingConfig.LogGroup")
+}
+
+/// Seconds, 1 to 900.
+pub(crate) fn timeout_s(given: i32) -> Result<u32, Error> {
+    in_range("timeout", given, 1, TIMEOUT_S_MAX)
+}
+
+/// MB, 128 to 10,240.
+pub(crate) fn memory_mb(given: i32) -> Result<u32, Error> {
+    in_range("memorySize", given, 128, MEMORY_MB_MAX)
+}
+
+/// MB, 512 to 10,240.
+pub(crate) fn tmp_mb(given: &model::EphemeralStorage) -> Result<u32, Error> {
+    in_range("ephemeralStorage.size", given.size, 512, TMP_MB_MAX)
+}
+
+fn in_range(member: &str, given: i32, min: i64, max: i64) -> Result<u32, Error> {
+    let value = i64::from(given);
+    if !(min..=max).contains(&value) {
+        return Err(out_of_range(member, value, min, max));
+    }
+    Ok(given.unsigned_abs())
+}
+
+/// The variables, if they are few enough and none is reserved.
+pub(crate) fn environment(given: model::Environment) -> Result<Variables, Error> {
+    let variables = given.variables.unwrap_or_default();
+    let reserved: Vec<&str> = variables
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| RESERVED.contains(name))
+        .collect();
+    if !reserved.is_empty() {
+        return Err(invalid(format!(
+            "Lambda was unable to configure your environment variables because the environment \
+             variables you have provided contains reserved keys that are currently not supported \
+             for modification. Reserved keys used in this request: {}",
+            reserved.join(", ")
+        )));
+    }
+    let measured = serde_json::to_string(&variables)
+        .map_err(|error| Error::internal(format!("variables cannot be measured: {error}")))?;
+    if measured.len() > ENVIRONMENT_BYTES_MAX {
+        return Err(environment_too_large(&measured));
+    }
+    Ok(Variables(variables))
+}
+
+/// `x86_64`, or what the machine itself is.
+pub(crate) fn architecture(given: &[model::Architecture]) -> Result<&'static str, Error> {
+    match given {
+        [] | [model::Architecture::X86_64] => Ok("x86_64"),
+        [model::Architecture::Arm64] if cfg!(target_arch = "aarch64") => Ok("arm64"),
+        [model::Architecture::Arm64] => {
+            Err(Error::not_offered("Architectures arm64 (on a host that is not arm64)"))
+        }
+        _ => Err(invalid("Architectures must hold one value.")),
+    }
+}
+
+/// Tags given at creation.
+pub(crate) fn tags(given: Pairs<String>) -> Result<Pairs<String>, Error> {
+    if given.len() > TAGS_MAX {
+        return Err(too_many_tags());
+    }
+    if given.iter().any(|(key, _)| key.to_ascii_lowercase().starts_with("aws:")) {
+        return Err(invalid("aws: prefixed tag key names are not allowed for external use."));
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_environment(pairs: &[(&str, &str)]) -> Result<(), String> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        environment(model::Environment { variables: Some(pairs) })
+            .map(|_| ())
+            .map_err(|error| error.message)
+    }
+
+    #[test]
+    fn the_environment_is_measured_as_awss_does() {
+        assert_eq!(check_environment(&[("LARGE_VAR", &"x".repeat(4_080))]), Ok(()));
+        let value = "x".repeat(4_064);
+        let error = check_environment(&[("SMALL_VAR", "ok"), ("LARGE_VAR", &value)]).unwrap_err();
+        assert_eq!(
+            error,
+            format!(
+                "Lambda was unable to configure your environment variables because the environment \
+                 variables you have provided exceeded the 4KB limit. String measured: \
+                 {{\"SMALL_VAR\":\"ok\",\"LARGE_VAR\":\"{value}\"}}"
+            )
+        );
+        assert!(check_environment(&[("LARGE_VAR", &"x".repeat(4_081))]).is_err());
+    }
+
+    #[test]
+    fn reserved_names() {
+        let error = check_environment(&[("A", "1"), ("AWS_REGION", "x"), ("LAMBDA_TASK_ROOT", "")]);
+        assert!(error.unwrap_err().ends_with("request: AWS_REGION, LAMBDA_TASK_ROOT"));
+    }
+
+    #[test]
+    fn neutral_values_pass() {
+        let logging = model::LoggingConfig {
+            log_format: Some(model::LogFormat::Text),
+            log_group: Some("/aws/lambda/f".into()),
+            ..Default::default()
+        };
+        let unoffered = Unoffered {
+            dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
+            file_system_configs: Some(&[]),
+            image_config: Some(&model::ImageConfig::default()),
+            kms_key_arn: Some(""),
+            layers: Some(&[]),
+            logging_config: Some(&logging),
+            snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
+            tracing_config: Some(&model::TracingConfig {
+                mode: Some(model::TracingMode::PassThrough),
+            }),
+            vpc_config: Some(&model::VpcConfig::default()),
+            ..Unoffered::default()
+        };
+        assert_eq!(unoffered.check("f"), Ok(()));
+        assert_eq!(unoffered.check("g").unwrap_err().status, 501);
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        let layers = ["arn:aws:lambda:us-east-1:000000000000:layer:l:1".to_owned()];
+        let error = Unoffered { layers: Some(&layers), ..Default::default() }.check("f");
+        let error = error.unwrap_err();
+        assert_eq!((error.status, error.message.contains("Layers")), (501, true));
+    }
+
+    #[test]
+    fn numbers_out_of_range() {
+        assert_eq!(timeout_s(900), Ok(900));
+        assert_eq!(
+            timeout_s(901).unwrap_err().message,
+            "1 validation error detected: Value '901' at 'timeout' failed to satisfy constraint: \
+             Member must have value less than or equal to 900"
+        );
+        assert!(memory_mb(127).is_err() && memory_mb(10_241).is_err());
+        assert!(tmp_mb(&model::EphemeralStorage { size: 10_241 }).is_err());
+    }
+}

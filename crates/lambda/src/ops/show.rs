@@ -1,0 +1,101 @@
+//! How a function is shown to callers: `FunctionConfiguration` with every member that AWS fills.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambic_model_lambda::{
+    Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
+    LastUpdateStatusReasonCode, LogFormat, LoggingConfig, PackageType, Runtime,
+    RuntimeVersionConfig, SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse,
+    State as ShownState, StateReasonCode, TracingConfigResponse, TracingMode,
+};
+use lambic_rt::Timestamp;
+
+use crate::names::LATEST;
+use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+use crate::state::runtime_id;
+
+/// AWS gives this reason for creations and for updates alike.
+const BEING_CREATED: &str = "The function is being created.";
+
+/// `$LATEST` as GetFunctionConfiguration answers it. `qualified` adds the version to the ARN, as
+/// AWS does when the caller named one.
+pub(crate) fn show(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
+    let mut shown = show_configuration(record, record.shown(), qualified);
+    shown.runtime_version_config = Some(RuntimeVersionConfig {
+        runtime_version_arn: Some(runtime_id::version_arn(&record.region, &record.shown().runtime)),
+        error: None,
+    });
+    match record.state {
+        State::Pending => {
+            shown.state = Some(ShownState::Pending);
+            shown.state_reason = Some(BEING_CREATED.to_owned());
+            shown.state_reason_code = Some(StateReasonCode::Creating);
+        }
+        State::Active => shown.state = Some(ShownState::Active),
+        State::Failed => shown.state = Some(ShownState::Failed),
+    }
+    match record.update {
+        UpdateStatus::None => {}
+        UpdateStatus::InProgress => {
+            shown.last_update_status = Some(LastUpdateStatus::InProgress);
+            shown.last_update_status_reason = Some(BEING_CREATED.to_owned());
+            shown.last_update_status_reason_code =
+                Some(LastUpdateStatusReasonCode::Unknown("Creating".to_owned()));
+        }
+        UpdateStatus::Successful => shown.last_update_status = Some(LastUpdateStatus::Successful),
+        UpdateStatus::Failed => shown.last_update_status = Some(LastUpdateStatus::Failed),
+    }
+    shown
+}
+
+/// `$LATEST` as ListFunctions answers it: without states and without the runtime's version.
+pub(crate) fn show_listed(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
+    show_configuration(record, record.shown(), qualified)
+}
+
+fn show_configuration(
+    record: &FunctionRecord,
+    configuration: &Configuration,
+    qualified: bool,
+) -> FunctionConfiguration {
+    let arn = record.arn();
+    let modified = Timestamp::from_micros(configuration.last_modified_micros);
+    FunctionConfiguration {
+        function_name: Some(record.name.clone()),
+        function_arn: Some(if qualified { format!("{arn}:{LATEST}") } else { arn }),
+        runtime: Some(Runtime::from(configuration.runtime.as_str())),
+        role: Some(configuration.role.clone()),
+        handler: configuration.handler.clone(),
+        code_size: Some(configuration.code.zip_bytes as i64),
+        description: Some(configuration.description.clone()),
+        timeout: Some(configuration.timeout_s as i32),
+        memory_size: Some(configuration.memory_mb as i32),
+        last_modified: Some(modified.lambda_text()),
+        code_sha256: Some(STANDARD.encode(configuration.code.sha256.to_bytes())),
+        version: Some(LATEST.to_owned()),
+        environment: configuration.environment.as_ref().map(|variables| EnvironmentResponse {
+            variables: Some(variables.0.clone()),
+            error: None,
+        }),
+        tracing_config: Some(TracingConfigResponse { mode: Some(TracingMode::PassThrough) }),
+        revision_id: Some(record.revision_id.clone()),
+        package_type: Some(PackageType::Zip),
+        architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
+        ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),
+        snap_start: Some(SnapStartResponse {
+            apply_on: Some(SnapStartApplyOn::None),
+            optimization_status: Some(SnapStartOptimizationStatus::Off),
+        }),
+        logging_config: Some(LoggingConfig {
+            log_format: Some(LogFormat::Text),
+            log_group: Some(log_group(&record.name)),
+            ..LoggingConfig::default()
+        }),
+        ..FunctionConfiguration::default()
+    }
+}
+
+/// The log group of a function that was given none.
+pub(crate) fn log_group(name: &str) -> String {
+    format!("/aws/lambda/{name}")
+}

@@ -1,0 +1,291 @@
+//! Drives operations the way the front does, and checks the examples in their headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use lambic_front::{
+    BoxFuture, Call, InternalCall, InternalRoute, Origin, Principal, ReplyContent, Service,
+};
+use lambic_rt::Rt;
+use lambic_store::Store;
+use lambic_wire::{Error, Request};
+use serde_json::{Value, json};
+
+use crate::code::testing::{Item, zip_of};
+use crate::invoke::{Answer, Invocation};
+use crate::service::{ControlConfig, Lambda, Runner};
+use crate::state::version::Version;
+use crate::tasks::settle;
+
+const ENDPOINT: &str = "http://127.0.0.1:4566";
+
+/// Answers every event with itself; `{"fail": true}` fails.
+struct Echo;
+
+impl Runner for Echo {
+    fn invoke<'a>(
+        &'a self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        let fails = invocation.payload.starts_with(br#"{"fail""#);
+        Box::pin(async move {
+            Ok(Answer {
+                payload: invocation.payload,
+                function_error: fails.then_some("Unhandled"),
+                log_tail: invocation.log_tail.then(|| b"log".to_vec()),
+                executed_version: version.version.clone(),
+            })
+        })
+    }
+
+    fn retire(&self, _: &str, _: Option<u64>) {}
+}
+
+/// The service with nothing around it.
+pub(crate) struct Harness {
+    pub(crate) lambda: Arc<Lambda>,
+    rt: Rt,
+    region: String,
+}
+
+/// An answer, whether it was an error or not.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(have, _)| have.as_str() == name);
+        found.map(|(_, value)| value.to_str().unwrap())
+    }
+
+    /// The error's code.
+    pub(crate) fn code(&self) -> String {
+        self.header("x-amzn-errortype").unwrap_or_default().to_owned()
+    }
+
+    /// The error's text.
+    pub(crate) fn message(&self) -> String {
+        let body = self.json();
+        let message = body.get("message").or(body.get("Message"));
+        message.unwrap().as_str().unwrap().to_owned()
+    }
+}
+
+/// The package of every test's function.
+pub(crate) fn zip() -> Vec<u8> {
+    zip_of(&[Item::file("main.py", b"def handler(event, context): return event")])
+}
+
+/// [`zip`] as it is sent.
+pub(crate) fn zip_base64() -> String {
+    STANDARD.encode(zip())
+}
+
+/// Another package as it is sent.
+pub(crate) fn other_zip() -> String {
+    STANDARD.encode(zip_of(&[Item::file("main.py", b"handler = print")]))
+}
+
+impl Harness {
+    pub(crate) async fn new() -> Harness {
+        let rt = Rt::real();
+        let store = Store::in_memory(rt.clone()).unwrap();
+        // Everything is due at once and happens when the test says so.
+        let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
+        let lambda = Lambda::new(config, rt.clone(), store, Arc::new(Echo)).await.unwrap();
+        Harness { lambda: Arc::new(lambda), rt, region: "us-east-1".to_owned() }
+    }
+
+    /// With an active function `hello`, tagged `team: blue`.
+    pub(crate) async fn with_hello() -> Harness {
+        let harness = Harness::new().await;
+        harness.create("hello").await;
+        harness
+    }
+
+    pub(crate) fn in_region(&self, region: &str) -> Harness {
+        let (lambda, rt) = (self.lambda.clone(), self.rt.clone());
+        Harness { lambda, rt, region: region.to_owned() }
+    }
+
+    /// Creates a function and waits until it is active.
+    pub(crate) async fn create(&self, name: &str) {
+        let mut body = Harness::creation(name);
+        body["Tags"] = json!({"team": "blue"});
+        let reply = self.post("/2015-03-31/functions", &body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        self.settle().await;
+    }
+
+    /// A request that creates a function.
+    pub(crate) fn creation(name: &str) -> Value {
+        json!({
+            "FunctionName": name, "Runtime": "python3.13", "Handler": "main.handler",
+            "Role": "arn:aws:iam::000000000000:role/r", "Code": {"ZipFile": zip_base64()},
+        })
+    }
+
+    pub(crate) async fn settle(&self) {
+        settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
+    }
+
+    pub(crate) fn call(&self) -> Call {
+        let principal = Arc::new(Principal::root("000000000000"));
+        Call::in_process(&self.rt, "lambda", principal, &self.region, ENDPOINT)
+    }
+
+    pub(crate) fn request(method: &str, path_and_query: &str, body: &[u8]) -> Request {
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        Request {
+            method: Method::from_bytes(method.as_bytes()).unwrap(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
+    async fn send(&self, request: Request) -> Reply {
+        let response = match self.lambda.handle(&self.call(), request).await {
+            Ok(response) => response,
+            Err(error) => error.to_response(),
+        };
+        Reply { status: response.status, headers: response.headers, body: response.body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Harness::request("GET", path, b"")).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.send(Harness::request("DELETE", path, b"")).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(Harness::request("POST", path, body.to_string().as_bytes())).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(Harness::request("PUT", path, body.to_string().as_bytes())).await
+    }
+
+    pub(crate) async fn invoke(
+        &self,
+        path: &str,
+        body: &[u8],
+        headers: &[(&'static str, &str)],
+    ) -> Reply {
+        let mut request = Harness::request("POST", path, body);
+        for (name, value) in headers {
+            request.headers.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        self.send(request).await
+    }
+
+    /// Follows a link that GetFunction gave.
+    pub(crate) async fn download(&self, link: &str) -> Vec<u8> {
+        let path = link.strip_prefix(ENDPOINT).unwrap();
+        let call = InternalCall {
+            request_id: self.rt.uuid(),
+            endpoint: ENDPOINT.to_owned(),
+            origin: Origin::Process,
+            rt: self.rt.clone(),
+        };
+        let route = self.lambda.code_route();
+        let reply = route.handle(&call, Harness::request("GET", path, b"")).await.unwrap();
+        assert_eq!(reply.status, 200);
+        match reply.content {
+            ReplyContent::Bytes(bytes) => bytes.to_vec(),
+            ReplyContent::File { mut file, length } => {
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, length);
+                bytes
+            }
+        }
+    }
+
+    /// Sends the example's request and compares the reply. `<zip>` in the request stands for a
+    /// package, `<any>` in the reply for any value; members must be the same ones.
+    pub(crate) async fn check(&self, example: &Example) {
+        let body = example.request_body.replace("<zip>", &zip_base64());
+        let reply =
+            self.send(Harness::request(&example.method, &example.path, body.as_bytes())).await;
+        assert_eq!(reply.status, example.status, "{reply:?}");
+        if example.reply_body.is_empty() {
+            assert!(reply.body.is_empty(), "{reply:?}");
+            return;
+        }
+        let expected: Value = serde_json::from_str(&example.reply_body).unwrap();
+        compare(&reply.json(), &expected, "");
+    }
+}
+
+/// One request and its reply, as an operation's header shows them.
+#[derive(Debug)]
+pub(crate) struct Example {
+    method: String,
+    path: String,
+    request_body: String,
+    status: u16,
+    reply_body: String,
+}
+
+/// The example in the header of an operation's file.
+pub(crate) fn documented(source: &str) -> Example {
+    let header: Vec<&str> = source
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    let header = header.join("\n");
+    let block = header.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let (request, reply) = block.split_once("\n\n").unwrap();
+    let (line, request_body) = request.split_once('\n').unwrap_or((request, ""));
+    let (method, path) = line.split_once(' ').unwrap();
+    let (status, reply_body) = reply.split_once('\n').unwrap_or((reply, ""));
+    Example {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        request_body: request_body.to_owned(),
+        status: status.parse().unwrap(),
+        reply_body: reply_body.to_owned(),
+    }
+}
+
+fn compare(got: &Value, expected: &Value, at: &str) {
+    match (got, expected) {
+        (_, Value::String(any)) if any == "<any>" => {}
+        (Value::Object(got), Value::Object(expected)) => {
+            let names = |object: &serde_json::Map<String, Value>| {
+                let mut names: Vec<String> = object.keys().cloned().collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names(got), names(expected), "members at {at}/");
+            for (name, value) in expected {
+                compare(&got[name], value, &format!("{at}/{name}"));
+            }
+        }
+        (Value::Array(got), Value::Array(expected)) => {
+            assert_eq!(got.len(), expected.len(), "length at {at}");
+            for (index, value) in expected.iter().enumerate() {
+                compare(&got[index], value, &format!("{at}/{index}"));
+            }
+        }
+        _ => assert_eq!(got, expected, "at {at}"),
+    }
+}

@@ -1,0 +1,216 @@
+//! Changes a function's settings; members that are not given stay as they are.
+//!
+//! ```text
+//! PUT /2015-03-31/functions/hello/configuration
+//! {"Timeout": 30, "Environment": {"Variables": {"MODE": "test"}}}
+//!
+//! 200
+//! {"FunctionName": "hello", "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello",
+//!  "Runtime": "python3.13", "Role": "arn:aws:iam::000000000000:role/r",
+//!  "Handler": "main.handler", "CodeSize": "<any>", "Description": "", "Timeout": 30,
+//!  "MemorySize": 128, "LastModified": "<any>", "CodeSha256": "<any>", "Version": "$LATEST",
+//!  "Environment": {"Variables": {"MODE": "test"}},
+//!  "TracingConfig": {"Mode": "PassThrough"}, "RevisionId": "<any>", "State": "Active",
+//!  "LastUpdateStatus": "InProgress", "LastUpdateStatusReason": "The function is being created.",
+//!  "LastUpdateStatusReasonCode": "Creating",
+//!  "PackageType": "Zip", "Architectures": ["x86_64"], "EphemeralStorage": {"Size": 512},
+//!  "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+//!  "RuntimeVersionConfig": {"RuntimeVersionArn": "<any>"},
+//!  "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/hello"}}
+//! ```
+
+use lambic_front::{Cx, Serve};
+use lambic_model_lambda as model;
+use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequest};
+use lambic_wire::{Arn, Error};
+
+use super::change::update;
+use super::settings::{self, Unoffered};
+use super::show::show;
+use crate::Lambda;
+use crate::limits::invalid;
+use crate::names;
+use crate::state::function::{Configuration, Variables, new_generation};
+use crate::state::runtime_id;
+
+/// The operation.
+pub struct UpdateFunctionConfiguration;
+
+impl Serve for UpdateFunctionConfiguration {
+    type Service = Lambda;
+    type Operation = model::ops::UpdateFunctionConfiguration;
+
+    fn resource(cx: &Cx<'_, Lambda>, input: &UpdateFunctionConfigurationRequest) -> Arn {
+        names::resource(cx.account, cx.region, &input.function_name)
+    }
+
+    async fn run(
+        cx: &Cx<'_, Lambda>,
+        mut input: UpdateFunctionConfigurationRequest,
+    ) -> Result<FunctionConfiguration, Error> {
+        let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
+        refuse_unoffered(&input, &target.name)?;
+        let revision_id = input.revision_id.take();
+        let changes = Changes::check(input)?;
+        let updated = update(cx, &target, revision_id.as_deref(), |record| {
+            let mut next = record.shown().clone();
+            changes.apply(&mut next)?;
+            next.generation = new_generation(cx.rt);
+            Ok(next)
+        });
+        Ok(show(&updated.await?, false))
+    }
+}
+
+/// What is to become different, checked.
+struct Changes {
+    runtime: Option<String>,
+    role: Option<String>,
+    handler: Option<String>,
+    description: Option<String>,
+    timeout_s: Option<u32>,
+    memory_mb: Option<u32>,
+    tmp_mb: Option<u32>,
+    environment: Option<Variables>,
+}
+
+impl Changes {
+    fn check(input: UpdateFunctionConfigurationRequest) -> Result<Changes, Error> {
+        let runtime = input.runtime.map(|runtime| runtime.as_str().to_owned());
+        if let Some(runtime) = &runtime {
+            runtime_id::check(runtime)?;
+        }
+        Ok(Changes {
+            runtime,
+            role: input.role,
+            handler: input.handler,
+            description: input.description,
+            timeout_s: input.timeout.map(settings::timeout_s).transpose()?,
+            memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
+            tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
+            environment: input.environment.map(settings::environment).transpose()?,
+        })
+    }
+
+    fn apply(&self, to: &mut Configuration) -> Result<(), Error> {
+        set(&mut to.runtime, &self.runtime);
+        set(&mut to.role, &self.role);
+        set(&mut to.description, &self.description);
+        set(&mut to.timeout_s, &self.timeout_s);
+        set(&mut to.memory_mb, &self.memory_mb);
+        set(&mut to.tmp_mb, &self.tmp_mb);
+        if let Some(handler) = &self.handler {
+            to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
+        }
+        if self.environment.is_some() {
+            to.environment = self.environment.clone();
+        }
+        if to.handler.is_none() && !runtime_id::is_provided(&to.runtime) {
+            return Err(invalid(
+                "Runtime and Handler are mandatory parameters for functions created with \
+                 deployment packages.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn set<T: Clone>(to: &mut T, given: &Option<T>) {
+    if let Some(value) = given {
+        to.clone_from(value);
+    }
+}
+
+fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest, name: &str) -> Result<(), Error> {
+    let unoffered = Unoffered {
+        accelerator_config: input.accelerator_config.as_ref(),
+        capacity_provider_config: input.capacity_provider_config.as_ref(),
+        dead_letter_config: input.dead_letter_config.as_ref(),
+        durable_config: input.durable_config.as_ref(),
+        file_system_configs: input.file_system_configs.as_deref(),
+        image_config: input.image_config.as_ref(),
+        kms_key_arn: input.kms_key_arn.as_deref(),
+        layers: input.layers.as_deref(),
+        logging_config: input.logging_config.as_ref(),
+        runtime_config: input.runtime_config.as_ref(),
+        snap_start: input.snap_start.as_ref(),
+        tracing_config: input.tracing_config.as_ref(),
+        vpc_config: input.vpc_config.as_ref(),
+    };
+    unoffered.check(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::ops::testing::{Harness, documented};
+
+    const PATH: &str = "/2015-03-31/functions/hello/configuration";
+
+    #[tokio::test]
+    async fn as_documented() {
+        let harness = Harness::with_hello().await;
+        harness.check(&documented(include_str!("update_function_configuration.rs"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_function_being_created_is_left_alone() {
+        let harness = Harness::new().await;
+        let body = Harness::creation("hello");
+        assert_eq!(harness.post("/2015-03-31/functions", &body).await.status, 201);
+        let reply = harness.put(PATH, &json!({"Timeout": 30})).await;
+        assert_eq!(
+            (reply.status, reply.message().as_str()),
+            (
+                409,
+                "The operation cannot be performed at this time. The function is currently in the \
+                 following state: Pending"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_given_stays() {
+        let harness = Harness::with_hello().await;
+        harness.put(PATH, &json!({"Environment": {"Variables": {"A": "1"}}})).await;
+        harness.settle().await;
+        let reply = harness.put(PATH, &json!({"MemorySize": 256})).await.json();
+        assert_eq!(reply["Environment"], json!({"Variables": {"A": "1"}}));
+        harness.settle().await;
+        let reply = harness.put(PATH, &json!({"Environment": {"Variables": {}}})).await.json();
+        assert_eq!(reply["Environment"], json!({"Variables": {}}));
+        assert_eq!(reply["MemorySize"], 256);
+    }
+
+    #[tokio::test]
+    async fn many_writers_lose_no_update() {
+        let harness = Harness::with_hello().await;
+        let mut accepted = 0;
+        let mut conflicts = 0;
+        while accepted < 32 {
+            let writers = (0..32).map(|_| async {
+                let current = harness.get(PATH).await.json();
+                let description = current["Description"].as_str().unwrap().to_owned() + "+";
+                let body = json!({
+                    "Description": description,
+                    "RevisionId": current["RevisionId"],
+                });
+                harness.put(PATH, &body).await
+            });
+            for reply in futures_util::future::join_all(writers).await {
+                match (reply.status, reply.code().as_str()) {
+                    (200, _) => accepted += 1,
+                    (409, "ResourceConflictException") | (412, "PreconditionFailedException") => {
+                        conflicts += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            harness.settle().await;
+        }
+        let description = harness.get(PATH).await.json()["Description"].as_str().unwrap().len();
+        assert_eq!(description, accepted);
+        assert!(conflicts > 0);
+    }
+}

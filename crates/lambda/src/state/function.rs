@@ -1,0 +1,240 @@
+//! One function: `function/<account>/<region>/<name>`.
+//!
+//! Invariants: `running` is what invokes run. `updating` is there exactly while an update has been
+//! acknowledged and is not in force yet; what callers read is then `updating`, while `running` still
+//! runs. `settle_at_micros` is there exactly while the reconciler has something left to do. A
+//! generation is never used twice. `revision_id` changes with every write.
+
+use std::fmt;
+
+use lambic_rt::{Rt, Timestamp};
+use lambic_store::{Digest, Record};
+use lambic_wire::Pairs;
+use serde::{Deserialize, Serialize};
+
+use crate::names::function_arn;
+
+/// Life of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Created, not invocable yet.
+    Pending,
+    /// Invocable.
+    Active,
+    /// It could not be made ready.
+    Failed,
+}
+
+/// Outcome of the last update (the creation counts as one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateStatus {
+    /// Nothing has been updated; the function is still being created.
+    None,
+    /// Acknowledged and not in force yet.
+    InProgress,
+    /// In force.
+    Successful,
+    /// Not in force, and it will not be.
+    Failed,
+}
+
+/// Environment variables in the caller's order. Their values are secrets and are never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Variables(pub Pairs<String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// A deployment package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// Of the zip as it was sent; names the blob and the bundle made from it.
+    pub sha256: Digest,
+    /// Of the zip, in bytes.
+    pub zip_bytes: u64,
+}
+
+/// Everything that a version is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// AWS's id.
+    pub runtime: String,
+    /// Absent only for `provided` runtimes.
+    pub handler: Option<String>,
+    /// ARN of the execution role.
+    pub role: String,
+    /// At most 256 characters; may be empty.
+    pub description: String,
+    /// Seconds, 1 to 900.
+    pub timeout_s: u32,
+    /// MB, 128 to 10,240.
+    pub memory_mb: u32,
+    /// Size of `/tmp` in MB, 512 to 10,240.
+    pub tmp_mb: u32,
+    /// Absent when none were ever given, which callers can tell from none.
+    pub environment: Option<Variables>,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    /// What it runs.
+    pub code: Code,
+    /// When it was last changed, in microseconds since the epoch.
+    pub last_modified_micros: i64,
+    /// Unique among all configurations of all functions.
+    pub generation: u64,
+}
+
+/// The stored record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionRecord {
+    /// Twelve digits.
+    pub account: String,
+    /// Such as `us-east-1`.
+    pub region: String,
+    /// The plain name.
+    pub name: String,
+    /// At most 50.
+    pub tags: Pairs<String>,
+    /// What invokes run.
+    pub running: Configuration,
+    /// What they will run once the update in progress is in force.
+    pub updating: Option<Configuration>,
+    /// Life of the function.
+    pub state: State,
+    /// Outcome of the last update.
+    pub update: UpdateStatus,
+    /// Changes with every write of this record.
+    pub revision_id: String,
+    /// When the reconciler makes it Active, or the update Successful.
+    pub settle_at_micros: Option<i64>,
+}
+
+impl Record for FunctionRecord {
+    const KIND: &'static str = "function";
+    const VERSION: u32 = 1;
+
+    fn upgrade(version: u32, _: serde_json::Value) -> Result<FunctionRecord, String> {
+        Err(format!("there never was a version {version}"))
+    }
+}
+
+impl FunctionRecord {
+    /// The segments of its key.
+    pub fn key(&self) -> [&str; 3] {
+        [&self.account, &self.region, &self.name]
+    }
+
+    /// Without a qualifier.
+    pub fn arn(&self) -> String {
+        function_arn(&self.account, &self.region, &self.name)
+    }
+
+    /// What callers read: the newest acknowledged configuration.
+    pub fn shown(&self) -> &Configuration {
+        self.updating.as_ref().unwrap_or(&self.running)
+    }
+
+    /// The record with an acknowledged update that is not in force yet.
+    pub fn updated(&self, next: Configuration, rt: &Rt, settle_at: Timestamp) -> FunctionRecord {
+        FunctionRecord {
+            updating: Some(next),
+            update: UpdateStatus::InProgress,
+            revision_id: rt.uuid(),
+            settle_at_micros: Some(settle_at.micros()),
+            ..self.clone()
+        }
+    }
+
+    /// The record once its creation or update is in force; `None` when it is not due at `now`.
+    pub fn settled(&self, now: Timestamp, revision_id: String) -> Option<FunctionRecord> {
+        if self.settle_at_micros? > now.micros() {
+            return None;
+        }
+        Some(FunctionRecord {
+            running: self.shown().clone(),
+            updating: None,
+            state: State::Active,
+            update: UpdateStatus::Successful,
+            revision_id,
+            settle_at_micros: None,
+            ..self.clone()
+        })
+    }
+}
+
+/// A number for [`Configuration::generation`]. Random, so that two servers on one store need not
+/// agree; 63 bits, so that no two meet.
+pub fn new_generation(rt: &Rt) -> u64 {
+    let mut bytes = [0; 8];
+    rt.fill_random(&mut bytes);
+    u64::from_le_bytes(bytes) >> 1
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn configuration(generation: u64) -> Configuration {
+        Configuration {
+            runtime: "python3.13".to_owned(),
+            handler: Some("main.handler".to_owned()),
+            role: "arn:aws:iam::000000000000:role/r".to_owned(),
+            description: String::new(),
+            timeout_s: 3,
+            memory_mb: 128,
+            tmp_mb: 512,
+            environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
+            architecture: "x86_64".to_owned(),
+            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3 },
+            last_modified_micros: 1_763_674_200_123_456,
+            generation,
+        }
+    }
+
+    pub(crate) fn record(name: &str) -> FunctionRecord {
+        FunctionRecord {
+            account: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
+            name: name.to_owned(),
+            tags: Pairs(vec![("team".into(), "blue".into())]),
+            running: configuration(1),
+            updating: None,
+            state: State::Pending,
+            update: UpdateStatus::None,
+            revision_id: "r1".to_owned(),
+            settle_at_micros: Some(1_000),
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        let record = record("hello");
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let text = format!("{:?}", record("hello"));
+        assert!(text.contains("KEY") && !text.contains("hidden"));
+    }
+
+    #[test]
+    fn from_pending_to_active_to_updated() {
+        let created = record("hello");
+        assert_eq!(created.settled(Timestamp::from_micros(999), "r2".into()), None);
+        let active = created.settled(Timestamp::from_micros(1_000), "r2".into()).unwrap();
+        assert_eq!((active.state, active.update), (State::Active, UpdateStatus::Successful));
+        assert_eq!(active.settled(Timestamp::from_micros(i64::MAX), "r3".into()), None);
+
+        let rt = Rt::simulated(1);
+        let updated = active.updated(configuration(2), &rt, Timestamp::from_micros(5_000));
+        assert_eq!((updated.state, updated.update), (State::Active, UpdateStatus::InProgress));
+        assert_eq!((updated.running.generation, updated.shown().generation), (1, 2));
+        let settled = updated.settled(Timestamp::from_micros(5_000), "r4".into()).unwrap();
+        assert_eq!((settled.running.generation, settled.updating.is_none()), (2, true));
+    }
+}

@@ -83,6 +83,27 @@ async fn draining_waits_for_operations_whose_client_has_gone_and_not_for_ever() 
 }
 
 #[tokio::test]
+async fn a_reset_connection_cancels_nothing() {
+    let world = World::new(development());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (front, shutdown) = (world.front.clone(), world.rt.shutdown());
+    let serving = async move { front.serve_listener(listener, shutdown).await };
+    let serving = world.rt.spawn("listener", TaskKind::Essential, serving);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(WAIT).await.unwrap();
+    world.fake.begun_signal.notified().await;
+    // Closing without waiting to have sent everything resets the connection.
+    client.set_zero_linger().unwrap();
+    drop(client);
+    world.fake.gate.notify_one();
+    world.fake.ended_signal.notified().await;
+    world.rt.shutdown_sender().stop();
+    let drained = serving.await.unwrap().unwrap();
+    assert_eq!((drained.requests_abandoned, drained.connections_abandoned), (0, 0));
+}
+
+#[tokio::test]
 async fn an_environment_has_connections_of_its_own() {
     let mut config = development();
     config.limits.connections_per_environment_max = 1;

@@ -1,1 +1,334 @@
-//! Comes with the invoke path.
+//! The invoke path: from a version snapshot and an event to the function's answer.
+//!
+//! Life of a synchronous invoke, in order: `target` (which snapshot, resolved by the operation) →
+//! [`admit`] (a [`admit::Lease`] of the account's concurrency, or 429) → [`pool`] (an idle
+//! environment of the snapshot, or a place in its queue) → [`place`] (only when one more
+//! environment is needed: is there room, which idle ones make room) → [`worker`] (makes and keeps
+//! one environment) → the Runtime API's desk (event out, answer in) → [`reply`] → [`record`]
+//! (START, END, REPORT) → the lease drops. `admit`, `place` and `pool` are pure; what is in
+//! [`shell`] performs what they decide.
+//!
+//! A warm invoke touches no disk and takes no lock that other functions take, but for reading the
+//! table of pools. A caller that hangs up does not end its invocation.
+
+pub mod admit;
+pub mod fault;
+pub mod launcher;
+pub mod place;
+pub mod pool;
+pub mod product;
+pub mod record;
+mod reply;
+mod shell;
+mod target;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambic_rt::{Rt, TaskKind};
+use lambic_wire::error::Error;
+
+use crate::runtimes::packs::Packs;
+use crate::state::version::Version;
+use admit::Account;
+use launcher::{ApiFront, Launcher, Sessions};
+use place::{Budget, Used};
+use shell::Shell;
+
+/// One request to run a function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// AWS request id, a UUID; unique.
+    pub request_id: String,
+    /// The ARN as the caller named the function, qualifier included if it gave one.
+    pub invoked_arn: String,
+    /// The event; at most 6 MB, JSON.
+    pub payload: Bytes,
+    /// The caller's client context, decoded: JSON.
+    pub client_context: Option<String>,
+    /// `X-Amzn-Trace-Id` of the request.
+    pub trace_id: Option<String>,
+    /// Whether the last 4 KB of the log are wanted.
+    pub log_tail: bool,
+}
+
+/// What the function answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The function's response, or its error document.
+    pub payload: Bytes,
+    /// `X-Amz-Function-Error`: `Unhandled` when the payload is an error document.
+    pub function_error: Option<&'static str>,
+    /// The last 4 KB of the log, not yet base64, when they were asked for.
+    pub log_tail: Option<Vec<u8>>,
+    /// The version that ran, such as `$LATEST`.
+    pub executed_version: String,
+}
+
+/// Limits of the invoke path.
+#[derive(Clone, Debug)]
+pub struct InvokeConfig {
+    /// Invocations that one account may have in flight.
+    pub concurrency_max: u32,
+    /// What the machine may hold.
+    pub budget: Budget,
+    /// An environment that was idle for so long ends.
+    pub idle_max: Duration,
+    /// The start of a runtime, before it is repeated inside the invocation.
+    pub init_max: Duration,
+    /// A request that got no environment for so long is refused.
+    pub wait_max: Duration,
+    /// Processes and threads of one environment (AWS: 1,024).
+    pub pids_max: u32,
+    /// File descriptors of one process (AWS: 1,024).
+    pub files_max: u32,
+}
+
+impl Default for InvokeConfig {
+    /// AWS's figures, and room for 64 GB of functions' memory sizes in 2,048 environments.
+    fn default() -> InvokeConfig {
+        InvokeConfig {
+            concurrency_max: admit::CONCURRENCY_MAX_DEFAULT,
+            budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
+            idle_max: Duration::from_secs(600),
+            init_max: Duration::from_secs(10),
+            wait_max: Duration::from_secs(60),
+            pids_max: 1_024,
+            files_max: 1_024,
+        }
+    }
+}
+
+/// Totals since the start of the server.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Invocations that ran.
+    pub invocations: AtomicU64,
+    /// Those that ended with an error.
+    pub errors: AtomicU64,
+    /// Requests refused with 429.
+    pub throttles: AtomicU64,
+    /// Environments that were started.
+    pub environments_started: AtomicU64,
+    /// Milliseconds billed.
+    pub billed_ms: AtomicU64,
+}
+
+/// What all parts of the invoke path share.
+pub(crate) struct Common {
+    pub(crate) config: InvokeConfig,
+    pub(crate) rt: Rt,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
+    pub(crate) figures: Figures,
+    /// Pools by generation of their snapshot.
+    pools: RwLock<HashMap<u64, Arc<Shell>>>,
+    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    used: Mutex<Used>,
+    next_id: AtomicU64,
+}
+
+/// Runs functions. Cheap to clone.
+#[derive(Clone)]
+pub struct Invoker {
+    common: Arc<Common>,
+}
+
+/// How often idle and overdue environments are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+impl Invoker {
+    /// Starts the invoke path; environments come from `launcher`.
+    pub fn start(
+        config: InvokeConfig,
+        rt: Rt,
+        launcher: Arc<dyn Launcher>,
+        packs: Arc<Packs>,
+        sessions: Arc<dyn Sessions>,
+    ) -> Invoker {
+        let common = Arc::new(Common {
+            config,
+            rt: rt.clone(),
+            launcher,
+            packs,
+            sessions,
+            api_front: OnceLock::new(),
+            figures: Figures::default(),
+            pools: RwLock::default(),
+            accounts: Mutex::default(),
+            used: Mutex::default(),
+            next_id: AtomicU64::new(1),
+        });
+        let sweeper = Arc::downgrade(&common);
+        rt.clone()
+            .spawn("environment sweep", TaskKind::Essential, async move {
+                let mut shutdown = rt.shutdown();
+                while rt.within(SWEEP_EVERY, shutdown.requested()).await.is_none() {
+                    let Some(common) = sweeper.upgrade() else { return };
+                    common.sweep();
+                }
+            })
+            .detach();
+        Invoker { common }
+    }
+
+    /// Who serves the AWS endpoint inside environments. Set once, before the first invoke.
+    pub fn set_api_front(&self, front: Arc<dyn ApiFront>) {
+        // A second front would be a mistake of the wiring; the first one stays.
+        let _ = self.common.api_front.set(front);
+    }
+
+    /// Runs one invocation and waits for its end. A caller that stops waiting does not end it.
+    ///
+    /// Errors: 429 `TooManyRequestsException` when the account or the machine is full; 500
+    /// `ServiceException` when no environment can be made. What the function itself does wrong is
+    /// an [`Answer`] with `function_error`.
+    pub async fn invoke(
+        &self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> Result<Answer, Error> {
+        let pool = self.common.pool(&version);
+        let lease = pool.admit()?;
+        let work = async move {
+            let answer = target::run(pool, invocation).await;
+            drop(lease);
+            answer
+        };
+        reply::GoesOn::new(self.common.rt.clone(), Box::pin(work)).await
+    }
+
+    /// The snapshots of this function other than `current` are no longer to be used: their idle
+    /// environments end now, busy ones when they have finished. `None` after a deletion.
+    pub fn retire(&self, function_arn: &str, current: Option<u64>) {
+        for shell in self.common.all_pools() {
+            let version = shell.version();
+            if version.function_arn == function_arn && Some(version.generation) != current {
+                shell.retire();
+            }
+        }
+    }
+
+    /// Waits until no invocation is at work, at most for `limit`, then ends all environments.
+    /// Whether all work had ended.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        let pools = self.common.clone();
+        let rt = self.common.rt.clone();
+        let done = rt.within(limit, async {
+            while pools.all_pools().iter().any(|shell| shell.is_working()) {
+                pools.rt.sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let done = done.await.is_some();
+        for shell in self.common.all_pools() {
+            shell.kill_all();
+        }
+        done
+    }
+
+    /// Totals since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.common.figures
+    }
+
+    /// Environments that there are now, and the sum of their memory sizes in MB.
+    pub fn used(&self) -> (usize, u64) {
+        let used = *self.common.used.lock().unwrap_or_else(PoisonError::into_inner);
+        (used.environments, used.memory_mb)
+    }
+}
+
+impl Common {
+    pub(crate) fn account(&self, account: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = accounts.get(account) {
+            return known.clone();
+        }
+        let fresh = Account::new(self.config.concurrency_max);
+        accounts.insert(account.to_owned(), fresh.clone());
+        fresh
+    }
+
+    /// A number that no environment or request had before.
+    pub(crate) fn id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The pool of this snapshot, made if there is none.
+    pub(crate) fn pool(self: &Arc<Common>, version: &Arc<Version>) -> Arc<Shell> {
+        let known = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shell) = known.get(&version.generation) {
+            return shell.clone();
+        }
+        drop(known);
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Shell::new(self.clone(), version.clone());
+        pools.entry(version.generation).or_insert_with(fresh).clone()
+    }
+
+    pub(crate) fn all_pools(&self) -> Vec<Arc<Shell>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Ends what was idle for too long or did not come back, and forgets empty pools.
+    fn sweep(self: &Arc<Common>) {
+        let mut closed = Vec::new();
+        for shell in self.all_pools() {
+            if shell.sweep(self.rt.instant()) {
+                closed.push(shell.version().generation);
+            }
+        }
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        for generation in closed {
+            pools.remove(&generation);
+        }
+    }
+
+    /// Forgets one closed pool, so that the next request gets a fresh one.
+    pub(crate) fn forget(&self, shell: &Arc<Shell>) {
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let generation = shell.version().generation;
+        if pools.get(&generation).is_some_and(|known| Arc::ptr_eq(known, shell)) {
+            pools.remove(&generation);
+        }
+    }
+
+    /// Takes room for one more environment of this size, idle ones of others giving way.
+    /// `false`: there is none.
+    pub(crate) fn make_room(&self, memory_mb: u32) -> bool {
+        // Twice, because an idle environment may have been taken for work in between.
+        for _ in 0..2 {
+            let pools = self.all_pools();
+            let idle = pools.iter().flat_map(|shell| shell.idle()).collect();
+            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            match place::place(self.config.budget, *used, memory_mb, idle) {
+                place::Placement::Start => {
+                    *used = used.plus(memory_mb);
+                    return true;
+                }
+                place::Placement::Full => return false,
+                place::Placement::Evict(ids) => {
+                    drop(used);
+                    for id in ids {
+                        let _ = pools.iter().any(|shell| shell.evict(id));
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    pub(crate) fn give_room_back(&self, memory_mb: u32) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.minus(memory_mb);
+    }
+}

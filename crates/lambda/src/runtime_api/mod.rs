@@ -1,1 +1,48 @@
-//! Comes with the invoke path.
+//! The Runtime API, `2018-06-01`: what a runtime inside an execution environment speaks with the
+//! platform. Plain HTTP/1.1, on every connection accepted at 127.0.0.1:9001 inside, and on the
+//! stream that the clients we ship inherit.
+//!
+//! The peer is user code and may be hostile: connections, heads and bodies are bounded, what is
+//! too much is read and thrown away or closed, and nothing it sends reaches another environment.
+//! Only a `next` may wait without a limit. SnapStart's restore routes are absent because SnapStart
+//! is; the Extensions, Telemetry and Logs APIs are not here.
+
+mod answer;
+pub mod connection;
+pub mod desk;
+mod error;
+mod init_error;
+pub mod life;
+mod next;
+mod ping;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use answer::{Answer, plain};
+use desk::Desk;
+
+/// All routes, in the order in which the protocol is told.
+async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match (request.method(), parts.as_slice()) {
+        (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next::get(&desk).await,
+        (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "response"]) => {
+            response::post(&desk, id, request).await
+        }
+        (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => {
+            error::post(&desk, id, request).await
+        }
+        (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
+            init_error::post(&desk, request).await
+        }
+        (&Method::GET, ["2018-06-01", "ping"]) => ping::get(),
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}

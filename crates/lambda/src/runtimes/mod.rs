@@ -1,1 +1,10 @@
-//! Comes with the invoke path.
+//! Runtimes: which interpreter of this machine serves a runtime id ([`packs`]), what an
+//! environment of a function is made of ([`plan`]), and the runtime clients that we ship
+//! ([`clients`]: Python and Node.js; custom runtimes bring their own).
+
+pub mod clients;
+pub mod packs;
+pub mod plan;
+mod probe;
+#[cfg(test)]
+mod client_tests;

@@ -1,0 +1,115 @@
+//! The seam between the invoke path and whatever makes execution environments: the sandbox in the
+//! product, a fake in tests.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+
+use super::fault::Exit;
+use crate::runtime_api::connection::BoxIo;
+use crate::state::version::Version;
+
+/// What one environment is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// For `ps` and control groups: at most 64 characters of `[a-z0-9-]`.
+    pub name: String,
+    /// Memory of the whole environment, in MB.
+    pub memory_mb: u32,
+    /// Size of `/tmp`, in MB.
+    pub tmp_mb: u32,
+    /// Host folder and where it appears inside, read-only.
+    pub binds: Vec<(PathBuf, String)>,
+    /// Program (an absolute path inside) and arguments.
+    pub argv: Vec<String>,
+    /// The complete set of environment variables.
+    pub env: Vec<(String, String)>,
+    /// Working directory inside.
+    pub cwd: String,
+}
+
+/// Why an environment could not be made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the sandbox failed: {0}")]
+pub struct LaunchFault(pub String);
+
+/// Makes environments.
+pub trait Launcher: Send + Sync + 'static {
+    /// Makes one and starts its runtime.
+    fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>>;
+}
+
+/// A source of connections.
+pub trait Accept: Send {
+    /// Waits for the next connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxIo>>;
+}
+
+/// What the runtime process and its children print, standard output and error together.
+pub trait Output: Send {
+    /// Waits for some of it; 0 when every writer is gone. Cancelling loses nothing.
+    fn read<'a>(&'a mut self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>>;
+}
+
+/// How an environment ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its runtime process ended, or the environment was killed.
+    Exited(Exit),
+    /// The program was never run; in the words of Go's `syscall`, such as `exec format error`.
+    NotExecuted(String),
+    /// The sandbox could not be completed; the text says at which step.
+    NotMade(String),
+}
+
+/// Power over a running environment.
+pub trait Control: Send + Sync {
+    /// Ends it at once.
+    fn kill(&self);
+    /// Most memory it has used so far, in bytes; `None` where the kernel does not tell.
+    fn memory_peak_bytes(&self) -> Option<u64>;
+}
+
+/// A running environment.
+pub struct Environment {
+    /// Connections to 127.0.0.1:9001 inside.
+    pub runtime: Box<dyn Accept>,
+    /// The stream that the runtime clients we ship have inherited.
+    pub inherited: Option<BoxIo>,
+    /// Connections to the AWS endpoint inside (`AWS_ENDPOINT_URL`).
+    pub api: Box<dyn Accept>,
+    /// What it prints.
+    pub output: Box<dyn Output>,
+    /// Ends when the runtime process has ended, and everything inside with it.
+    pub exit: BoxFuture<'static, Ended>,
+    /// Power over it.
+    pub control: Arc<dyn Control>,
+}
+
+/// Serves the AWS endpoint inside an environment; the front does, in the product.
+pub trait ApiFront: Send + Sync + 'static {
+    /// Serves one connection from an environment of this function until it closes.
+    fn serve(&self, io: BoxIo, version: &Version) -> BoxFuture<'static, ()>;
+}
+
+/// The credentials that a function finds in its environment.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// `AWS_ACCESS_KEY_ID`
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`
+    pub session_token: String,
+}
+
+/// Makes such credentials valid, and invalid again when their environment ends.
+pub trait Sessions: Send + Sync + 'static {
+    /// From now on requests signed with them are the function's.
+    fn open(&self, session: &Session, version: &Version);
+    /// They are worth nothing any more.
+    fn close(&self, access_key_id: &str);
+}

@@ -1,0 +1,170 @@
+//! The product's side of the seams: environments from the sandbox, credentials in the front's
+//! table, the AWS endpoint inside environments served by the front.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lambic_front::{CredentialTable, EnvironmentOrigin, Front, Origin, Principal};
+use lambic_sandbox::{Bind, Sandbox, Sandboxes, Spec, StartFailure};
+use lambic_wire::sigv4::Credentials;
+use tokio::net::TcpListener;
+
+use super::fault::Exit;
+use super::launcher::{
+    Accept, ApiFront, Control, Ended, Environment, LaunchFault, Launcher, Output, Plan, Session,
+    Sessions,
+};
+use crate::runtime_api::connection::BoxIo;
+use crate::state::version::Version;
+
+/// Environments from the sandbox.
+pub struct SandboxLauncher {
+    sandboxes: Sandboxes,
+    pids_max: u32,
+    files_max: u32,
+}
+
+impl SandboxLauncher {
+    /// Each environment may have so many processes, and each process so many open files.
+    pub fn new(sandboxes: Sandboxes, pids_max: u32, files_max: u32) -> SandboxLauncher {
+        SandboxLauncher { sandboxes, pids_max, files_max }
+    }
+
+    fn spec(&self, plan: Plan) -> Spec {
+        let bind = |(source, target)| Bind { source, target };
+        Spec {
+            name: plan.name,
+            memory_mb: plan.memory_mb,
+            tmp_mb: plan.tmp_mb,
+            pids_max: self.pids_max,
+            files_max: self.files_max,
+            binds: plan.binds.into_iter().map(bind).collect(),
+            argv: plan.argv,
+            env: plan.env,
+            cwd: plan.cwd,
+        }
+    }
+}
+
+impl Launcher for SandboxLauncher {
+    fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
+        async move {
+            let spec = self.spec(plan);
+            let launched = self.sandboxes.launch(&spec).await;
+            launched.map(environment).map_err(|error| LaunchFault(error.to_string()))?
+        }
+        .boxed()
+    }
+}
+
+fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
+    let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
+    let exit = sandbox.take_exit().ok_or_else(|| missing("exit"))?;
+    let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
+    let control = sandbox.control();
+    Ok(Environment {
+        inherited: sandbox.runtime_stream.take().map(|stream| Box::pin(stream) as BoxIo),
+        runtime: Box::new(Listener(sandbox.runtime_listener)),
+        api: Box::new(Listener(sandbox.api_listener)),
+        output: Box::new(Printed(output)),
+        exit: async move { ended(exit.wait().await) }.boxed(),
+        control: Arc::new(Power(control)),
+    })
+}
+
+fn ended(exit: lambic_sandbox::Exit) -> Ended {
+    match exit.start_failure {
+        Some(StartFailure::Exec { errno }) => Ended::NotExecuted(errno_text(errno)),
+        Some(StartFailure::Setup(step)) => Ended::NotMade(step),
+        None => Ended::Exited(Exit { code: exit.code, signal: exit.signal, oom: exit.oom }),
+    }
+}
+
+/// The words of Go's `syscall`, which AWS's messages have; without the number that Rust adds.
+fn errno_text(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let plain = text.split(" (os error").next().unwrap_or_default();
+    plain.to_lowercase()
+}
+
+struct Listener(TcpListener);
+
+impl Accept for Listener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxIo>> {
+        async move {
+            let (stream, _) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::pin(stream) as BoxIo)
+        }
+        .boxed()
+    }
+}
+
+struct Printed(lambic_sandbox::Output);
+
+impl Output for Printed {
+    fn read<'a>(&'a mut self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>> {
+        self.0.read(buffer).boxed()
+    }
+}
+
+struct Power(lambic_sandbox::Control);
+
+impl Control for Power {
+    fn kill(&self) {
+        self.0.kill();
+    }
+
+    fn memory_peak_bytes(&self) -> Option<u64> {
+        Some(self.0.memory().peak_bytes).filter(|bytes| *bytes > 0)
+    }
+}
+
+/// A function's credentials, valid in the front as long as its environment lives.
+pub struct TableSessions(pub Arc<CredentialTable>);
+
+impl Sessions for TableSessions {
+    fn open(&self, session: &Session, version: &Version) {
+        let role = version.role.rsplit('/').next().unwrap_or_default();
+        let credentials = Credentials {
+            access_key_id: session.access_key_id.clone(),
+            secret_access_key: session.secret_access_key.clone(),
+            session_token: Some(session.session_token.clone()),
+        };
+        let principal = Principal::role_session(&version.account, role, &version.function_name);
+        self.0.insert(credentials, principal);
+    }
+
+    fn close(&self, access_key_id: &str) {
+        self.0.remove(access_key_id);
+    }
+}
+
+/// The AWS endpoint inside environments: this server itself.
+pub struct FrontApi(pub Arc<Front>);
+
+impl ApiFront for FrontApi {
+    fn serve(&self, io: BoxIo, version: &Version) -> BoxFuture<'static, ()> {
+        let front = self.0.clone();
+        let origin = Origin::Environment(Arc::new(EnvironmentOrigin {
+            name: version.function_name.clone(),
+            account: version.account.clone(),
+            region: version.region.clone(),
+        }));
+        async move { front.serve_connection(io, origin).await }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exec_errors_read_as_on_aws() {
+        assert_eq!(errno_text(8), "exec format error");
+        assert_eq!(errno_text(13), "permission denied");
+        assert_eq!(errno_text(2), "no such file or directory");
+    }
+}

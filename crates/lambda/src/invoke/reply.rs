@@ -1,0 +1,65 @@
+//! From the end of an invocation to the caller's answer; and the rule that a caller who hangs up
+//! does not end what it has started.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use lambic_rt::{Rt, TaskKind};
+
+use super::Answer;
+use crate::runtime_api::desk::{Completion, Finished};
+
+/// The caller's answer to a finished invocation.
+pub(super) fn answer(finished: Finished, request_id: &str, executed_version: &str) -> Answer {
+    let (payload, function_error) = match finished.completion {
+        Completion::Response(payload) => (payload, None),
+        // AWS calls every error of a function unhandled nowadays.
+        Completion::Error(payload) => (payload, Some("Unhandled")),
+        Completion::Fault(fault) => (fault.payload(request_id), Some("Unhandled")),
+    };
+    Answer {
+        payload,
+        function_error,
+        log_tail: finished.log_tail,
+        executed_version: executed_version.to_owned(),
+    }
+}
+
+/// A future that is finished in a task of its own if its owner drops it.
+pub(super) struct GoesOn<T: Send + 'static> {
+    rt: Rt,
+    work: Option<BoxFuture<'static, T>>,
+}
+
+impl<T: Send + 'static> GoesOn<T> {
+    pub(super) fn new(rt: Rt, work: BoxFuture<'static, T>) -> GoesOn<T> {
+        GoesOn { rt, work: Some(work) }
+    }
+}
+
+impl<T: Send + 'static> Future for GoesOn<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let work = self.work.as_mut().expect("nobody polls a future that has ended");
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.work = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for GoesOn<T> {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        // While the runtime itself goes down there is nobody left to go on.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let abandoned = async move { drop(work.await) };
+        self.rt.spawn("abandoned invocation", TaskKind::Request, abandoned).detach();
+    }
+}

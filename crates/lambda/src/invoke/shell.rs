@@ -1,0 +1,339 @@
+//! What the pool decides is done here: one [`Shell`] per version snapshot holds the pure pool, the
+//! handles of its environments and the senders of those who wait, under one short lock.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lambic_rt::{Instant, TaskKind};
+use lambic_wire::error::Error;
+use tokio::sync::oneshot;
+
+use super::Common;
+use super::admit::{Account, Lease, Throttle};
+use super::fault::Status;
+use super::launcher::Control;
+use super::place::IdleEnvironment;
+use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
+use super::record::Recorder;
+use super::worker;
+use crate::runtime_api::desk::{Completion, Desk};
+use crate::state::version::Version;
+
+/// A request behind an environment that has just answered waits so long before it costs another
+/// environment: a runtime asks for its next event within a fraction of a millisecond.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// A running environment, as those who use it see it.
+#[derive(Clone)]
+pub(super) struct Handle {
+    pub(super) desk: Arc<Desk>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) control: Arc<dyn Control>,
+}
+
+/// What a request gets.
+pub(super) enum Grant {
+    /// An environment that waits for its event.
+    Use {
+        handle: Handle,
+        /// How long its start took, if this is its first invocation.
+        init: Option<Duration>,
+        /// When the invocation began, if the start was repeated inside it.
+        since: Option<Instant>,
+    },
+    /// The start failed inside the invocation; this is the invocation's end.
+    Failed { recorder: Arc<Recorder>, completion: Completion, status: Status, since: Instant },
+    /// There is no environment to be had.
+    Refused(Error),
+    /// The pool was closed; a fresh one is to be asked.
+    Closed,
+}
+
+/// Room on the machine for one environment; dropping it gives the room back.
+struct Room {
+    common: Arc<Common>,
+    memory_mb: u32,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.common.give_room_back(self.memory_mb);
+    }
+}
+
+struct Entry {
+    /// Absent while it is being started.
+    handle: Option<Handle>,
+    /// Taken by its first invocation.
+    init: Option<Duration>,
+    _room: Room,
+}
+
+#[derive(Default)]
+struct Inner {
+    pool: Pool,
+    waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
+    entries: HashMap<EnvironmentId, Entry>,
+}
+
+/// See the module.
+pub(crate) struct Shell {
+    pub(super) common: Arc<Common>,
+    version: Arc<Version>,
+    account: Arc<Account>,
+    inner: Mutex<Inner>,
+}
+
+impl Shell {
+    pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
+        let account = common.account(&version.account);
+        Arc::new(Shell { common, version, account, inner: Mutex::default() })
+    }
+
+    pub(super) fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    /// A place in the account's concurrency, or 429.
+    pub(super) fn admit(&self) -> Result<Lease, Error> {
+        self.account.admit().map_err(|throttle| self.throttled(throttle))
+    }
+
+    /// Gets an environment, or waits for one.
+    pub(super) async fn obtain(self: &Arc<Shell>) -> Grant {
+        let ticket = self.common.id();
+        let (sender, mut receiver) = oneshot::channel();
+        let answer = {
+            let mut inner = self.lock();
+            match inner.pool.request(ticket) {
+                Answer::Use(id) => return inner.grant(id),
+                Answer::Closed => return Grant::Closed,
+                answer => {
+                    inner.waiting.insert(ticket, sender);
+                    answer
+                }
+            }
+        };
+        if answer == Answer::WaitBriefly {
+            if let Some(grant) = self.common.rt.within(PATIENCE, &mut receiver).await {
+                return grant.unwrap_or(Grant::Closed);
+            }
+        }
+        let start = match answer {
+            Answer::WaitBriefly => self.lock().pool.impatient(ticket),
+            answer => answer == Answer::WaitAndStart,
+        };
+        if start && !self.start_one() && self.withdraw(ticket) {
+            return Grant::Refused(self.throttled(Throttle::ConcurrentInvocationLimitExceeded));
+        }
+        match self.common.rt.within(self.common.config.wait_max, &mut receiver).await {
+            Some(grant) => grant.unwrap_or(Grant::Closed),
+            None if self.withdraw(ticket) => Grant::Refused(Error::internal(format!(
+                "no execution environment became available within {} seconds",
+                self.common.config.wait_max.as_secs()
+            ))),
+            // Served at this very moment.
+            None => receiver.await.unwrap_or(Grant::Closed),
+        }
+    }
+
+    fn throttled(&self, throttle: Throttle) -> Error {
+        self.common.figures.throttles.fetch_add(1, Ordering::Relaxed);
+        throttle.to_error()
+    }
+
+    /// Whether the request was still waiting; it is not any more.
+    fn withdraw(&self, ticket: Ticket) -> bool {
+        let mut inner = self.lock();
+        inner.waiting.remove(&ticket);
+        inner.pool.withdraw(ticket)
+    }
+
+    /// Starts one more environment. `false`: the machine has no room for it.
+    fn start_one(self: &Arc<Shell>) -> bool {
+        let memory_mb = self.version.memory_mb;
+        if !self.common.make_room(memory_mb) {
+            return false;
+        }
+        let room = Room { common: self.common.clone(), memory_mb };
+        let id = self.common.id();
+        let mut inner = self.lock();
+        inner.pool.starts(id);
+        inner.entries.insert(id, Entry { handle: None, init: None, _room: room });
+        drop(inner);
+        self.common.figures.environments_started.fetch_add(1, Ordering::Relaxed);
+        let life = worker::live(self.clone(), id);
+        self.common.rt.spawn("execution environment", TaskKind::Request, life).detach();
+        true
+    }
+
+    /// The environment's start has succeeded.
+    pub(super) fn started(&self, id: EnvironmentId, handle: Handle, init: Duration) {
+        if let Some(entry) = self.lock().entries.get_mut(&id) {
+            entry.handle = Some(handle);
+            entry.init = Some(init);
+        }
+        self.ready(id);
+    }
+
+    /// The runtime waits for its next event.
+    pub(super) fn ready(&self, id: EnvironmentId) {
+        let now = self.common.rt.instant();
+        loop {
+            let mut inner = self.lock();
+            let free = inner.pool.ready(id, now);
+            match free {
+                Free::Use(ticket) => {
+                    let sender = inner.waiting.remove(&ticket);
+                    let grant = inner.grant(id);
+                    drop(inner);
+                    if sender.is_some_and(|sender| sender.send(grant).is_ok()) {
+                        return;
+                    }
+                    // Whoever waited is gone; the environment is free again.
+                    self.lock().pool.responded(id, now);
+                }
+                Free::Stop => {
+                    let entry = inner.entries.remove(&id);
+                    drop(inner);
+                    kill(entry);
+                    return;
+                }
+                Free::Idle | Free::Unknown => return,
+            }
+        }
+    }
+
+    /// The runtime has answered.
+    pub(super) fn responded(&self, id: EnvironmentId, until: Instant) {
+        self.lock().pool.responded(id, until);
+    }
+
+    /// The start failed: who waits for it, if anybody.
+    pub(super) fn claim(&self, id: EnvironmentId) -> Option<oneshot::Sender<Grant>> {
+        let mut inner = self.lock();
+        let ticket = inner.pool.claim(id)?;
+        inner.waiting.remove(&ticket)
+    }
+
+    /// The repeated start has succeeded; the one who claimed it gets the environment.
+    pub(super) fn grant_claimed(
+        &self,
+        id: EnvironmentId,
+        handle: Handle,
+        sender: oneshot::Sender<Grant>,
+        grant: Grant,
+    ) {
+        if let Some(entry) = self.lock().entries.get_mut(&id) {
+            entry.handle = Some(handle);
+        }
+        if sender.send(grant).is_err() {
+            self.responded(id, self.common.rt.instant());
+            self.ready(id);
+        }
+    }
+
+    /// The environment has ended. Others are started for those who still wait.
+    pub(super) fn gone(self: &Arc<Shell>, id: EnvironmentId) {
+        let mut inner = self.lock();
+        let entry = inner.entries.remove(&id);
+        let wanted = inner.pool.gone(id);
+        drop(inner);
+        kill(entry);
+        self.replace(wanted);
+    }
+
+    fn replace(self: &Arc<Shell>, wanted: usize) {
+        for _ in 0..wanted {
+            if self.start_one() {
+                continue;
+            }
+            let mut inner = self.lock();
+            let Some(ticket) = inner.waiting.keys().min().copied() else { return };
+            inner.pool.withdraw(ticket);
+            let sender = inner.waiting.remove(&ticket);
+            drop(inner);
+            let error = self.throttled(Throttle::ConcurrentInvocationLimitExceeded);
+            if let Some(sender) = sender {
+                // If nobody listens any more, nobody needs to be told.
+                let _ = sender.send(Grant::Refused(error));
+            }
+        }
+    }
+
+    /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
+    pub(super) fn sweep(self: &Arc<Shell>, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let mut out = inner.pool.reap(now, self.common.config.idle_max);
+        out.extend(inner.pool.overdue(now));
+        let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
+        let wanted = inner.pool.wanted();
+        let closed = inner.pool.close_if_empty();
+        drop(inner);
+        entries.into_iter().for_each(kill);
+        self.replace(wanted);
+        closed
+    }
+
+    /// The snapshot is no longer current.
+    pub(super) fn retire(&self) {
+        let mut inner = self.lock();
+        let out = inner.pool.retire();
+        let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
+        drop(inner);
+        entries.into_iter().for_each(kill);
+    }
+
+    /// Ends this environment if it is idle. Whether it was.
+    pub(super) fn evict(&self, id: EnvironmentId) -> bool {
+        let mut inner = self.lock();
+        if !inner.pool.evict(id) {
+            return false;
+        }
+        let entry = inner.entries.remove(&id);
+        drop(inner);
+        kill(entry);
+        true
+    }
+
+    /// The idle environments.
+    pub(super) fn idle(&self) -> Vec<IdleEnvironment> {
+        let memory_mb = self.version.memory_mb;
+        let idle = self.lock().pool.idle();
+        idle.into_iter().map(|(id, since)| IdleEnvironment { id, since, memory_mb }).collect()
+    }
+
+    /// Whether anything is running, starting or waiting.
+    pub(super) fn is_working(&self) -> bool {
+        self.lock().pool.is_working()
+    }
+
+    /// Ends all environments, whatever they do.
+    pub(super) fn kill_all(&self) {
+        let handles: Vec<_> =
+            self.lock().entries.values().filter_map(|entry| entry.handle.clone()).collect();
+        handles.iter().for_each(|handle| handle.control.kill());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The pool says that this environment serves a request now.
+    fn grant(&mut self, id: EnvironmentId) -> Grant {
+        let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
+        let init = entry.init.take();
+        let handle = entry.handle.clone().expect("the pool names only environments that started");
+        Grant::Use { handle, init, since: None }
+    }
+}
+
+fn kill(entry: Option<Entry>) {
+    if let Some(handle) = entry.and_then(|entry| entry.handle) {
+        handle.control.kill();
+    }
+}

@@ -1,0 +1,119 @@
+//! One invocation, from the pool of its snapshot to its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lambic_rt::Instant;
+use lambic_wire::error::Error;
+
+use super::fault::{Exit, Fault};
+use super::record::billed_ms;
+use super::shell::{Grant, Handle, Shell};
+use super::{Answer, Invocation, reply, trace};
+use crate::runtime_api::desk::{Completion, Event, Finished, Outcome, Work};
+
+/// An environment that turns out to be dead before it got the event is replaced; so often.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Runs it. The caller holds the lease.
+pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<Answer, Error> {
+    let trace_id = trace::header(&pool.common.rt, invocation.trace_id.as_deref());
+    for _ in 0..ATTEMPTS_MAX {
+        match pool.obtain().await {
+            Grant::Use { handle, init, since } => {
+                let since = since.unwrap_or_else(|| pool.common.rt.instant());
+                let work = work(&pool, &invocation, &trace_id, init, since);
+                if let Some(finished) = serve(&pool, &handle, work).await {
+                    return Ok(answered(&pool, finished, &invocation));
+                }
+            }
+            Grant::Failed { recorder, completion, status, since } => {
+                let outcome = Outcome {
+                    request_id: invocation.request_id.clone(),
+                    duration: pool.common.rt.instant().saturating_duration_since(since),
+                    init: None,
+                    status,
+                    is_error: true,
+                    fault: match &completion {
+                        Completion::Fault(fault) => Some(fault.clone()),
+                        Completion::Response(_) | Completion::Error(_) => None,
+                    },
+                };
+                recorder.start(&invocation.request_id);
+                count(&pool, &outcome);
+                let log_tail = recorder.finish(&outcome, invocation.log_tail);
+                return Ok(answered(&pool, Finished { completion, log_tail }, &invocation));
+            }
+            Grant::Refused(error) => return Err(error),
+            Grant::Closed => {
+                let version = pool.version().clone();
+                pool.common.forget(&pool);
+                pool = pool.common.clone().pool(&version);
+            }
+        }
+    }
+    Err(Error::internal("the function's execution environments end before they take an event"))
+}
+
+fn work(
+    pool: &Shell,
+    invocation: &Invocation,
+    trace_id: &str,
+    init: Option<Duration>,
+    since: Instant,
+) -> Work {
+    let rt = &pool.common.rt;
+    let whole = Duration::from_secs(u64::from(pool.version().timeout_s));
+    let left = whole.saturating_sub(rt.instant().saturating_duration_since(since));
+    let event = Event {
+        request_id: invocation.request_id.clone(),
+        deadline_ms: rt.now().after(left).millis(),
+        invoked_arn: invocation.invoked_arn.clone(),
+        trace_id: trace_id.to_owned(),
+        client_context: invocation.client_context.clone(),
+        payload: invocation.payload.clone(),
+    };
+    Work { event, timeout: whole, since, init, wants_tail: invocation.log_tail }
+}
+
+/// Hands the event out and waits for the end. `None`: the environment is dead and never had it.
+async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
+    let rt = &pool.common.rt;
+    let timeout = work.timeout;
+    let left = (work.since + timeout).saturating_duration_since(rt.instant());
+    let request_id = work.event.request_id.clone();
+    handle.recorder.start(&request_id);
+    let Ok(mut receiver) = handle.desk.hand_out(work) else {
+        handle.control.kill();
+        return None;
+    };
+    if let Some(finished) = rt.within(left, &mut receiver).await {
+        return Some(finished.unwrap_or_else(|_| ended_without_a_word()));
+    }
+    match handle.desk.time_out(&request_id, timeout) {
+        Some(finished) => {
+            handle.control.kill();
+            Some(finished)
+        }
+        // It ended at this very moment.
+        None => Some(receiver.await.unwrap_or_else(|_| ended_without_a_word())),
+    }
+}
+
+fn ended_without_a_word() -> Finished {
+    let completion = Completion::Fault(Fault::Exited(Exit::default()));
+    Finished { completion, log_tail: None }
+}
+
+fn answered(pool: &Shell, finished: Finished, invocation: &Invocation) -> Answer {
+    reply::answer(finished, &invocation.request_id, &pool.version().version)
+}
+
+/// Adds one invocation to the totals.
+pub(super) fn count(pool: &Shell, outcome: &Outcome) {
+    let figures = &pool.common.figures;
+    figures.invocations.fetch_add(1, Ordering::Relaxed);
+    figures.errors.fetch_add(u64::from(outcome.is_error), Ordering::Relaxed);
+    figures.billed_ms.fetch_add(billed_ms(outcome), Ordering::Relaxed);
+}

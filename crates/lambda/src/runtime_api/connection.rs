@@ -1,0 +1,47 @@
+//! One connection of a runtime: HTTP/1.1 until it closes.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::desk::Desk;
+
+/// Connections that one environment may have open at a time; further ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 32;
+/// Head of a request, and what is buffered of a connection.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// Headers of one request.
+const HEADERS_MAX: usize = 64;
+
+/// A byte stream to a runtime.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A byte stream to a runtime, of whatever kind.
+pub type BoxIo = Pin<Box<dyn Io>>;
+
+/// Serves the Runtime API on one connection until the runtime closes it or the environment ends.
+///
+/// There is no time limit on heads: hyper counts the quiet time between two requests too, and a
+/// runtime is quiet as long as user code works. The number of connections and what each may buffer
+/// bound the cost, and all end with the environment.
+pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
+    let service = service_fn(move |request| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(super::route(desk, request).await) }
+    });
+    let served = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(io), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a runtime's connection ended badly");
+    }
+}

@@ -1,0 +1,347 @@
+//! The desk between one execution environment and the platform: the platform lays an event on it,
+//! the runtime takes it with `next` and brings back a response or an error.
+//!
+//! Life of an invocation here: [`Desk::hand_out`] (event in, receiver of its end out) →
+//! [`Desk::next`] gives the event → [`Desk::begin_answer`] … [`Desk::answer`] ends it. It may also
+//! end by [`Desk::time_out`] or by [`Desk::exited`]; whichever is first ends it, the others find
+//! nothing to end. A `next` that waits costs one oneshot channel and no polling.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambic_rt::{Instant, Rt};
+use tokio::sync::oneshot;
+
+use super::life::{IllegalMove, Life, Move};
+use crate::invoke::fault::{Exit, Fault, Status};
+
+/// What a runtime gets from `next`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// AWS request id (a UUID).
+    pub request_id: String,
+    /// When the invocation times out, in ms since 1970.
+    pub deadline_ms: i64,
+    /// The ARN it was invoked by.
+    pub invoked_arn: String,
+    /// X-Ray header for this invocation.
+    pub trace_id: String,
+    /// The caller's client context: JSON.
+    pub client_context: Option<String>,
+    /// The event itself.
+    pub payload: Bytes,
+}
+
+/// How an invocation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The function answered.
+    Response(Bytes),
+    /// The function, or its runtime, reported an error of its own.
+    Error(Bytes),
+    /// The platform ended it.
+    Fault(Fault),
+}
+
+/// The figures of one invocation; the REPORT line, the metrics and the bill are made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// AWS request id.
+    pub request_id: String,
+    /// From handing out the event to the end of the answer.
+    pub duration: Duration,
+    /// How long the environment's start took, if it was started for this invocation.
+    pub init: Option<Duration>,
+    /// How it ended.
+    pub status: Status,
+    /// Whether the caller got an error.
+    pub is_error: bool,
+    /// What the log says of a fault, if it was one.
+    pub fault: Option<Fault>,
+}
+
+/// An invocation that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How.
+    pub completion: Completion,
+    /// The last 4 KB of its log, when the caller asked for them.
+    pub log_tail: Option<Vec<u8>>,
+}
+
+/// What the invoke path asks of an environment.
+#[derive(Debug)]
+pub struct Work {
+    /// What the runtime gets.
+    pub event: Event,
+    /// The function's timeout as far as it is left.
+    pub timeout: Duration,
+    /// Moment from which its duration counts.
+    pub since: Instant,
+    /// How long the environment's start took, if it was started for this invocation.
+    pub init: Option<Duration>,
+    /// Whether the caller wants the end of the log.
+    pub wants_tail: bool,
+}
+
+/// Who is told what happens at the desk. Called without the desk's lock.
+pub trait Owner: Send + Sync + 'static {
+    /// The runtime asked for work: its first, or its next after an invocation.
+    fn ready(&self);
+    /// The runtime reported that it cannot start. The body is its error document.
+    fn init_failed(&self, body: Bytes, error_type: String);
+    /// The runtime has answered and has until `until` to ask for the next event.
+    fn responded(&self, until: Instant);
+    /// Writes END and REPORT. The log's tail, when `wants_tail`.
+    fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>>;
+}
+
+/// Why the runtime's request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The state does not allow it.
+    State(IllegalMove),
+    /// The request id is not the one being worked on.
+    RequestId,
+}
+
+impl From<IllegalMove> for Refusal {
+    fn from(illegal: IllegalMove) -> Refusal {
+        Refusal::State(illegal)
+    }
+}
+
+/// The answer to `next`.
+#[derive(Debug)]
+pub enum NextEvent {
+    /// Here it is.
+    Now(Arc<Event>),
+    /// It comes through this; an error says that the environment ends.
+    Later(oneshot::Receiver<Arc<Event>>),
+}
+
+/// The environment cannot take work (any more).
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotIdle;
+
+struct Current {
+    event: Arc<Event>,
+    done: oneshot::Sender<Finished>,
+    work: WorkFacts,
+}
+
+#[derive(Clone, Copy)]
+struct WorkFacts {
+    since: Instant,
+    timeout: Duration,
+    init: Option<Duration>,
+    wants_tail: bool,
+}
+
+struct State {
+    life: Life,
+    waiting: Option<oneshot::Sender<Arc<Event>>>,
+    current: Option<Current>,
+    /// The last invocation's id, so that a second answer to it is told apart from a wrong id.
+    last_id: String,
+    unrecorded: Option<Outcome>,
+    exit: Option<Exit>,
+}
+
+/// See the module.
+pub struct Desk {
+    state: Mutex<State>,
+    owner: Box<dyn Owner>,
+    rt: Rt,
+}
+
+impl Desk {
+    /// The desk of an environment that has just been started.
+    pub fn new(owner: Box<dyn Owner>, rt: Rt) -> Desk {
+        let state = State {
+            life: Life::Init,
+            waiting: None,
+            current: None,
+            last_id: String::new(),
+            unrecorded: None,
+            exit: None,
+        };
+        Desk { state: Mutex::new(state), owner, rt }
+    }
+
+    /// Gives the environment an event. The receiver tells how the invocation ended.
+    pub fn hand_out(&self, work: Work) -> Result<oneshot::Receiver<Finished>, NotIdle> {
+        let (done, finished) = oneshot::channel();
+        let facts = WorkFacts {
+            since: work.since,
+            timeout: work.timeout,
+            init: work.init,
+            wants_tail: work.wants_tail,
+        };
+        let event = Arc::new(work.event);
+        let mut state = self.lock();
+        state.life = state.life.step(Move::HandOut).map_err(|_| NotIdle)?;
+        state.last_id.clone_from(&event.request_id);
+        state.current = Some(Current { event: event.clone(), done, work: facts });
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waiting) = waiting {
+            // A `next` whose connection broke finds the event again when it is repeated.
+            let _ = waiting.send(event);
+        }
+        Ok(finished)
+    }
+
+    /// The runtime asks for an event.
+    pub fn next(&self) -> Result<NextEvent, Refusal> {
+        let mut state = self.lock();
+        let before = state.life;
+        state.life = before.step(Move::Next)?;
+        if let Some(current) = &state.current {
+            return Ok(NextEvent::Now(current.event.clone()));
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiting = Some(sender);
+        let unrecorded = state.unrecorded.take();
+        drop(state);
+        if let Some(outcome) = unrecorded {
+            self.owner.record(&outcome, false);
+        }
+        if before != Life::Idle {
+            self.owner.ready();
+        }
+        Ok(NextEvent::Later(receiver))
+    }
+
+    /// The runtime begins to send its response (or error) to this request id.
+    pub fn begin_answer(&self, request_id: &str, with: Move) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if state.last_id != request_id {
+            return Err(Refusal::RequestId);
+        }
+        state.life = state.life.step(with)?;
+        Ok(())
+    }
+
+    /// The runtime's answer is complete. Refused when the invocation has ended meanwhile.
+    pub fn answer(&self, completion: Completion) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        state.life = state.life.step(Move::Answered)?;
+        let current = state.current.take();
+        drop(state);
+        let Some(current) = current else { return Ok(()) };
+        self.owner.responded(current.work.since + current.work.timeout);
+        self.finish(current, completion, false);
+        Ok(())
+    }
+
+    /// The runtime's answer broke off.
+    pub fn answer_broken(&self) {
+        let mut state = self.lock();
+        if let Ok(life) = state.life.step(Move::Broken) {
+            state.life = life;
+        }
+        let exit = state.exit;
+        drop(state);
+        if let Some(exit) = exit {
+            self.exited(exit);
+        }
+    }
+
+    /// The runtime says that it cannot start.
+    pub fn init_error(&self, body: Bytes, error_type: String) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        state.life = state.life.step(Move::InitError)?;
+        drop(state);
+        self.owner.init_failed(body, error_type);
+        Ok(())
+    }
+
+    /// Whether the runtime may report now that it cannot start; asked before its body is read.
+    pub fn may_report_init_error(&self) -> Result<(), Refusal> {
+        self.lock().life.step(Move::InitError)?;
+        Ok(())
+    }
+
+    /// Time is up for this request. `None` when it has ended already by other means, which its
+    /// receiver tells.
+    pub fn time_out(&self, request_id: &str, timeout: Duration) -> Option<Finished> {
+        let mut state = self.lock();
+        let is_current =
+            state.current.as_ref().is_some_and(|current| current.event.request_id == request_id);
+        if !is_current {
+            return None;
+        }
+        let current = state.current.take()?;
+        state.life = Life::Dead;
+        drop(state);
+        Some(self.outcome_recorded(&current, Completion::Fault(Fault::TimedOut { timeout }), true))
+    }
+
+    /// The runtime process has ended; ends what it worked on.
+    pub fn exited(&self, exit: Exit) {
+        let mut state = self.lock();
+        if state.life == Life::Answering && state.exit.is_none() {
+            // The whole answer may already be in the socket; the connection's end settles it.
+            state.exit = Some(exit);
+            return;
+        }
+        state.life = Life::Dead;
+        state.waiting = None;
+        let current = state.current.take();
+        let unrecorded = state.unrecorded.take();
+        drop(state);
+        if let Some(outcome) = unrecorded {
+            self.owner.record(&outcome, false);
+        }
+        if let Some(current) = current {
+            self.finish(current, Completion::Fault(Fault::Exited(exit)), true);
+        }
+    }
+
+    /// Ends everything that is still open: the environment is gone for good.
+    pub fn close(&self, exit: Exit) {
+        // The second call ends an answer that never became complete.
+        self.exited(exit);
+        self.exited(exit);
+    }
+
+    /// Where the runtime is in its life.
+    pub fn life(&self) -> Life {
+        self.lock().life
+    }
+
+    fn finish(&self, current: Current, completion: Completion, record_now: bool) {
+        let record_now = record_now || current.work.wants_tail;
+        let finished = self.outcome_recorded(&current, completion, record_now);
+        // Nobody listening means that the caller's task is gone with the server.
+        let _ = current.done.send(finished);
+    }
+
+    fn outcome_recorded(&self, current: &Current, completion: Completion, now: bool) -> Finished {
+        let (status, fault) = match &completion {
+            Completion::Fault(fault) => (fault.status(), Some(fault.clone())),
+            Completion::Response(_) | Completion::Error(_) => (Status::Answered, None),
+        };
+        let outcome = Outcome {
+            request_id: current.event.request_id.clone(),
+            duration: self.rt.instant().saturating_duration_since(current.work.since),
+            init: current.work.init,
+            status,
+            is_error: !matches!(completion, Completion::Response(_)),
+            fault,
+        };
+        let log_tail = if now {
+            self.owner.record(&outcome, current.work.wants_tail)
+        } else {
+            self.lock().unrecorded = Some(outcome);
+            None
+        };
+        Finished { completion, log_tail }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

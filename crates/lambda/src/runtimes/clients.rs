@@ -1,0 +1,73 @@
+//! The runtime clients that we ship, as files.
+//!
+//! They are part of the binary and written out at start, because an environment sees them through
+//! a read-only mount at `/var/runtime`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Python's, one file for 3.8 and later.
+pub const PYTHON: &str = include_str!("python/bootstrap.py");
+/// Node.js's, one ES module for 18 and later.
+pub const NODEJS: &str = include_str!("nodejs/index.mjs");
+
+/// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Holds `bootstrap.py`.
+    pub python: PathBuf,
+    /// Holds `index.mjs`.
+    pub nodejs: PathBuf,
+}
+
+impl Clients {
+    /// Writes the clients below `dir` (created if need be) unless they are there already.
+    /// Everybody may read them, because environments run as another user.
+    pub fn install(dir: &Path) -> io::Result<Clients> {
+        let clients = Clients { python: dir.join("python"), nodejs: dir.join("nodejs") };
+        folder(dir)?;
+        for (place, name, text) in [
+            (&clients.python, "bootstrap.py", PYTHON),
+            (&clients.nodejs, "index.mjs", NODEJS),
+        ] {
+            folder(place)?;
+            file(&place.join(name), text)?;
+        }
+        Ok(clients)
+    }
+}
+
+fn folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// Replaced in one step, so that an environment that starts now finds the old or the new one.
+fn file(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("fresh");
+    let mut out = fs::File::create(&fresh)?;
+    out.write_all(text.as_bytes())?;
+    out.set_permissions(fs::Permissions::from_mode(0o644))?;
+    fs::rename(fresh, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_once_and_renewed_when_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let clients = Clients::install(dir.path()).unwrap();
+        let path = clients.python.join("bootstrap.py");
+        assert_eq!(fs::read_to_string(&path).unwrap(), PYTHON);
+        fs::write(&path, "old").unwrap();
+        assert_eq!(Clients::install(dir.path()).unwrap(), clients);
+        assert_eq!(fs::read_to_string(&path).unwrap(), PYTHON);
+    }
+}

@@ -1,0 +1,523 @@
+// The Node.js runtime client of Lambic: AWS Lambda's Runtime API on one raw socket.
+//
+// Life: take over the inherited socket (or connect to AWS_LAMBDA_RUNTIME_API), load the function's
+// module (CommonJS or ES), then for ever: ask for an event, call the handler, send its result or
+// error. What a function can see (context, callbacks, error documents, console format, exit codes)
+// is as on AWS. While a handler runs the socket does not keep the event loop alive, so that an
+// empty loop ends an invocation that never called back. When the platform closes the socket the
+// process ends quietly.
+//
+// One file, no packages, Node.js 18 and later.
+
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import util from 'node:util';
+
+const API = '/2018-06-01/runtime/';
+const HEAD_END = Buffer.from('\r\n\r\n');
+const HEAD_BYTES_MAX = 1 << 20;
+const ERROR_TYPE = 'Lambda-Runtime-Function-Error-Type';
+
+// ---- Errors -----------------------------------------------------------------------------------
+
+class RuntimeError extends Error {}
+const runtimeErrors = {};
+for (const name of [
+  'ImportModuleError',
+  'HandlerNotFound',
+  'MalformedHandlerName',
+  'UserCodeSyntaxError',
+  'MalformedStreamingHandler',
+  'InvalidStreamingOperation',
+]) {
+  runtimeErrors[name] = { [name]: class extends RuntimeError {} }[name];
+  runtimeErrors[name].prototype.name = `Runtime.${name}`;
+}
+
+class UnhandledPromiseRejection extends RuntimeError {
+  constructor(reason, promise) {
+    super(reason);
+    this.reason = reason;
+    this.promise = promise;
+  }
+}
+UnhandledPromiseRejection.prototype.name = 'Runtime.UnhandledPromiseRejection';
+
+const isErrorLike = (thing) =>
+  util.types.isNativeError(thing) ||
+  (thing &&
+    typeof thing.name === 'string' &&
+    typeof thing.message === 'string' &&
+    typeof thing.stack === 'string');
+
+// The document that the caller of the function gets.
+function errorDocument(error) {
+  try {
+    if (isErrorLike(error)) {
+      return {
+        errorType: error.name,
+        errorMessage: error.message,
+        trace: String(error.stack).split('\n'),
+      };
+    }
+    return { errorType: typeof error, errorMessage: error.toString(), trace: [] };
+  } catch {
+    return {
+      errorType: 'handled',
+      errorMessage:
+        'callback called with Error argument, but there was a problem while retrieving ' +
+        'one or more of its message, name, and stack',
+    };
+  }
+}
+
+// The error as the log shows it.
+function errorForLog(thing) {
+  const error = thing instanceof Error ? thing : new Error(thing);
+  const shown = (_key, value) => {
+    if (!(value instanceof Error)) return value;
+    const members = { errorType: value.name, errorMessage: value.message, code: value.code };
+    Object.assign(members, value);
+    if (typeof value.stack === 'string') members.stack = value.stack.split('\n');
+    return members;
+  };
+  try {
+    return '\t' + JSON.stringify(error, shown);
+  } catch {
+    return '\t' + JSON.stringify(errorDocument(error));
+  }
+}
+
+// ---- Console ----------------------------------------------------------------------------------
+
+let requestId;
+
+function patchConsole() {
+  const levels = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
+  const lowest = levels.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
+  const logger = (level) => {
+    if (levels.indexOf(level) < lowest) return () => {};
+    return (...params) => {
+      const line = `${new Date().toISOString()}\t${requestId}\t${level}\t${util.format(...params)}`;
+      process.stdout.write(line + '\n');
+    };
+  };
+  for (const level of levels) console[level.toLowerCase()] = logger(level);
+  console.log = console.info;
+}
+
+// ---- Connection -------------------------------------------------------------------------------
+
+// HTTP/1.1 to the Runtime API, one request at a time.
+class Connection {
+  constructor() {
+    this.host = process.env.AWS_LAMBDA_RUNTIME_API;
+    const inherited = process.env._LAMBIC_RUNTIME_FD;
+    delete process.env._LAMBIC_RUNTIME_FD;
+    if (inherited !== undefined) {
+      this.socket = new net.Socket({ fd: Number(inherited), readable: true, writable: true });
+      this.socket.resume();
+    } else {
+      const [host, port] = this.host.split(':');
+      this.socket = net.connect(Number(port), host);
+      this.socket.setNoDelay(true);
+    }
+    this.nextRequest = this.head('GET', 'invocation/next', '');
+    this.parts = [];
+    this.bytes = 0;
+    this.waiting = undefined;
+    this.socket.on('data', (data) => this.take(data));
+    for (const event of ['end', 'close', 'error']) this.socket.on(event, () => process.exit(0));
+  }
+
+  head(method, route, more) {
+    return (
+      `${method} ${API}${route} HTTP/1.1\r\nHost: ${this.host}\r\n` +
+      `User-Agent: lambic-nodejs/${process.versions.node}\r\n${more}\r\n`
+    );
+  }
+
+  // Calls back with the headers (lower-case names) and the body of the next event.
+  next(callback) {
+    this.socket.ref();
+    this.request(this.nextRequest, undefined, (headers, body) => {
+      this.socket.unref();
+      callback(headers, body);
+    });
+  }
+
+  post(route, body, headers, callback) {
+    const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body, 'utf8');
+    let more = '';
+    for (const [name, value] of Object.entries(headers)) more += `${name}: ${value}\r\n`;
+    this.socket.ref();
+    const head = this.head('POST', route, `${more}Content-Length: ${bytes.length}\r\n`);
+    this.request(head, bytes, () => {
+      this.socket.unref();
+      callback();
+    });
+  }
+
+  request(head, body, callback) {
+    this.waiting = callback;
+    if (body === undefined) {
+      this.socket.write(head, 'latin1');
+    } else if (body.length < 65536) {
+      this.socket.write(Buffer.concat([Buffer.from(head, 'latin1'), body]));
+    } else {
+      this.socket.cork();
+      this.socket.write(head, 'latin1');
+      this.socket.write(body);
+      this.socket.uncork();
+    }
+  }
+
+  take(data) {
+    this.parts.push(data);
+    this.bytes += data.length;
+    if (this.needed !== undefined && this.bytes < this.needed) return;
+    const all = this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts, this.bytes);
+    this.parts = [all];
+    const end = all.indexOf(HEAD_END);
+    if (end < 0) {
+      if (all.length > HEAD_BYTES_MAX) process.exit(1);
+      return;
+    }
+    const headers = parseHead(all.toString('utf8', 0, end));
+    const from = end + HEAD_END.length;
+    this.needed = from + Number(headers['content-length'] || 0);
+    if (all.length < this.needed) return;
+    const body = all.subarray(from, this.needed);
+    const rest = all.subarray(this.needed);
+    this.needed = undefined;
+    this.parts = rest.length ? [rest] : [];
+    this.bytes = rest.length;
+    const callback = this.waiting;
+    this.waiting = undefined;
+    if (callback) callback(headers, body);
+  }
+}
+
+function parseHead(text) {
+  const headers = {};
+  for (const line of text.split('\r\n').slice(1)) {
+    const colon = line.indexOf(':');
+    headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+  }
+  return headers;
+}
+
+const headerText = (text) => String(text).replace(/[^\x20-\x7e]/g, '');
+
+function serialized(value) {
+  try {
+    return JSON.stringify(value === undefined ? null : value) ?? 'null';
+  } catch {
+    throw new Error('Unable to stringify response body');
+  }
+}
+
+function postError(connection, route, error, callback) {
+  const document = errorDocument(error);
+  const headers = { 'Content-Type': 'application/json' };
+  headers[ERROR_TYPE] = headerText(document.errorType);
+  connection.post(route, JSON.stringify(document), headers, callback);
+}
+
+// ---- Loading the function ---------------------------------------------------------------------
+
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
+const require = createRequire(import.meta.url);
+
+function offerStreaming() {
+  globalThis.awslambda = {
+    streamifyResponse(handler, options) {
+      handler[STREAMING] = 'response';
+      if (typeof options?.highWaterMark === 'number') handler[WATER_MARK] = options.highWaterMark;
+      return handler;
+    },
+    HttpResponseStream: {
+      from(stream, prelude) {
+        stream.setContentType('application/vnd.awslambda.http-integration-response');
+        stream.setPrelude(JSON.stringify(prelude) + '\0'.repeat(8));
+        return stream;
+      },
+    },
+  };
+}
+
+function isModuleFolder(folder) {
+  if (folder.endsWith('/node_modules')) return false;
+  const manifest = path.join(folder, 'package.json');
+  if (fs.existsSync(manifest)) {
+    try {
+      return JSON.parse(fs.readFileSync(manifest, 'utf8')).type === 'module';
+    } catch (error) {
+      console.warn(
+        `${manifest} cannot be read, it will be ignored for ES module detection purposes.`,
+        error
+      );
+      return false;
+    }
+  }
+  return folder === '/' ? false : isModuleFolder(path.resolve(folder, '..'));
+}
+
+// In the order of AWS's client: no extension, .js by package.json's type, .mjs, .cjs, then as
+// Node.js itself would resolve it.
+async function loadModule(root, folder, name) {
+  const base = path.resolve(root, folder, name);
+  if (fs.existsSync(base)) {
+    const loaded = require(base);
+    if (loaded) return loaded;
+  }
+  if (fs.existsSync(base + '.js')) {
+    if (isModuleFolder(path.dirname(base))) return import(pathToFileURL(base + '.js'));
+    return require(base + '.js');
+  }
+  if (fs.existsSync(base + '.mjs')) return import(pathToFileURL(base + '.mjs'));
+  if (fs.existsSync(base + '.cjs')) return require(base + '.cjs');
+  return require(require.resolve(name, { paths: [root, folder] }));
+}
+
+async function loadHandler(root, full) {
+  if (full.includes('..')) {
+    throw new runtimeErrors.MalformedHandlerName(
+      `'${full}' is not a valid handler name. ` +
+        'Use absolute paths when specifying root directories in handler names.'
+    );
+  }
+  const last = path.basename(full);
+  const folder = full.substring(0, full.indexOf(last));
+  const match = last.match(/^([^.]*)\.(.*)$/);
+  if (!match) throw new runtimeErrors.MalformedHandlerName('Bad handler');
+  let found;
+  try {
+    found = await loadModule(root, folder, match[1]);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new runtimeErrors.UserCodeSyntaxError(error);
+    if (error?.code === 'MODULE_NOT_FOUND') throw new runtimeErrors.ImportModuleError(error);
+    throw error;
+  }
+  for (const key of match[2].split('.')) found = found && found[key];
+  if (!found) throw new runtimeErrors.HandlerNotFound(`${full} is undefined or not exported`);
+  if (typeof found !== 'function') {
+    throw new runtimeErrors.HandlerNotFound(`${full} is not a function`);
+  }
+  if (found[STREAMING] && found[STREAMING] !== 'response') {
+    throw new runtimeErrors.MalformedStreamingHandler('Only response streaming is supported.');
+  }
+  return found;
+}
+
+// ---- Invocations ------------------------------------------------------------------------------
+
+const parseJson = (text, name) => {
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Cannot parse ${name} as json: ${error}`);
+  }
+};
+
+function contextOf(headers) {
+  const { env } = process;
+  if (headers['lambda-runtime-trace-id']) {
+    env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id'];
+  } else {
+    delete env._X_AMZN_TRACE_ID;
+  }
+  const deadline = Number(headers['lambda-runtime-deadline-ms']);
+  return {
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+    clientContext: parseJson(headers['lambda-runtime-client-context'], 'ClientContext'),
+    identity: parseJson(headers['lambda-runtime-cognito-identity'], 'CognitoIdentity'),
+    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
+    awsRequestId: requestId,
+    tenantId: headers['lambda-runtime-aws-tenant-id'],
+    getRemainingTimeInMillis: () => deadline - Date.now(),
+  };
+}
+
+// What happens when the event loop runs empty; on AWS that ends an invocation.
+let whenEmpty = () => {};
+
+class Runtime {
+  constructor(connection, handler) {
+    this.connection = connection;
+    this.handler = handler;
+    this.failed = undefined;
+  }
+
+  next() {
+    // From a fresh turn of the event loop, so that nothing of the last invocation is on the stack.
+    setImmediate(() => {
+      this.connection.next((headers, body) => {
+        requestId = headers['lambda-runtime-aws-request-id'];
+        const streaming = Boolean(this.handler[STREAMING]);
+        this.begin(headers, body, streaming ? runStreaming : runPlain);
+      });
+    });
+  }
+
+  begin(headers, body, run) {
+    const route = `invocation/${encodeURIComponent(requestId)}`;
+    const { connection } = this;
+    let ended = false;
+    const once = (action) => (...args) => {
+      if (ended) return;
+      ended = true;
+      whenEmpty = () => {};
+      action(...args);
+    };
+    const fail = once((error, then) => {
+      postError(connection, `${route}/error`, error, then ?? (() => this.next()));
+    });
+    const succeed = once((value) => {
+      let text;
+      try {
+        text = Buffer.isBuffer(value?.raw) ? value.raw : serialized(value);
+      } catch (error) {
+        postError(connection, `${route}/error`, error, () => this.next());
+        return;
+      }
+      const type = value?.contentType ?? 'application/json';
+      connection.post(`${route}/response`, text, { 'Content-Type': type }, () => this.next());
+    });
+    // A crash is reported as this invocation's error; then the process ends.
+    this.failed = (error, code) => {
+      fail(error, () => process.exit(code));
+      if (ended && connection.waiting === undefined) process.exit(code);
+    };
+    run(this.handler, headers, body, { fail, succeed });
+  }
+}
+
+// A handler that returns a promise or calls back.
+function runPlain(handler, headers, body, { fail, succeed }) {
+  let waits = true;
+  let called = false;
+  const first = (action) => (...args) => {
+    if (called) return;
+    called = true;
+    action(...args);
+  };
+  const failed = (error) => {
+    console.error('Invoke Error', errorForLog(error));
+    fail(error);
+  };
+  const done = (error, value) => {
+    if (error !== undefined && error !== null) failed(error);
+    else succeed(value);
+  };
+  const callback = first((error, value) => {
+    if ((error !== undefined && error !== null) || !waits) {
+      done(error, value);
+    } else {
+      whenEmpty = () => setImmediate(() => succeed(value));
+    }
+  });
+  const context = {
+    get callbackWaitsForEmptyEventLoop() {
+      return waits;
+    },
+    set callbackWaitsForEmptyEventLoop(value) {
+      waits = value;
+    },
+    succeed: first((value) => done(null, value)),
+    fail: first((error) => done(error ?? 'handled')),
+    done: first(done),
+  };
+  whenEmpty = () => succeed(null);
+  try {
+    const event = JSON.parse(body.toString('utf8'));
+    const result = handler(event, Object.assign(context, contextOf(headers)), callback);
+    if (result && typeof result.then === 'function') {
+      // The same first-call rule as on AWS: a promise that settles after a callback is nothing.
+      result.then(context.succeed, context.fail);
+    }
+  } catch (error) {
+    callback(error);
+  }
+}
+
+// A handler that writes to a stream. What it writes is gathered, because Invoke answers in one
+// piece.
+async function runStreaming(handler, headers, body, { fail, succeed }) {
+  const { Writable } = await import('node:stream');
+  const chunks = [];
+  let contentType = 'application/octet-stream';
+  let prelude;
+  const stream = new Writable({
+    decodeStrings: true,
+    write(chunk, _encoding, callback) {
+      chunks.push(chunk);
+      callback();
+    },
+  });
+  const write = stream.write.bind(stream);
+  stream.write = (chunk, ...rest) => {
+    const isText = typeof chunk === 'string' || chunk instanceof Uint8Array;
+    return write(isText ? chunk : JSON.stringify(chunk), ...rest);
+  };
+  stream.setContentType = (type) => {
+    if (chunks.length) {
+      throw new runtimeErrors.InvalidStreamingOperation('Cannot set content-type, too late.');
+    }
+    contentType = type;
+  };
+  stream.setPrelude = (text) => {
+    prelude = Buffer.from(text, 'utf8');
+  };
+  const finished = new Promise((resolve) => stream.once('finish', resolve));
+  try {
+    const event = JSON.parse(body.toString('utf8'));
+    const context = { callbackWaitsForEmptyEventLoop: true, ...contextOf(headers) };
+    const result = handler(event, stream, context);
+    if (!result || typeof result.then !== 'function') {
+      throw new Error('Streaming does not support non-async handlers.');
+    }
+    if ((await result) !== undefined) console.warn('Streaming handlers ignore return values.');
+    if (!stream.writableEnded) throw new Error('Response stream is not finished.');
+    await finished;
+    const raw = Buffer.concat(prelude && chunks.length ? [prelude, ...chunks] : chunks);
+    succeed({ raw, contentType });
+  } catch (error) {
+    console.error('Invoke Error', errorForLog(error));
+    fail(error);
+  }
+}
+
+// ---- Main -------------------------------------------------------------------------------------
+
+patchConsole();
+const connection = new Connection();
+connection.socket.unref();
+let runtime;
+
+function crashed(what, error, code) {
+  console.error(what, errorForLog(error));
+  if (runtime) runtime.failed ? runtime.failed(error, code) : process.exit(code);
+  else postError(connection, 'init/error', error, () => process.exit(code));
+}
+process.on('uncaughtException', (error) => crashed('Uncaught Exception', error, 129));
+process.on('unhandledRejection', (reason, promise) => {
+  const error = new UnhandledPromiseRejection(reason, promise);
+  crashed('Unhandled Promise Rejection', error, 128);
+});
+process.on('beforeExit', () => whenEmpty());
+
+offerStreaming();
+const root = process.env.LAMBDA_TASK_ROOT || process.cwd();
+const handler = await loadHandler(root, process.env._HANDLER || '');
+runtime = new Runtime(connection, handler);
+runtime.next();

@@ -1,0 +1,311 @@
+//! What an environment of a function is made of: program, mounts, environment variables,
+//! credentials.
+//!
+//! Mounts are the function's code at `/var/task`, our client at `/var/runtime`, and the
+//! interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
+//! function's own cannot replace the reserved ones.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambic_rt::Rt;
+
+use super::packs::{Family, Pack, is_host_system};
+use crate::invoke::Common;
+use crate::invoke::fault::{Fault, bootstrap_refused, no_bootstrap};
+use crate::invoke::launcher::{Plan, Session};
+use crate::state::version::Version;
+
+const TASK: &str = "/var/task";
+const RUNTIME: &str = "/var/runtime";
+const LANG: &str = "/var/lang";
+/// Where the function's SDKs find this server, inside the environment.
+const ENDPOINT: &str = "http://127.0.0.1:4566";
+/// Where the Runtime API listens, inside the environment.
+const RUNTIME_API: &str = "127.0.0.1:9001";
+/// The stream that our clients inherit from the sandbox.
+const RUNTIME_FD: &str = "3";
+
+/// A plan and what it runs.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) plan: Plan,
+    /// For INIT_START, such as `python:3.13.1`.
+    pub(crate) runtime: String,
+}
+
+/// How a program is started.
+struct Start {
+    argv: Vec<String>,
+    binds: Vec<(PathBuf, String)>,
+    /// Folders of programs and of libraries that come before the usual ones.
+    lang: Option<&'static str>,
+    variables: Vec<(String, String)>,
+    runtime: String,
+}
+
+/// Decides what an environment of this version is made of. The fault is the invocation's.
+pub(crate) async fn make(
+    common: &Common,
+    version: &Version,
+    session: &Session,
+    id: u64,
+) -> Result<Made, Fault> {
+    let pack = common
+        .packs
+        .resolve(&version.runtime)
+        .await
+        .map_err(|reason| Fault::RuntimeMissing { reason })?;
+    let clients = common.packs.clients();
+    let start = match pack.as_deref() {
+        None => custom(version)?,
+        Some(pack) if pack.family == Family::Python => python(pack, &clients.python),
+        Some(pack) => nodejs(pack, &clients.nodejs, version),
+    };
+    let mut binds = start.binds;
+    binds.push((version.bundle_path.clone(), TASK.to_owned()));
+    let defaults = defaults(start.lang, start.variables);
+    let env = merge(defaults, &version.environment, reserved(version, session, &common.rt));
+    let plan = Plan {
+        name: name(version, id),
+        memory_mb: version.memory_mb,
+        tmp_mb: version.tmp_mb,
+        binds,
+        argv: start.argv,
+        env,
+        cwd: TASK.to_owned(),
+    };
+    Ok(Made { plan, runtime: start.runtime })
+}
+
+/// Temporary credentials in the form of AWS's.
+pub(crate) fn fresh_session(rt: &Rt) -> Session {
+    let mut random = [0_u8; 16 + 30 + 96];
+    rt.fill_random(&mut random);
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let id = random[..16].iter().map(|byte| char::from(alphabet[usize::from(byte % 32)]));
+    Session {
+        access_key_id: format!("ASIA{}", id.collect::<String>()),
+        secret_access_key: STANDARD.encode(&random[16..46]),
+        session_token: STANDARD.encode(&random[46..]),
+    }
+}
+
+fn custom(version: &Version) -> Result<Start, Fault> {
+    let program = "/var/task/bootstrap";
+    // Layers, which could bring /opt/bootstrap, are not offered yet.
+    let found = fs::metadata(version.bundle_path.join("bootstrap"));
+    let metadata = found.ok().filter(fs::Metadata::is_file).ok_or_else(no_bootstrap)?;
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(bootstrap_refused(program, "permission denied"));
+    }
+    Ok(Start {
+        argv: vec![program.to_owned()],
+        binds: Vec::new(),
+        lang: None,
+        variables: Vec::new(),
+        runtime: version.runtime.replacen('.', ":", 1),
+    })
+}
+
+fn python(pack: &Pack, client: &Path) -> Start {
+    let (program, mut binds) = placed(pack);
+    binds.push((client.to_owned(), RUNTIME.to_owned()));
+    // No bytecode is written: the code is read-only. The rest is left as AWS has it.
+    let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
+    let variables = vec![
+        pair("PYTHONPATH", RUNTIME),
+        pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD),
+    ];
+    Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
+}
+
+fn nodejs(pack: &Pack, client: &Path, version: &Version) -> Start {
+    let (program, mut binds) = placed(pack);
+    binds.push((client.to_owned(), RUNTIME.to_owned()));
+    // As AWS: the heap may take nine tenths of the memory, so that it fails with a message before
+    // the kernel ends it.
+    let heap = format!("--max-old-space-size={}", version.memory_mb * 9 / 10);
+    let young = format!("--max-semi-space-size={}", (version.memory_mb / 20).max(1));
+    let argv =
+        vec![program, "--expose-gc".to_owned(), young, heap, format!("{RUNTIME}/index.mjs")];
+    let major = pack.release.major;
+    let modules = format!(
+        "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\
+         {RUNTIME}/node_modules:{RUNTIME}:{TASK}"
+    );
+    let variables = vec![
+        pair("NODE_PATH", &modules),
+        pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD),
+    ];
+    Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
+}
+
+/// Where the interpreter is inside: where it is on the host if environments see that anyway,
+/// otherwise below `/var/lang`, as on AWS.
+fn placed(pack: &Pack) -> (String, Vec<(PathBuf, String)>) {
+    if is_host_system(&pack.executable) {
+        return (pack.executable.to_string_lossy().into_owned(), Vec::new());
+    }
+    match pack.executable.strip_prefix(&pack.prefix) {
+        Ok(below) => {
+            (format!("{LANG}/{}", below.display()), vec![(pack.prefix.clone(), LANG.to_owned())])
+        }
+        Err(_) => {
+            // The program is apart from its library: its folder is shown in its own place too.
+            let folder = pack.executable.parent().unwrap_or(&pack.prefix).to_owned();
+            let target = folder.to_string_lossy().into_owned();
+            let prefix = pack.prefix.to_string_lossy().into_owned();
+            let binds = vec![(folder, target), (pack.prefix.clone(), prefix)];
+            (pack.executable.to_string_lossy().into_owned(), binds)
+        }
+    }
+}
+
+fn lang(binds: &[(PathBuf, String)]) -> Option<&'static str> {
+    binds.iter().any(|(_, target)| target == LANG).then_some(LANG)
+}
+
+fn label(pack: &Pack) -> String {
+    format!("{}:{}", pack.family, pack.release)
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// What the function's own variables may replace.
+fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, String)> {
+    let (bin, lib) = match lang {
+        Some(lang) => (format!("{lang}/bin:"), format!("{lang}/lib:")),
+        None => (String::new(), String::new()),
+    };
+    let mut variables = vec![
+        pair("LANG", "en_US.UTF-8"),
+        pair("TZ", ":UTC"),
+        pair("PATH", &format!("{bin}/usr/local/bin:/usr/bin:/bin:/opt/bin")),
+        pair(
+            "LD_LIBRARY_PATH",
+            &format!(
+                "{lib}/lib64:/usr/lib64:{RUNTIME}:{RUNTIME}/lib:{TASK}:{TASK}/lib:/opt/lib"
+            ),
+        ),
+        pair("AWS_ENDPOINT_URL", ENDPOINT),
+        pair("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
+    ];
+    variables.extend(more);
+    variables
+}
+
+/// What they may not replace.
+fn reserved(version: &Version, session: &Session, rt: &Rt) -> Vec<(String, String)> {
+    let mut variables = vec![
+        pair("AWS_LAMBDA_RUNTIME_API", RUNTIME_API),
+        pair("_HANDLER", version.handler.as_deref().unwrap_or_default()),
+        pair("LAMBDA_TASK_ROOT", TASK),
+        pair("LAMBDA_RUNTIME_DIR", RUNTIME),
+        pair("AWS_REGION", &version.region),
+        pair("AWS_DEFAULT_REGION", &version.region),
+        pair("AWS_LAMBDA_FUNCTION_NAME", &version.function_name),
+        pair("AWS_LAMBDA_FUNCTION_VERSION", &version.version),
+        pair("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &version.memory_mb.to_string()),
+        pair("AWS_LAMBDA_LOG_GROUP_NAME", &version.log_group),
+        pair("AWS_LAMBDA_LOG_STREAM_NAME", &log_stream(version, rt)),
+        pair("AWS_LAMBDA_LOG_FORMAT", "Text"),
+        pair("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        pair("AWS_ACCESS_KEY_ID", &session.access_key_id),
+        pair("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
+        pair("AWS_SESSION_TOKEN", &session.session_token),
+    ];
+    // Custom runtimes name themselves on AWS: there the variable is absent.
+    if !version.runtime.starts_with("provided") {
+        variables.push(pair("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", version.runtime)));
+    }
+    variables
+}
+
+fn log_stream(version: &Version, rt: &Rt) -> String {
+    let (year, month, day, ..) = rt.now().utc();
+    let id = rt.uuid().replace('-', "");
+    format!("{year:04}/{month:02}/{day:02}/[{}]{id}", version.version)
+}
+
+/// Each name once; later sets win.
+fn merge(
+    defaults: Vec<(String, String)>,
+    own: &[(String, String)],
+    reserved: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    let mut all = defaults;
+    for (name, value) in own.iter().cloned().chain(reserved) {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some(entry) => entry.1 = value,
+            None => all.push((name, value)),
+        }
+    }
+    all
+}
+
+/// For `ps` and control groups, at most 64 characters of `[a-z0-9-]`.
+fn name(version: &Version, id: u64) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let function: String = version.function_name.chars().map(plain).take(40).collect();
+    format!("{function}-{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_variables_win_over_own_and_own_over_defaults() {
+        let all = merge(
+            vec![pair("TZ", ":UTC"), pair("LANG", "x")],
+            &[pair("TZ", "Europe/Berlin"), pair("_HANDLER", "mine"), pair("OWN", "1")],
+            vec![pair("_HANDLER", "a.b")],
+        );
+        assert_eq!(
+            all,
+            [
+                pair("TZ", "Europe/Berlin"),
+                pair("LANG", "x"),
+                pair("_HANDLER", "a.b"),
+                pair("OWN", "1")
+            ]
+        );
+    }
+
+    #[test]
+    fn sessions_look_like_those_of_aws_and_differ() {
+        let rt = Rt::simulated(3);
+        let (one, two) = (fresh_session(&rt), fresh_session(&rt));
+        assert_eq!((one.access_key_id.len(), &one.access_key_id[..4]), (20, "ASIA"));
+        assert_eq!(one.secret_access_key.len(), 40);
+        assert_ne!(one.access_key_id, two.access_key_id);
+    }
+
+    #[test]
+    fn interpreters_of_the_host_stay_where_they_are_and_others_go_to_var_lang() {
+        let release = super::super::packs::Release { major: 3, minor: 13, patch: 0 };
+        let pack = |executable: &str, prefix: &str| Pack {
+            family: Family::Python,
+            release,
+            executable: executable.into(),
+            prefix: prefix.into(),
+        };
+        assert_eq!(
+            placed(&pack("/usr/bin/python3.11", "/usr")),
+            ("/usr/bin/python3.11".to_owned(), vec![])
+        );
+        assert_eq!(
+            placed(&pack("/home/u/v/3.13.0/bin/python3.13", "/home/u/v/3.13.0")),
+            (
+                "/var/lang/bin/python3.13".to_owned(),
+                vec![("/home/u/v/3.13.0".into(), "/var/lang".to_owned())]
+            )
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Where interpreters may be on this machine, and what one that is found says of itself.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use lambic_rt::Rt;
+
+use super::packs::{Family, Pack, Release};
+
+/// An interpreter that does not say its version within this time is left out.
+const PROBE_MAX: Duration = Duration::from_secs(10);
+/// Python ids that exist or may exist soon.
+const PYTHON_MINORS: std::ops::RangeInclusive<u32> = 8..=16;
+
+/// A file that may be an interpreter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) path: PathBuf,
+    /// Major and minor version as far as its name or folder tells.
+    pub(super) hint: Option<(u32, Option<u32>)>,
+}
+
+/// The folders in which interpreters are looked for, in order, from the variables of this process.
+pub(super) fn search_dirs(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    let path = variable("PATH").unwrap_or_default();
+    dirs.extend(path.split(':').filter(|dir| dir.starts_with('/')).map(PathBuf::from));
+    dirs.extend(["/usr/bin", "/usr/local/bin"].map(PathBuf::from));
+    for root in version_roots(variable) {
+        dirs.extend(subfolders(&root).into_iter().map(|version| version.join("bin")));
+    }
+    let mut seen = HashSet::new();
+    // The shims of version managers are scripts that choose by folder; they tell nothing.
+    dirs.retain(|dir| !dir.ends_with("shims") && seen.insert(dir.clone()));
+    dirs
+}
+
+/// Folders that hold one folder for each version.
+fn version_roots(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let home = variable("HOME").map(PathBuf::from);
+    let mut roots: Vec<PathBuf> = Vec::new();
+    roots.extend(variable("PYENV_ROOT").map(|root| PathBuf::from(root).join("versions")));
+    roots.extend(home.as_ref().map(|home| home.join(".pyenv/versions")));
+    roots.extend(variable("NVM_DIR").map(|root| PathBuf::from(root).join("versions/node")));
+    roots.extend(home.as_ref().map(|home| home.join(".nvm/versions/node")));
+    roots.push(PathBuf::from("/opt"));
+    roots
+}
+
+fn subfolders(root: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
+/// The interpreters of a family in these folders; each file once.
+pub(super) fn candidates(family: Family, dirs: &[PathBuf]) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut seen = HashSet::new();
+    for dir in dirs {
+        for (name, of_name) in names(family) {
+            let Ok(path) = dir.join(name).canonicalize() else { continue };
+            if path.is_file() && seen.insert(path.clone()) {
+                let hint = of_name.or_else(|| hint_of_folder(&path));
+                found.push(Candidate { path, hint });
+            }
+        }
+    }
+    found
+}
+
+fn names(family: Family) -> Vec<(String, Option<(u32, Option<u32>)>)> {
+    match family {
+        Family::Python => PYTHON_MINORS
+            .map(|minor| (format!("python3.{minor}"), Some((3, Some(minor)))))
+            .chain([("python3".to_owned(), None)])
+            .collect(),
+        Family::Nodejs => vec![("node".to_owned(), None), ("nodejs".to_owned(), None)],
+        Family::Provided => Vec::new(),
+    }
+}
+
+/// `…/v20.11.0/bin/node` and `…/3.13.0/bin/python3` tell their version.
+fn hint_of_folder(path: &Path) -> Option<(u32, Option<u32>)> {
+    let folder = path.parent()?.parent()?.file_name()?.to_str()?;
+    let mut numbers = folder.trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    let major = numbers.next()??;
+    Some((major, numbers.next().flatten()))
+}
+
+/// Asks an interpreter for its version and for the folder it lives in. `None`: it does not work.
+pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> {
+    let (option, program) = match family {
+        Family::Python => (
+            "-c",
+            "import sys\nprint('%d.%d.%d' % sys.version_info[:3])\nprint(sys.base_prefix)\n\
+             print(getattr(sys, '_base_executable', None) or sys.executable)",
+        ),
+        Family::Nodejs => {
+            ("-p", "[process.versions.node, '', process.execPath].join(String.fromCharCode(10))")
+        }
+        Family::Provided => return None,
+    };
+    let mut command = tokio::process::Command::new(path);
+    command.arg(option).arg(program).stdin(Stdio::null()).kill_on_drop(true);
+    let output = rt.within(PROBE_MAX, command.output()).await?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut lines = text.lines();
+    let release = Release::parse(lines.next()?)?;
+    let prefix = lines.next()?.trim();
+    let executable = Path::new(lines.next()?.trim()).canonicalize().ok()?;
+    let prefix = match prefix {
+        "" => executable.parent()?.parent()?.to_owned(),
+        prefix => Path::new(prefix).canonicalize().ok()?,
+    };
+    Some(Pack { family, release, executable, prefix })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_tell_versions() {
+        let hint = |path: &str| hint_of_folder(Path::new(path));
+        assert_eq!(hint("/r/.nvm/versions/node/v20.11.0/bin/node"), Some((20, Some(11))));
+        assert_eq!(hint("/r/.pyenv/versions/3.13.0/bin/python3"), Some((3, Some(13))));
+        assert_eq!(hint("/usr/bin/node"), None);
+    }
+
+    #[test]
+    fn version_managers_and_the_path_are_searched_but_not_shims() {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join(".pyenv/versions/3.12.1/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("python3.12"), "").unwrap();
+        let home_text = home.path().to_str().unwrap().to_owned();
+        let dirs = search_dirs(|name| match name {
+            "HOME" => Some(home_text.clone()),
+            "PATH" => Some("/x/shims:/x/bin:relative".to_owned()),
+            _ => None,
+        });
+        assert!(dirs.contains(&PathBuf::from("/x/bin")) && dirs.contains(&bin));
+        assert!(!dirs.contains(&PathBuf::from("/x/shims")));
+        let found = candidates(Family::Python, &[bin.clone(), bin]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].hint, Some((3, Some(12))));
+    }
+}

@@ -1,0 +1,500 @@
+"""The Python runtime client of Lambic: AWS Lambda's Runtime API on one raw socket.
+
+Life: take over the inherited socket (or connect to AWS_LAMBDA_RUNTIME_API), import the function's
+module, then for ever: ask for an event, call the handler, send its result or error. What a
+function can see (context object, error documents, log format, exit codes) is as on AWS. Imports are
+kept to what every function needs, because each one delays a cold start; `logging` is set up when the
+function imports it, `traceback` when something goes wrong. When the platform closes the socket the
+process ends quietly.
+
+One file, standard library only, Python 3.8 and later.
+"""
+
+import sys
+
+import _socket
+import importlib
+import json
+import os
+import time
+
+_API = "/2018-06-01/runtime/"
+_HEAD_BYTES_MAX = 1 << 20
+_CHUNK_BYTES = 1 << 16
+
+_request_id = None
+
+
+class _Fault(Exception):
+    """An error of the runtime itself, with AWS's error type."""
+
+    def __init__(self, kind, message, trace=None):
+        Exception.__init__(self, message)
+        self.kind = kind
+        self.message = message
+        self.trace = trace
+
+
+class _Connection:
+    """HTTP/1.1 to the Runtime API, one request at a time."""
+
+    def __init__(self):
+        self.host = os.environ["AWS_LAMBDA_RUNTIME_API"]
+        inherited = os.environ.pop("_LAMBIC_RUNTIME_FD", None)
+        if inherited is not None:
+            # The function's own child processes have no business with it.
+            os.set_inheritable(int(inherited), False)
+            self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, int(inherited))
+        else:
+            name, _, port = self.host.rpartition(":")
+            self.socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            self.socket.connect((name, int(port)))
+            self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self.socket.settimeout(None)
+        self.rest = b""
+        self.next_request = self.head("GET", "invocation/next", "")
+
+    def head(self, method, path, more):
+        agent = "lambic-python/%d.%d" % sys.version_info[:2]
+        text = "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\n%s\r\n"
+        return (text % (method, _API, path, self.host, agent, more)).encode("latin-1")
+
+    def next(self):
+        """The headers (lower-case names) and the body of the next event."""
+        self.send(self.next_request)
+        return self.receive()
+
+    def post(self, path, body, more):
+        head = self.head("POST", path, "%sContent-Length: %d\r\n" % (more, len(body)))
+        if len(body) < _CHUNK_BYTES:
+            self.send(head + body)
+        else:
+            self.send(head)
+            self.send(body)
+        self.receive()
+
+    def send(self, data):
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            _end()
+
+    def receive(self):
+        data = self.rest
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                break
+            more = self.read()
+            if not more or len(data) > _HEAD_BYTES_MAX:
+                _end()
+            data += more
+        headers = {}
+        for line in data[:end].decode("utf-8", "replace").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        body = data[end + 4 : end + 4 + length]
+        self.rest = data[end + 4 + length :]
+        if len(body) < length:
+            body = self.read_body(body, length)
+        return headers, body
+
+    def read_body(self, begin, length):
+        body = bytearray(length)
+        body[: len(begin)] = begin
+        view = memoryview(body)
+        filled = len(begin)
+        while filled < length:
+            try:
+                count = self.socket.recv_into(view[filled:])
+            except OSError:
+                count = 0
+            if not count:
+                _end()
+            filled += count
+        return bytes(body)
+
+    def read(self):
+        try:
+            return self.socket.recv(_CHUNK_BYTES)
+        except OSError:
+            return b""
+
+
+def _end():
+    """The platform has closed the connection: this environment is over."""
+    _flush()
+    os._exit(0)
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+# ---- The context object ------------------------------------------------------------------------
+
+
+class CognitoIdentity:
+    __slots__ = ["cognito_identity_id", "cognito_identity_pool_id"]
+
+    def __repr__(self):
+        return _show(self)
+
+
+class Client:
+    __slots__ = [
+        "installation_id",
+        "app_title",
+        "app_version_name",
+        "app_version_code",
+        "app_package_name",
+    ]
+
+    def __repr__(self):
+        return _show(self)
+
+
+class ClientContext:
+    __slots__ = ["custom", "env", "client"]
+
+    def __repr__(self):
+        return _show(self)
+
+
+def _show(thing):
+    fields = ",".join("%s=%s" % (name, getattr(thing, name)) for name in thing.__slots__)
+    return "%s([%s])" % (type(thing).__name__, fields)
+
+
+def _filled(kind, members):
+    thing = kind()
+    for name in kind.__slots__:
+        setattr(thing, name, members.get(name))
+    return thing
+
+
+class LambdaContext:
+    """What a handler gets as its second argument."""
+
+    def __init__(self, request_id, deadline_ms, arn, client_context, identity, tenant_id):
+        get = os.environ.get
+        self.aws_request_id = request_id
+        self.log_group_name = get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = get("AWS_LAMBDA_FUNCTION_NAME")
+        self.memory_limit_in_mb = get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.function_version = get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = arn
+        self.tenant_id = tenant_id
+        self.client_context = None
+        if client_context is not None:
+            self.client_context = _filled(ClientContext, client_context)
+            if self.client_context.client is not None:
+                self.client_context.client = _filled(Client, self.client_context.client)
+        self.identity = _filled(CognitoIdentity, {})
+        if identity is not None:
+            self.identity.cognito_identity_id = identity.get("cognitoIdentityId")
+            self.identity.cognito_identity_pool_id = identity.get("cognitoIdentityPoolId")
+        self._epoch_deadline_time_in_ms = deadline_ms
+
+    def get_remaining_time_in_millis(self):
+        left = self._epoch_deadline_time_in_ms - int(time.time() * 1000)
+        return left if left > 0 else 0
+
+    def log(self, message):
+        sys.stdout.write(str(message))
+
+    def __repr__(self):
+        names = (
+            "aws_request_id log_group_name log_stream_name function_name memory_limit_in_mb "
+            "function_version invoked_function_arn client_context identity tenant_id"
+        ).split()
+        fields = ",".join("%s=%s" % (name, getattr(self, name)) for name in names)
+        return "LambdaContext([%s])" % fields
+
+
+def _context(headers, request_id):
+    return LambdaContext(
+        request_id,
+        int(headers.get("lambda-runtime-deadline-ms", "0")),
+        headers.get("lambda-runtime-invoked-function-arn"),
+        _json_header(headers, "lambda-runtime-client-context", "Client Context"),
+        _json_header(headers, "lambda-runtime-cognito-identity", "Cognito Identity"),
+        headers.get("lambda-runtime-aws-tenant-id"),
+    )
+
+
+def _json_header(headers, name, what):
+    text = headers.get(name)
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except Exception as error:
+        message = "Unable to parse %s JSON: %s" % (what, error)
+        raise _Fault("Runtime.LambdaContextUnmarshalError", message)
+
+
+# ---- Events and results ------------------------------------------------------------------------
+
+
+def _event(body):
+    try:
+        return json.loads(body)
+    except Exception as error:
+        raise _Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
+
+
+def _result(value):
+    if isinstance(value, bytes):
+        return value, "application/unknown"
+    try:
+        return _encode(value).encode("utf-8", "surrogatepass"), "application/json"
+    except Exception as error:
+        raise _Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
+
+
+# From 3.12 on AWS sends text as it is; before, it escapes what is not ASCII.
+_ASCII = (os.environ.get("AWS_EXECUTION_ENV") or "").endswith(("3.8", "3.9", "3.10", "3.11"))
+
+
+def _encode(value):
+    """JSON with decimals as numbers, which the standard encoder cannot write by itself."""
+    numbers = []
+
+    def other(thing):
+        decimal = sys.modules.get("decimal")
+        if decimal is not None and isinstance(thing, decimal.Decimal):
+            if thing.is_nan():
+                return float("nan")
+            numbers.append(str(thing))
+            return "%s%d" % (mark, len(numbers) - 1)
+        message = "Object of type %s is not JSON serializable" % type(thing).__name__
+        raise TypeError(message)
+
+    mark = "lambic-decimal-%s-" % id(numbers)
+    text = json.dumps(value, default=other, ensure_ascii=_ASCII)
+    for index, number in enumerate(numbers):
+        text = text.replace('"%s%d"' % (mark, index), number, 1)
+    return text
+
+
+# ---- Errors ------------------------------------------------------------------------------------
+
+
+def _document(message, kind, trace, request_id):
+    return {
+        "errorMessage": message or "",
+        "errorType": kind or "",
+        "requestId": request_id or "",
+        "stackTrace": trace or [],
+    }
+
+
+def _from_fault(fault, request_id):
+    return _document(fault.message, fault.kind, fault.trace, request_id)
+
+
+def _from_exception(request_id):
+    import traceback
+
+    kind, value, frames = sys.exc_info()
+    entries = [
+        (frame.filename, frame.lineno, frame.name, frame.line)
+        for frame in traceback.extract_tb(frames)
+    ]
+    for index, entry in enumerate(entries):
+        if "/bootstrap.py" not in entry[0]:
+            entries = entries[index:]
+            break
+    return _document(str(value), kind.__name__, traceback.format_list(entries), request_id)
+
+
+def _log_error(document):
+    """The error as AWS writes it into the log: one event, indented with no-break spaces."""
+    first = "[ERROR]"
+    if document["errorType"]:
+        first += " " + document["errorType"]
+    if document["errorMessage"]:
+        first += (":" if document["errorType"] else "") + " " + document["errorMessage"]
+    lines = [first, "Traceback (most recent call last):"]
+    for element in document["stackTrace"]:
+        for line in element.splitlines() or [""]:
+            bare = line.lstrip(" ")
+            lines.append("\u00a0" * (len(line) - len(bare)) + bare)
+    _flush()
+    sys.stdout.write("\n".join(lines) + "\n")
+    _flush()
+
+
+# ---- Logging -----------------------------------------------------------------------------------
+
+
+class _LoggingFinder:
+    """Sets up the root logger at the moment somebody imports `logging`."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(cls)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                _set_up_after(spec.loader)
+                return spec
+        return None
+
+
+def _set_up_after(loader):
+    execute = loader.exec_module
+
+    def exec_module(module):
+        execute(module)
+        _set_up_logging(module)
+
+    loader.exec_module = exec_module
+
+
+def _set_up_logging(logging):
+    class LambdaLoggerHandler(logging.Handler):
+        def emit(self, record):
+            try:
+                sys.stdout.write(self.format(record))
+                sys.stdout.flush()
+            except Exception:
+                self.handleError(record)
+
+    class LambdaLoggerFilter(logging.Filter):
+        def filter(self, record):
+            record.aws_request_id = _request_id or ""
+            return True
+
+    logging.Formatter.converter = time.gmtime
+    handler = LambdaLoggerHandler()
+    handler.setFormatter(
+        logging.Formatter(
+            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n",
+            "%Y-%m-%dT%H:%M:%S",
+        )
+    )
+    handler.addFilter(LambdaLoggerFilter())
+    root = logging.getLogger()
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+    level = {"TRACE": "DEBUG", "FATAL": "CRITICAL"}.get(level, level)
+    if level in ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"):
+        root.setLevel(level)
+    root.addHandler(handler)
+
+
+# ---- The function ------------------------------------------------------------------------------
+
+
+def _handler(name):
+    try:
+        module_name, function_name = name.rsplit(".", 1)
+    except ValueError as error:
+        raise _Fault("Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (name, error))
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        message = "Cannot use built-in module %s as a handler module" % module_name
+        raise _Fault("Runtime.BuiltInModuleConflict", message)
+    try:
+        module = importlib.import_module(module_name.replace("/", "."))
+    except ImportError as error:
+        message = "Unable to import module '%s': %s" % (module_name, error)
+        raise _Fault("Runtime.ImportModuleError", message)
+    except SyntaxError as error:
+        trace = ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)]
+        message = "Syntax error in module '%s': %s" % (module_name, error)
+        raise _Fault("Runtime.UserCodeSyntaxError", message, trace)
+    try:
+        return getattr(module, function_name)
+    except AttributeError:
+        message = "Handler '%s' missing on module '%s'" % (function_name, module_name)
+        raise _Fault("Runtime.HandlerNotFound", message)
+
+
+def _prepare():
+    """Streams, module path and the hook for `logging`, before any of the function's code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    here = os.path.dirname(os.path.abspath(__file__))
+    task = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
+    packages = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+    rest = [entry for entry in sys.path if os.path.abspath(entry or ".") not in (here, task)]
+    # Paths that are not there cost a look at every import.
+    layers = [path for path in (packages, "/opt/python") if os.path.isdir(path)]
+    sys.path[:] = [task] + layers + rest + [here]
+    if "logging" in sys.modules:
+        _set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, _LoggingFinder)
+
+
+def _begin(connection):
+    """The handler; a function that cannot be loaded ends the process."""
+    try:
+        return _handler(os.environ.get("_HANDLER", ""))
+    except _Fault as fault:
+        document = _from_fault(fault, "")
+    except Exception:
+        document = _from_exception("")
+    _log_error(document)
+    kind = "Lambda-Runtime-Function-Error-Type: %s\r\n" % _header_text(document["errorType"])
+    connection.post("init/error", json.dumps(document).encode(), kind)
+    _flush()
+    sys.exit(1)
+
+
+def _header_text(text):
+    return "".join(c for c in text if " " <= c <= "~")
+
+
+def _serve(connection, handler):
+    global _request_id
+    while True:
+        headers, body = connection.next()
+        request_id = _request_id = headers.get("lambda-runtime-aws-request-id", "")
+        trace_id = headers.get("lambda-runtime-trace-id")
+        if trace_id:
+            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        else:
+            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        document = None
+        try:
+            context = _context(headers, request_id)
+            result, kind = _result(handler(_event(body), context))
+        except _Fault as fault:
+            document = _from_fault(fault, request_id)
+        except Exception:
+            document = _from_exception(request_id)
+        # An event of several MB is not kept while waiting for the next one.
+        body = context = None
+        path = "invocation/" + request_id
+        if document is None:
+            _flush()
+            connection.post(path + "/response", result, "Content-Type: %s\r\n" % kind)
+            result = None
+        else:
+            _log_error(document)
+            kind = _header_text(document["errorType"])
+            more = "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
+            text = json.dumps(document, ensure_ascii=_ASCII)
+            more += "Content-Type: application/json\r\n"
+            connection.post(path + "/error", text.encode("utf-8", "backslashreplace"), more)
+
+
+def _main():
+    _prepare()
+    connection = _Connection()
+    _serve(connection, _begin(connection))
+
+
+if __name__ == "__main__":
+    _main()

@@ -119,10 +119,19 @@ pub(crate) fn prepare(dir: &Path) -> Result<DirLock, OpenError> {
 /// Makes the directory with its parents where there is none.
 pub(crate) fn create(dir: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::io(dir, error);
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     // Recursive creation gives every new parent the same mode.
     DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(failed)?;
     if !dir.metadata().map_err(failed)?.is_dir() {
         return Err(OpenError::NotADirectory { dir: dir.to_path_buf() });
+    }
+    // What is acknowledged in a directory is worth nothing if the directory's own name is lost. A
+    // parent that may be written but not read cannot be opened; then the system's own time counts.
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        match sync_dir(parent) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(failed(error)),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -54,7 +54,8 @@ impl Store {
     /// The directory stays locked until [`Store::close`], or until the last clone is dropped.
     /// Dropping without closing is safe: it is what a crash does, only gentler.
     pub async fn open(dir: &Path, rt: Rt) -> Result<Store, OpenError> {
-        let path = dir.to_path_buf();
+        // The working directory may change later, and others are told of paths in here.
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let opening = rt.clone();
         rt.blocking("open the store", move || {
             let lock = Arc::new(dir::prepare(&path)?);

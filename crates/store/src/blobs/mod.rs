@@ -87,8 +87,11 @@ struct Inner {
 impl Blobs {
     /// Opens (or makes) the folders in `dir` and sweeps what a crash has left. Blocks.
     pub(crate) fn open(dir: &Path, rt: Rt) -> Result<Blobs, OpenError> {
-        let inner =
-            Inner::open(&dir.join("blobs"), rt).map_err(|error| OpenError::io(dir, error))?;
+        let opened = Inner::open(&dir.join("blobs"), rt).and_then(|inner| {
+            sync_dir(dir)?;
+            Ok(inner)
+        });
+        let inner = opened.map_err(|error| OpenError::io(dir, error))?;
         Ok(Blobs { inner: Arc::new(inner) })
     }
 

@@ -1,6 +1,7 @@
 //! Watches: ordered, without gaps, bounded.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lambic_rt::{Rt, TaskKind};
@@ -112,7 +113,9 @@ async fn nothing_is_missing_between_listing_and_watch() {
         let (entries, _) = engine.list_and_watch(b"a ".to_vec()).await.unwrap();
         let expected: State = entries.into_iter().map(|e| (e.key, e.revision)).collect();
         for (mut state, mut watch) in readers {
-            read_through(&mut watch, &mut state, end).await;
+            let reading = read_through(&mut watch, &mut state, end);
+            let limit = Duration::from_secs(20);
+            rt.within(limit, reading).await.expect("a change is missing");
             assert_eq!(state, expected);
         }
     })

@@ -469,7 +469,7 @@ SYSTEM_CALLS = {
     "settimeofday": (164, 0, 0), "clock_settime": (227, 0, 0), "swapon": (167, "/tmp/x", 0), "acct": (163, 0),
     "process_vm_readv": (310, 1, 0, 0, 0, 0, 0), "open_by_handle_at": (304, 0, 0, 0), "userfaultfd": (323, 0),
     "io_uring_setup": (425, 1, 0), "iopl": (172, 3), "ioperm": (173, 0, 1, 1), "syslog": (103, 2, 0, 0),
-    "quotactl": (179, 0, 0, 0, 0), "mbind": (237, 0, 0, 0, 0, 0, 0), "fanotify_init": (300, 0, 0),
+    "quotactl": (179, 0, 0, 0, 0), "fanotify_init": (300, 0, 0),
     "open_tree": (428, -100, "/", 1), "move_mount": (429, -100, "/tmp", -100, "/opt", 0), "fsopen": (430, "tmpfs", 0),
     "clone3 garbage": (435, 0, 0), "lookup_dcookie": (212, 0, 0, 0), "vhangup": (153,),
 }

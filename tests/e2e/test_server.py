@@ -1,0 +1,389 @@
+"""The command: what it says at start, what it refuses, how it ends, and how it does without root."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import pytest
+from botocore.exceptions import ClientError
+
+from support.functions import PYTHON, ROLE, Functions, invoke, python_zip, wait_active, zip_of
+from support.server import ROOT, Server, binary, environment, free_port
+from support.tools import need
+from support.wait import until
+
+SLOW = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return 'finished'\n"
+
+
+def run(*words, timeout=60, **more):
+    return subprocess.run([binary(), *map(str, words)], capture_output=True, text=True, timeout=timeout,
+                          **{"env": environment(), **more})
+
+
+def refused(done, code, *words):
+    """A start that has to fail: its exit code, and one sentence that says why."""
+    assert done.returncode == code, done
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0], done.stderr
+
+
+def test_start_up_announces_what_there_is(fresh_server):
+    server = fresh_server()
+    text = server.text()
+    assert server.endpoint in text
+    assert str(server.data) in text
+    assert "isolation" in text.lower()
+
+
+def test_any_free_port(tmp_path):
+    process = subprocess.Popen([binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", tmp_path / "data"],
+                               stdout=open(tmp_path / "log", "wb"), stderr=subprocess.STDOUT, env=environment())
+    try:
+        found = until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", (tmp_path / "log").read_text()),
+                      "the endpoint to be announced")
+        assert int(found[1]) > 0
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+def test_version():
+    done = run("--version")
+    assert done.returncode == 0 and re.match(r"lambic \d+\.\d+\.\d+", done.stdout)
+
+
+def test_help_names_every_command():
+    text = run("--help").stdout
+    for word in ("serve", "demo", "doctor"):
+        assert word in text
+
+
+def test_doctor():
+    done = run("doctor")
+    assert done.returncode == 0, done
+    for word in ("python", "node", "cgroup", "seccomp"):
+        assert word in (done.stdout + done.stderr).lower()
+
+
+def test_the_demo(tmp_path):
+    done = run("demo", "--once", timeout=120, cwd=ROOT, env=environment(
+        HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path / "share"), LAMBIC_LISTEN=f"127.0.0.1:{free_port()}",
+        LAMBIC_DATA_DIR=str(tmp_path / "data")))
+    assert done.returncode == 0, done
+    assert done.stdout.count("REPORT RequestId") + done.stdout.count("Billed Duration") >= 3
+    assert "aws " in done.stdout
+
+
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(run("serve", "--listen", f"127.0.0.1:{port}", "--data-dir", tmp_path / "data"), 3, str(port))
+
+
+def test_a_directory_that_cannot_be_made():
+    refused(run("serve", "--listen", "127.0.0.1:0", "--data-dir", "/proc/lambic"), 4, "/proc/lambic")
+
+
+def test_a_data_directory_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    refused(run("serve", "--listen", "127.0.0.1:0", "--data-dir", tmp_path / "file"), 4, str(tmp_path / "file"))
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mounts small file systems, which takes root."""
+    assert os.geteuid() == 0, "the tests of full and read-only disks need root for their mounts"
+    mounted = []
+
+    def make(options):
+        folder = tmp_path / f"mount-{len(mounted)}"
+        folder.mkdir()
+        subprocess.run([need("mount", "mount"), "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+        mounted.append(folder)
+        return folder
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_read_only_directory(mount):
+    folder = mount("size=1m,ro")
+    refused(run("serve", "--listen", "127.0.0.1:0", "--data-dir", folder), 4, str(folder))
+
+
+def test_data_of_another_version(fresh_server):
+    server = fresh_server()
+    assert server.stop() == 0
+    marks = [path for path in server.data.iterdir() if "version" in path.name.lower() or "format" in path.name.lower()]
+    if marks:
+        marks[0].write_text("999\n")
+        refused(run("serve", "--listen", "127.0.0.1:0", "--data-dir", server.data), 4, str(server.data))
+
+
+CONFIGURATIONS = {
+    "unknown setting": ("no_such_setting = 1\n", "no_such_setting"),
+    "unknown table": ("[nothing]\nx = 1\n", "nothing"),
+    "wrong type": ("drain_s = 'long'\n", "drain_s"),
+    "no TOML": ("listen = \n", "line 1"),
+    "out of range": ("[functions]\nconcurrency_max = -5\n", "concurrency_max"),
+    "isolation none by file": ("[sandbox]\nisolation = 'none'\n", "isolation"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGURATIONS)
+def test_configurations_that_are_refused(tmp_path, case):
+    text, word = CONFIGURATIONS[case]
+    (tmp_path / "lambic.toml").write_text(text)
+    refused(run("serve", "--config", tmp_path / "lambic.toml", "--data-dir", tmp_path / "data"), 2, word)
+
+
+def test_flags_that_are_refused(tmp_path):
+    done = run("serve", "--no-such-flag")
+    assert done.returncode == 2 and "--no-such-flag" in done.stderr
+    refused(run("serve", "--listen", "nonsense", "--data-dir", tmp_path), 2, "nonsense")
+    refused(run("serve", "--config", tmp_path / "missing.toml"), 2, "missing.toml")
+
+
+def test_other_machines_are_not_served_by_accident(tmp_path):
+    refused(run("serve", "--listen", f"0.0.0.0:{free_port()}", "--data-dir", tmp_path / "data"), 7, "0.0.0.0")
+
+
+def test_settings_come_from_flags_variables_and_file(fresh_server):
+    server = fresh_server("--config", "lambic.toml", start=False,
+                          env={"LAMBIC_FUNCTIONS_CONCURRENCY_MAX": "7", "LAMBIC_REGION": "eu-north-1"})
+    server.folder.mkdir()
+    (server.folder / "lambic.toml").write_text("region = 'us-west-2'\n[functions]\nconcurrency_max = 5\n")
+    limits = server.start().client().get_account_settings()["AccountLimit"]
+    assert limits["ConcurrentExecutions"] == 7
+    assert server.stop() == 0
+    server.args = (*server.args, "--set", "functions.concurrency_max=9")
+    limits = server.start().client().get_account_settings()["AccountLimit"]
+    assert limits["ConcurrentExecutions"] == 9
+
+
+def test_concurrency_over_the_limit_is_throttled(fresh_server):
+    server = fresh_server("--set", "functions.concurrency_max=2")
+    functions = Functions(server.client())
+    name = functions.python(SLOW)
+
+    def call(_):
+        try:
+            return functions.invoke(name, 1).value
+        except ClientError as error:
+            return error.response
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(call, range(6)))
+    throttled = [one for one in results if one != "finished"]
+    assert len(throttled) == 4
+    for one in throttled:
+        assert one["Error"]["Code"] == "TooManyRequestsException", one
+        assert one["ResponseMetadata"]["HTTPStatusCode"] == 429
+        assert one["Error"]["Message"] == "Rate Exceeded."
+        assert one["Reason"] == "ConcurrentInvocationLimitExceeded"
+
+
+def test_sigterm_lets_running_invokes_finish(fresh_server):
+    server = fresh_server()
+    functions = Functions(server.client())
+    name = functions.python(SLOW)
+    functions.invoke(name, 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(functions.invoke, name, 2)
+        until(lambda: in_flight(server), "the invoke to run")
+        server.terminate()
+        assert running.result().value == "finished"
+    assert server.process.wait(timeout=20) == 0
+
+
+def in_flight(server):
+    """Whether an invocation runs: its environment's process sleeps in the function, so look at metrics."""
+    from support.http import request
+    text = request(server.port, "GET", "/metrics").body.decode()
+    found = re.search(r"^\w*(?:invocations|invokes|requests)\w*in_flight\w*(?:\{[^}]*\})? ([\d.]+)$", text, re.M)
+    assert found, f"no gauge of invokes in flight in:\n{text}"
+    return float(found[1]) > 0
+
+
+def test_new_work_is_refused_while_it_drains(fresh_server):
+    server = fresh_server()
+    functions = Functions(server.client())
+    name = functions.python(SLOW)
+    functions.invoke(name, 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(functions.invoke, name, 3)
+        until(lambda: in_flight(server), "the invoke to run")
+        server.terminate()
+
+        def refuses():
+            try:
+                with socket.create_connection(("127.0.0.1", server.port), timeout=5) as one:
+                    one.sendall(b"GET /2015-03-31/functions HTTP/1.1\r\nHost: x\r\n\r\n")
+                    reply = one.recv(100)
+                return not reply or b" 503 " in reply
+            except OSError:
+                return True
+        until(refuses, "new connections to be refused", 2.5)
+        assert running.result().value == "finished"
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_a_second_signal_does_not_wait(fresh_server):
+    server = fresh_server()
+    functions = Functions(server.client(read_timeout=30))
+    name = functions.python(SLOW, Timeout=60)
+    functions.invoke(name, 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(functions.invoke, name, 50)
+        until(lambda: in_flight(server), "the invoke to run")
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: "drain" in server.text().lower() or server.process.poll() is not None, "the drain to begin")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=10) == 9
+        assert running.exception() is not None
+
+
+def test_an_idle_server_ends_at_once(fresh_server):
+    server = fresh_server()
+    functions = Functions(server.client())
+    functions.invoke(functions.python("def handler(event, context): return 1\n"))
+    server.terminate()
+    assert server.process.wait(timeout=8) == 0
+
+
+def test_a_full_disk(mount):
+    folder = mount("size=24m")
+    server = Server(folder / "server").start()
+    try:
+        client = server.client()
+
+        def create(number):
+            noise = os.urandom(1_500_000)
+            client.create_function(
+                FunctionName=f"full-{number}", Runtime=PYTHON, Role=ROLE, Handler="app.handler",
+                Code={"ZipFile": zip_of({"app.py": f"def handler(e, c): return {number}\n", "noise": noise})})
+        made, error = [], None
+        for number in range(30):
+            try:
+                create(number)
+                made.append(f"full-{number}")
+            except ClientError as caught:
+                error = caught.response
+                break
+        assert made and error, "a disk of 24 MB cannot hold 30 packages"
+        assert error["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        assert re.search(r"disk|space|full", error["Error"]["Message"], re.I), error
+        listed = [one["FunctionName"] for one in client.list_functions()["Functions"]]
+        assert sorted(listed) == sorted(made), "nothing half-made is listed, nothing made is lost"
+        wait_active(client, made[0])
+        assert invoke(client, made[0]).value == 0
+        for name in made[1:]:
+            client.delete_function(FunctionName=name)
+
+        def create_again():
+            try:
+                create(99)
+                return True
+            except ClientError:
+                return False
+        until(create_again, "room for a package after the others were deleted", 30, every=0.5)
+        wait_active(client, "full-99")
+        assert invoke(client, "full-99").value == 99
+        server.kill()
+        server.start()
+        assert {one["FunctionName"] for one in server.client().list_functions()["Functions"]} == {made[0], "full-99"}
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture
+def nobodys_server():
+    """A server of an unprivileged user, from a folder that this user can reach."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="lambic-rootless-"))
+    program = folder / "lambic"
+    shutil.copy(binary(), program)
+    program.chmod(0o755)
+    before = ()
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("nobody")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        before = (need("setpriv", "util-linux"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    server = Server(folder / "server", before=before, env={"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin"})
+    server.folder.mkdir()
+    if before:
+        os.chown(server.folder, user.pw_uid, user.pw_gid)
+    plain = server.command
+    server.command = lambda: [str(program) if word == str(binary()) else word for word in plain()]
+    yield server
+    if server.process and server.process.poll() is None:
+        server.stop()
+    shutil.rmtree(folder)
+
+
+def test_without_root(nobodys_server):
+    server = nobodys_server.start()
+    functions = Functions(server.client())
+    name = functions.python("""
+        import os
+        def handler(event, context):
+            status = open("/proc/self/status").read()
+            seen = []
+            for path in ("/etc/shadow", event["secret"]):
+                try:
+                    seen.append(open(path).read(1))
+                except OSError:
+                    pass
+            try:
+                os.kill(-1, 0)
+                others = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+            except OSError:
+                others = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+            return {"pids": len(others), "seen": seen, "tmp": open("/tmp/x", "w").write("fine"),
+                    "seccomp": "Seccomp:\\t2" in status, "uid": os.getuid()}
+    """)
+    secret = server.folder / "secret"
+    secret.write_text("s")
+    secret.chmod(0o644)
+    value = functions.invoke(name, {"secret": str(secret)}).value
+    assert value["pids"] <= 5 and value["seen"] == [] and value["tmp"] == 4 and value["seccomp"]
+    assert functions.invoke(name, {"secret": "/nothing"}).report.init is None
+    text = server.text().lower()
+    assert "isolation" in text
+    for controller in ("memory", "pids"):
+        assert controller in text, "what is in force and what is lacking is said for every barrier"
+    assert server.stop() == 0
+
+
+def test_no_isolation_is_only_by_the_explicit_flag(fresh_server):
+    server = fresh_server("--isolation", "none")
+    functions = Functions(server.client())
+    assert functions.invoke(functions.python("def handler(e, c): return 'bare'\n")).value == "bare"
+    assert "isolation" in server.text().lower()
+    assert server.stop() == 0
+
+
+def test_logs_are_json_when_nobody_looks(fresh_server):
+    server = fresh_server()
+    lines = [line for line in server.text().splitlines() if line.startswith("{")]
+    assert lines and all(json.loads(line) for line in lines)
+
+
+def test_secrets_never_reach_a_log(fresh_server):
+    server = fresh_server(env={"LAMBIC_LOG_LEVEL": "trace"})
+    functions = Functions(server.client())
+    name = functions.python("def handler(event, context): return event\n", env={"PASSWORD": "swordfish-variable"})
+    functions.invoke(name, "swordfish-payload")
+    assert functions.invoke(functions.python(
+        "import os\ndef handler(event, context): return os.environ['AWS_SECRET_ACCESS_KEY']\n")).value \
+        not in server.text()
+    assert "swordfish" not in server.text()

@@ -1677,6 +1677,34 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// Decodes a request and forgets the input; `None` when the operation is not offered.
+    /// So that fuzzing and tests reach every decoder without a list of their own.
+    pub fn decode_any(
+        op: super::Op,
+        request: &Request,
+        labels: &Labels,
+    ) -> Option<Result<(), Error>> {
+        match op {
+            super::Op::CreateFunction => Some(CreateFunction::decode(request, labels).map(drop)),
+            super::Op::DeleteFunction => Some(DeleteFunction::decode(request, labels).map(drop)),
+            super::Op::GetAccountSettings => {
+                Some(GetAccountSettings::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunction => Some(GetFunction::decode(request, labels).map(drop)),
+            super::Op::GetFunctionConfiguration => {
+                Some(GetFunctionConfiguration::decode(request, labels).map(drop))
+            }
+            super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
+            super::Op::ListFunctions => Some(ListFunctions::decode(request, labels).map(drop)),
+            super::Op::UpdateFunctionCode => {
+                Some(UpdateFunctionCode::decode(request, labels).map(drop))
+            }
+            super::Op::UpdateFunctionConfiguration => {
+                Some(UpdateFunctionConfiguration::decode(request, labels).map(drop))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The shapes of the offered operations, one type per AWS shape.

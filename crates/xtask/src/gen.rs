@@ -116,3 +116,25 @@ fn rustfmt(text: &str) -> Result<String, String> {
     }
     String::from_utf8(output.stdout).map_err(|_| "rustfmt wrote no UTF-8".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_checked_in_is_fresh() {
+        each_service(check).unwrap();
+    }
+
+    /// Offering one more operation must never be a matter of the generator.
+    #[test]
+    fn every_operation_can_be_generated() {
+        for service in SERVICES {
+            let mut model = Model::load(&root().join("models"), service).unwrap();
+            model.offer_all();
+            ops::write(&model).unwrap();
+            shapes::write(&model).unwrap();
+            tables::write(&model).unwrap();
+        }
+    }
+}

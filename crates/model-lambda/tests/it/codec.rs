@@ -43,7 +43,7 @@ struct EncodeCase {
 }
 
 /// Decodes by operation, giving the input's JSON form and its raw payload.
-pub(crate) fn decode(op: Op, request: &Request, labels: &Labels) -> Result<(Value, Bytes), Error> {
+fn decode(op: Op, request: &Request, labels: &Labels) -> Result<(Value, Bytes), Error> {
     fn plain<O: Operation>(request: &Request, labels: &Labels) -> Result<(Value, Bytes), Error>
     where
         O::Input: Serialize,

@@ -5,3 +5,4 @@
 
 mod never_panics;
 mod sigv4;
+mod validate;

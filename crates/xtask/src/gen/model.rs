@@ -68,6 +68,12 @@ impl Model {
         self.operations().filter(|(name, _)| self.offered.contains(*name))
     }
 
+    /// Offers everything, to see whether the generator understands it.
+    #[cfg(test)]
+    pub(super) fn offer_all(&mut self) {
+        self.offered = self.operations.keys().cloned().collect();
+    }
+
     /// All shapes in the model's order.
     pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.shapes.iter().map(|(name, shape)| (name.as_str(), shape))

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
+pub(crate) use machine::is_root;
 
 /// Everything that can be set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) functions: Functions,
     pub(crate) runtimes: Runtimes,
     pub(crate) isolation: Isolation,
+    /// Whether functions reach what the machine can reach.
+    pub(crate) outbound: bool,
 }
 
 /// Somebody who may sign requests.
@@ -97,4 +100,12 @@ pub(crate) enum Isolation {
     Namespaces,
     /// Not at all; only by the explicit flag.
     None,
+}
+
+/// The defaults on a small machine, for the tests of others.
+#[cfg(test)]
+pub(crate) fn test_config() -> Config {
+    let sources =
+        Sources { file: None, files_usual: Vec::new(), variables: Vec::new(), flags: Vec::new() };
+    layers::load_on(&tests::machine(), sources).expect("the defaults are right")
 }

@@ -73,4 +73,5 @@ pub(super) struct RawRuntimes {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSandbox {
     pub(super) isolation: String,
+    pub(super) outbound: bool,
 }

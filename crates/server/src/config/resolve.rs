@@ -49,11 +49,11 @@ impl Origins<'_> {
         }
     }
 
-    fn word<'w, T: Copy>(
+    fn word<T: Copy>(
         &self,
         setting: &str,
         value: &str,
-        words: &[(&'w str, T)],
+        words: &[(&str, T)],
     ) -> Result<T, Failure> {
         match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(*meaning),
@@ -99,6 +99,7 @@ pub(super) fn resolve(
         functions: functions(&origins, &raw.functions, machine)?,
         runtimes: runtimes(&origins, raw.runtimes)?,
         isolation: isolation(&origins, &raw.sandbox.isolation)?,
+        outbound: raw.sandbox.outbound,
     })
 }
 

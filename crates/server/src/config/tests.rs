@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::*;
 use crate::failure::{Failure, Kind};
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     Machine {
         is_root: false,
         processors: 3,

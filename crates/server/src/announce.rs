@@ -1,0 +1,122 @@
+//! What the server says when it is up: where it is, where its data is, what keeps functions apart.
+//!
+//! On a terminal a few aligned lines; where logs are JSON, one event with the same facts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lambic_sandbox::{Barrier, BarrierState};
+
+use crate::config::{Config, Isolation};
+use crate::machine_runtimes::Served;
+
+/// Everything that is announced.
+pub(crate) struct Facts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) address: SocketAddr,
+    pub(crate) barriers: &'a [Barrier],
+    pub(crate) runtimes: &'a [Served],
+    pub(crate) took: Duration,
+}
+
+/// Tells the facts, ending with the line that says that the server is ready.
+pub(crate) fn announce(facts: &Facts<'_>) {
+    let rows = rows(facts);
+    if facts.config.log.json {
+        let get = |wanted: &str| {
+            let row = rows.iter().find(|(name, _)| *name == wanted);
+            row.map_or("", |(_, text)| text.as_str())
+        };
+        tracing::info!(
+            endpoint = get("endpoint"),
+            data = get("data"),
+            config = get("config"),
+            access = get("access"),
+            isolation = get("isolation"),
+            lacking = get("lacking"),
+            runtimes = get("runtimes"),
+            took_ms = facts.took.as_millis() as u64,
+            "ready"
+        );
+        return;
+    }
+    eprintln!("lambic {}", env!("CARGO_PKG_VERSION"));
+    for (name, text) in rows {
+        eprintln!("  {name:<10} {text}");
+    }
+    eprintln!("  ready      after {} ms", facts.took.as_millis());
+}
+
+fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let config = facts.config;
+    let mut rows = vec![
+        ("endpoint", format!("http://{}", facts.address)),
+        ("data", config.data_dir.display().to_string()),
+    ];
+    if let Some(file) = &config.file {
+        rows.push(("config", file.display().to_string()));
+    }
+    let access = match (config.auth_required, config.users.len()) {
+        (false, _) => "any credentials, from this machine only".to_owned(),
+        (true, 1) => "signed requests of 1 user".to_owned(),
+        (true, users) => format!("signed requests of {users} users"),
+    };
+    rows.push(("access", access));
+    let (in_force, lacking) = barriers(config, facts.barriers);
+    rows.push(("isolation", in_force));
+    if let Some(lacking) = lacking {
+        rows.push(("lacking", lacking));
+    }
+    let runtimes: Vec<&str> = facts.runtimes.iter().map(|runtime| runtime.id.as_str()).collect();
+    rows.push(("runtimes", runtimes.join(", ")));
+    rows
+}
+
+/// The barriers in force, and those that this machine does not give with the reasons.
+fn barriers(config: &Config, barriers: &[Barrier]) -> (String, Option<String>) {
+    if config.isolation == Isolation::None {
+        let text = "NONE: functions can read and change whatever this user can";
+        return (text.to_owned(), None);
+    }
+    let (mut in_force, mut lacking) = (Vec::new(), Vec::new());
+    for barrier in barriers {
+        match &barrier.state {
+            BarrierState::InForce(_) => in_force.push(barrier.name.as_str()),
+            BarrierState::Missing(why) => lacking.push(format!("{} ({why})", barrier.name)),
+        }
+    }
+    let lacking = (!lacking.is_empty()).then(|| lacking.join(", "));
+    (in_force.join(", "), lacking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_config;
+
+    fn barrier(name: &str, state: BarrierState) -> Barrier {
+        Barrier { name: name.to_owned(), state }
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_with_its_reason() {
+        let config = test_config();
+        let list = [
+            barrier("user namespace", BarrierState::InForce("uid 1000".to_owned())),
+            barrier("memory limit", BarrierState::Missing("no control group".to_owned())),
+        ];
+        let facts = Facts {
+            config: &config,
+            address: "127.0.0.1:4566".parse().unwrap(),
+            barriers: &list,
+            runtimes: &[Served { id: "python3.11".to_owned(), interpreter: String::new() }],
+            took: Duration::from_millis(3),
+        };
+        let rows = rows(&facts);
+        let text: Vec<String> = rows.iter().map(|(name, text)| format!("{name}: {text}")).collect();
+        assert!(text.contains(&"endpoint: http://127.0.0.1:4566".to_owned()));
+        assert!(text.contains(&"isolation: user namespace".to_owned()));
+        assert!(text.contains(&"lacking: memory limit (no control group)".to_owned()));
+        assert!(text.contains(&"runtimes: python3.11".to_owned()));
+    }
+}

@@ -1,0 +1,206 @@
+//! The life of the server, from configuration to the last file closed, in one function.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambic_front::{AuthMode, CredentialTable, Front, FrontConfig, Principal};
+use lambic_rt::{Rt, TaskKind};
+use lambic_sandbox::SandboxHost;
+use lambic_store::{OpenError, Store};
+use lambic_wire::sigv4::Credentials;
+
+use crate::announce::{Facts, announce};
+use crate::config::Config;
+use crate::failure::{Failure, Kind};
+use crate::functions::Functions;
+use crate::notify::Notify;
+use crate::{demo, logging, machine_runtimes, signals, spawner};
+
+/// What the server is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve until it is told to stop.
+    Serve,
+    /// To show the demo; `once` ends it after the last answer.
+    Demo { once: bool },
+}
+
+/// Runs a server from start to end. Returns when it has drained.
+pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
+    // Configure.
+    logging::start(&config.log);
+    for variable in &config.variables_unknown {
+        tracing::warn!(variable, "there is no such setting; the variable is not used");
+    }
+    config.data_dir = spawner::prepare_data_dir(&config.data_dir)?;
+
+    // The spawner is forked before the first thread, and before there is anything open that it
+    // should not have; the port is taken while this process may still take one below 1024.
+    let host = spawner::start(&config)?;
+    let listener = listen(config.listen)?;
+    host.drop_privileges().map_err(|error| {
+        Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
+    })?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads)
+        .thread_name("lambic")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
+    let data_dir = config.data_dir.clone();
+    let ended = runtime.block_on(live(config, purpose, host, listener));
+    // Whatever blocking work still runs has nobody left to answer to.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    spawner::remove_own(&data_dir);
+    ended
+}
+
+async fn live(
+    config: Config,
+    purpose: Purpose,
+    host: SandboxHost,
+    listener: TcpListener,
+) -> Result<(), Failure> {
+    let rt = Rt::real();
+    let started = rt.instant();
+    let notify = Notify::from_environment();
+    signals::watch(&rt)?;
+
+    // Build, in the order in which the parts need each other.
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| other(&error))?;
+    let address = listener.local_addr().map_err(|error| other(&error))?;
+    let store = Store::open(&config.data_dir, rt.clone()).await.map_err(|e| data_failure(&e))?;
+    spawner::sweep(&config.data_dir);
+    let barriers = host.barriers().to_vec();
+    let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
+    let credentials = credentials(&config);
+    let functions = Functions::start(&config, &rt, &store, sandboxes, &credentials).await?;
+    let front = Front::new(
+        front_config(&config, address)?,
+        rt.clone(),
+        credentials,
+        functions.services(),
+        functions.internal_routes(),
+    );
+    functions.set_api_front(&front);
+
+    // Run.
+    let serving = {
+        let (front, stop) = (front.clone(), rt.shutdown());
+        let serving = async move { front.serve_listener(listener, stop).await };
+        rt.spawn("listener", TaskKind::Essential, serving)
+    };
+
+    // Announce.
+    notify.ready();
+    let took = rt.instant().duration_since(started);
+    let runtimes = machine_runtimes::served(&config, &rt).await;
+    let facts = Facts { config: &config, address, barriers: &barriers, runtimes: &runtimes, took };
+    announce(&facts);
+    let verdict = until_stopped(&rt, &config, purpose, address, &facts).await;
+
+    // Drain: no new requests, then the running ones, then the environments, then the files.
+    notify.stopping();
+    rt.shutdown_sender().stop();
+    if let Some(Ok(drained)) = serving.await
+        && drained.requests_abandoned > 0
+    {
+        tracing::warn!(requests = drained.requests_abandoned, "requests were not finished");
+    }
+    functions.drain(config.drain).await;
+    store.close().await;
+    verdict
+}
+
+/// Waits for the signal to stop; before that, shows the demo if that is what we are here for.
+async fn until_stopped(
+    rt: &Rt,
+    config: &Config,
+    purpose: Purpose,
+    address: SocketAddr,
+    facts: &Facts<'_>,
+) -> Result<(), Failure> {
+    let mut shutdown = rt.shutdown();
+    let Purpose::Demo { once } = purpose else {
+        shutdown.requested().await;
+        return Ok(());
+    };
+    let found: Vec<String> = facts.runtimes.iter().map(|runtime| runtime.id.clone()).collect();
+    let verdict = tokio::select! {
+        verdict = demo::run(rt, config, address, &found) => verdict,
+        () = shutdown.requested() => {
+            return Err(Failure::new(Kind::Verdict, "the demo was stopped before its end"));
+        }
+    };
+    if once {
+        return verdict;
+    }
+    if let Err(failure) = &verdict {
+        crate::print_failure(failure);
+    }
+    demo::print_next_steps(config, address);
+    shutdown.requested().await;
+    verdict
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program is listening there".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(Kind::Address, format!("cannot listen on {address}: {why}"))
+    })
+}
+
+fn data_failure(error: &OpenError) -> Failure {
+    let kind = match error {
+        OpenError::InUse { .. } => Kind::Locked,
+        _ => Kind::DataDirectory,
+    };
+    Failure::new(kind, error.to_string())
+}
+
+fn other(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Kind::Other, error.to_string())
+}
+
+fn credentials(config: &Config) -> Arc<CredentialTable> {
+    let table = CredentialTable::new();
+    for user in &config.users {
+        let credentials = Credentials {
+            access_key_id: user.access_key_id.clone(),
+            secret_access_key: user.secret_access_key.clone(),
+            session_token: None,
+        };
+        table.insert(credentials, Principal::root(&user.account));
+    }
+    Arc::new(table)
+}
+
+fn front_config(config: &Config, address: SocketAddr) -> Result<FrontConfig, Failure> {
+    let auth = if config.auth_required {
+        AuthMode::Required
+    } else {
+        AuthMode::development(address)
+            .map_err(|error| Failure::new(Kind::Exposed, error.to_string()))?
+    };
+    let mut front = FrontConfig::new(auth);
+    front.region_default.clone_from(&config.region);
+    front.endpoint_default = format!("http://{address}");
+    front.hosts_allowed.clone_from(&config.allowed_hosts);
+    front.origins_allowed.clone_from(&config.allowed_origins);
+    let limits = &mut front.limits;
+    limits.connections_max = config.front.connections_max;
+    limits.requests_in_flight_max = config.front.requests_in_flight_max;
+    limits.body_bytes_in_flight_max = config.front.body_bytes_in_flight_max;
+    limits.header_read_ms_max = config.front.header_read_ms_max;
+    limits.idle_ms_max = config.front.idle_ms_max;
+    limits.body_stall_ms_max = config.front.body_stall_ms_max;
+    limits.drain_ms_max = u64::try_from(config.drain.as_millis()).unwrap_or(u64::MAX);
+    Ok(front)
+}

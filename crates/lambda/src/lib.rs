@@ -20,4 +20,4 @@ mod service;
 pub mod state;
 mod tasks;
 
-pub use service::{ControlConfig, Lambda, Runner, StartError};
+pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

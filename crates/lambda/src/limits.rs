@@ -32,8 +32,6 @@ pub const TMP_MB_MAX: i64 = 10_240;
 pub const TMP_MB_DEFAULT: i64 = 512;
 /// Functions on one page of ListFunctions, whatever is asked for.
 pub const PAGE_ITEMS_MAX: usize = 50;
-/// Concurrent invokes of one account in one region.
-pub const CONCURRENT_EXECUTIONS: i32 = 1_000;
 /// A request that may carry a package: 50 MB as base64 and the rest of the document, in bytes.
 pub const PACKAGE_REQUEST_BYTES_MAX: usize = 70_167_211;
 /// What the front reads of an invoke's payload, in bytes. More than [`PAYLOAD_BYTES_MAX`], so that

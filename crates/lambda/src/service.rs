@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambic_front::{BoxFuture, Call, InternalRoute, Service};
+use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service};
 use lambic_model_lambda::{Op, Routed, route};
 use lambic_rt::{Rt, TaskKind};
+use lambic_sandbox::Sandboxes;
 use lambic_store::{Store, StoreError, Swept};
 use lambic_wire::{Error, Request, Response};
 
@@ -13,13 +14,25 @@ use crate::catalog::Catalog;
 use crate::code::link::CodeLinks;
 use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
-use crate::invoke::{Answer, Invocation};
-use crate::limits::{
-    CONCURRENT_EXECUTIONS, INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX,
-};
+use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
+use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::runtimes::clients::Clients;
+use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::version::Version;
 use crate::tasks::{settle, sweep};
+
+/// How the service behaves.
+#[derive(Clone, Debug, Default)]
+pub struct LambdaConfig {
+    /// Functions and their packages.
+    pub control: ControlConfig,
+    /// Environments and concurrency.
+    pub invoke: InvokeConfig,
+    /// Interpreters of this machine.
+    pub packs: PacksConfig,
+}
 
 /// How the control plane behaves.
 #[derive(Clone, Debug)]
@@ -29,8 +42,9 @@ pub struct ControlConfig {
     pub settle_after: Duration,
     /// Between two rounds of removing packages that nobody refers to.
     pub sweep_every: Duration,
-    /// Concurrent invokes of one account in one region, as GetAccountSettings tells them.
-    pub concurrency_max: i32,
+    /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
+    /// it from the invoke path's configuration, which is what enforces it.
+    pub concurrency_max: u32,
 }
 
 impl Default for ControlConfig {
@@ -38,7 +52,7 @@ impl Default for ControlConfig {
         ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
-            concurrency_max: CONCURRENT_EXECUTIONS,
+            concurrency_max: InvokeConfig::default().concurrency_max,
         }
     }
 }
@@ -55,6 +69,20 @@ pub trait Runner: Send + Sync + 'static {
     /// Snapshots of this function other than that of generation `current` are not run any more
     /// (`None`: the function is deleted).
     fn retire(&self, function_arn: &str, current: Option<u64>);
+}
+
+impl Runner for Invoker {
+    fn invoke<'a>(
+        &'a self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        Box::pin(Invoker::invoke(self, version, invocation))
+    }
+
+    fn retire(&self, function_arn: &str, current: Option<u64>) {
+        Invoker::retire(self, function_arn, current);
+    }
 }
 
 /// Why the service could not start.
@@ -83,11 +111,40 @@ pub struct Lambda {
     pub(crate) packages: Packages,
     /// Links for downloading them.
     pub(crate) links: Arc<CodeLinks>,
-    /// The invoke path.
+    /// The invoke path, as operations see it.
     pub(crate) runner: Arc<dyn Runner>,
+    /// The invoke path itself; absent in tests of operations.
+    invoker: Option<Invoker>,
 }
 
 impl Lambda {
+    /// The whole service: reads what is stored, starts the invoke path and the background tasks.
+    /// What was acknowledged before a crash and is not in force yet will be.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read, or the runtime clients cannot be written.
+    pub async fn start(
+        config: LambdaConfig,
+        rt: Rt,
+        store: Store,
+        sandboxes: Sandboxes,
+        credentials: Arc<CredentialTable>,
+    ) -> Result<Arc<Lambda>, StartError> {
+        let dir = store.dir().join("runtimes");
+        let clients = rt.blocking("install clients", move || Clients::install(&dir)).await?;
+        let LambdaConfig { control, invoke, packs } = config;
+        let control = ControlConfig { concurrency_max: invoke.concurrency_max, ..control };
+        let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
+        let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
+        let sessions = Arc::new(TableSessions(credentials));
+        let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
+        let runner = Arc::new(invoker.clone());
+        let mut lambda = Lambda::new(control, rt.clone(), store, runner).await?;
+        lambda.invoker = Some(invoker);
+        lambda.spawn_tasks(&rt);
+        Ok(Arc::new(lambda))
+    }
+
     /// The service without its background tasks; `runner` runs its functions.
     ///
     /// # Errors
@@ -110,15 +167,38 @@ impl Lambda {
             store,
             catalog,
             runner,
+            invoker: None,
         })
     }
 
     /// Starts the background tasks. They end at shutdown.
-    pub fn spawn_tasks(&self, rt: &Rt) {
+    fn spawn_tasks(&self, rt: &Rt) {
         let settling = settle::run(self.catalog.clone(), self.store.clone(), rt.clone());
         rt.spawn("settle functions", TaskKind::Essential, settling).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
+    }
+
+    /// Connections to the AWS endpoint inside environments will be served by `front`. Called once,
+    /// before the first invoke.
+    pub fn set_api_front(&self, front: Arc<Front>) {
+        if let Some(invoker) = &self.invoker {
+            invoker.set_api_front(Arc::new(FrontApi(front)));
+        }
+    }
+
+    /// Waits until no invocation is at work, at most for `limit`, then ends all environments.
+    /// Whether all work had ended.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        match &self.invoker {
+            Some(invoker) => invoker.drain(limit).await,
+            None => true,
+        }
+    }
+
+    /// The invoke path, for its figures; absent in tests of operations.
+    pub fn invoker(&self) -> Option<&Invoker> {
+        self.invoker.as_ref()
     }
 
     /// All functions, in memory.

@@ -294,7 +294,7 @@ mod tests {
             "SnapStart": {"ApplyOn": "None"}, "Layers": [], "FileSystemConfigs": [],
             "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/f"},
             "DeadLetterConfig": {}, "Architectures": ["x86_64"], "KMSKeyArn": "",
-            "PackageType": "Zip", "Environment": {"Variables": {"B": "2", "A": "1"}}
+            "PackageType": "Zip", "Environment": {"Variables": {"BB": "2", "AA": "1"}}
         });
         for (member, value) in neutral.as_object().unwrap() {
             body[member] = value.clone();
@@ -302,7 +302,7 @@ mod tests {
         let reply = harness.post("/2015-03-31/functions", &body).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         let text = String::from_utf8_lossy(&reply.body);
-        assert!(text.contains(r#""Variables":{"B":"2","A":"1"}"#), "{text}");
+        assert!(text.contains(r#""Variables":{"BB":"2","AA":"1"}"#), "{text}");
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ impl Serve for GetAccountSettings {
         _input: GetAccountSettingsRequest,
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
-        let concurrency = cx.service.config.concurrency_max;
+        let concurrency = i32::try_from(cx.service.config.concurrency_max).unwrap_or(i32::MAX);
         Ok(GetAccountSettingsResponse {
             account_limit: Some(AccountLimit {
                 total_code_size: Some(CODE_STORAGE_BYTES_MAX as i64),

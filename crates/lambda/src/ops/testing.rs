@@ -7,9 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use lambic_front::{
-    BoxFuture, Call, InternalCall, InternalRoute, Origin, Principal, ReplyContent, Service,
-};
+use lambic_front::{BoxFuture, Call, InternalCall, Origin, Principal, ReplyContent, Service};
 use lambic_rt::Rt;
 use lambic_store::Store;
 use lambic_wire::{Error, Request};

@@ -173,10 +173,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_given_stays() {
         let harness = Harness::with_hello().await;
-        harness.put(PATH, &json!({"Environment": {"Variables": {"A": "1"}}})).await;
+        harness.put(PATH, &json!({"Environment": {"Variables": {"AA": "1"}}})).await;
         harness.settle().await;
         let reply = harness.put(PATH, &json!({"MemorySize": 256})).await.json();
-        assert_eq!(reply["Environment"], json!({"Variables": {"A": "1"}}));
+        assert_eq!(reply["Environment"], json!({"Variables": {"AA": "1"}}));
         harness.settle().await;
         let reply = harness.put(PATH, &json!({"Environment": {"Variables": {}}})).await.json();
         assert_eq!(reply["Environment"], json!({"Variables": {}}));

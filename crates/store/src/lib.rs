@@ -30,4 +30,4 @@ pub use sqlite::{DATABASE_FILE, SqliteEngine};
 pub use store::{Store, StoreError};
 pub use table::{RecordChange, Table, TableWatch};
 pub use transaction::Transaction;
-pub use watch::{Change, WATCH_CHANGES_MAX, Watch, WatchEnd};
+pub use watch::{Change, WATCH_BYTES_MAX, WATCH_CHANGES_MAX, Watch, WatchEnd};

@@ -4,7 +4,7 @@
 //! [`WatchEnd::Lagged`] and it starts again with a listing. So a slow reader costs neither the
 //! writer's time nor unbounded memory.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
@@ -13,6 +13,8 @@ use crate::engine::{Entry, Revision};
 
 /// The most changes that wait for one reader.
 pub const WATCH_CHANGES_MAX: usize = 4_096;
+/// The most bytes of keys and values that wait for one reader.
+pub const WATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One change to one key. Changes of one commit have the same revision and follow each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,13 @@ impl Change {
             Change::Deleted { revision, .. } => *revision,
         }
     }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Change::Put(entry) => entry.key.len() + entry.value.len(),
+            Change::Deleted { key, .. } => key.len(),
+        }
+    }
 }
 
 /// Why a watch gives no more changes.
@@ -61,18 +70,24 @@ pub enum WatchEnd {
 #[derive(Debug)]
 pub struct Watch {
     receiver: mpsc::Receiver<Change>,
-    lagged: Arc<AtomicBool>,
+    queue: Arc<Queue>,
     skip_through: Revision,
+}
+
+/// What both sides of a watch know of it.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: AtomicUsize,
+    lagged: AtomicBool,
 }
 
 impl Watch {
     /// The next change. Once it answered with an end it always will. Safe to cancel.
     pub async fn next(&mut self) -> Result<Change, WatchEnd> {
         loop {
-            match self.receiver.recv().await {
-                Some(change) if change.revision() <= self.skip_through => {}
-                Some(change) => return Ok(change),
-                None => return Err(self.end()),
+            let Some(change) = self.receiver.recv().await else { return Err(self.end()) };
+            if let Some(change) = self.taken(change) {
+                return Ok(change);
             }
         }
     }
@@ -81,8 +96,11 @@ impl Watch {
     pub fn try_next(&mut self) -> Option<Result<Change, WatchEnd>> {
         loop {
             match self.receiver.try_recv() {
-                Ok(change) if change.revision() <= self.skip_through => {}
-                Ok(change) => return Some(Ok(change)),
+                Ok(change) => {
+                    if let Some(change) = self.taken(change) {
+                        return Some(Ok(change));
+                    }
+                }
                 Err(mpsc::error::TryRecvError::Empty) => return None,
                 Err(mpsc::error::TryRecvError::Disconnected) => return Some(Err(self.end())),
             }
@@ -94,8 +112,15 @@ impl Watch {
         self.skip_through = revision;
     }
 
+    /// Gives back the change's room in the queue; `None` for one that the reader knows already.
+    fn taken(&self, change: Change) -> Option<Change> {
+        self.queue.bytes.fetch_sub(change.bytes(), Ordering::Relaxed);
+        if change.revision() <= self.skip_through { None } else { Some(change) }
+    }
+
     fn end(&self) -> WatchEnd {
-        if self.lagged.load(Ordering::Acquire) { WatchEnd::Lagged } else { WatchEnd::Closed }
+        let lagged = self.queue.lagged.load(Ordering::Acquire);
+        if lagged { WatchEnd::Lagged } else { WatchEnd::Closed }
     }
 }
 
@@ -108,7 +133,7 @@ pub(crate) struct Watchers {
 struct Watcher {
     prefix: Vec<u8>,
     sender: mpsc::Sender<Change>,
-    lagged: Arc<AtomicBool>,
+    queue: Arc<Queue>,
 }
 
 impl Watchers {
@@ -118,13 +143,13 @@ impl Watchers {
 
     pub(crate) fn watch(&self, prefix: Vec<u8>) -> Watch {
         let (sender, receiver) = mpsc::channel(WATCH_CHANGES_MAX);
-        let lagged = Arc::new(AtomicBool::new(false));
+        let queue = Arc::new(Queue::default());
         if let Some(list) = self.list().as_mut() {
             // Watches that nobody reads any more go now, so that the list cannot grow for ever.
             list.retain(|watcher| !watcher.sender.is_closed());
-            list.push(Watcher { prefix, sender, lagged: lagged.clone() });
+            list.push(Watcher { prefix, sender, queue: queue.clone() });
         }
-        Watch { receiver, lagged, skip_through: 0 }
+        Watch { receiver, queue, skip_through: 0 }
     }
 
     /// Hands `changes` to whoever watches them. The caller calls in the order of commits.
@@ -150,10 +175,17 @@ impl Watcher {
             if !change.key().starts_with(&self.prefix) {
                 continue;
             }
+            // Counted before it is sent: the reader may take it at once.
+            let bytes = change.bytes();
+            let waiting = self.queue.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if waiting + bytes > WATCH_BYTES_MAX {
+                self.queue.lagged.store(true, Ordering::Release);
+                return false;
+            }
             match self.sender.try_send(change.clone()) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.lagged.store(true, Ordering::Release);
+                    self.queue.lagged.store(true, Ordering::Release);
                     return false;
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lambic_rt::{Rt, TaskKind};
-use lambic_store::{Change, Commit, Revision, WATCH_CHANGES_MAX, Watch, WatchEnd};
+use lambic_store::{Change, Commit, Revision, WATCH_BYTES_MAX, WATCH_CHANGES_MAX, Watch, WatchEnd};
 
 use crate::{delete, on_every_engine, put, random};
 
@@ -51,6 +51,30 @@ async fn a_slow_reader_is_told_and_may_start_again() {
         assert_eq!(entries.len(), more);
         engine.commit(put("a", "again")).await.unwrap();
         assert_eq!(watch.next().await.unwrap().key(), b"a");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_hold_much_memory() {
+    on_every_engine(async |engine| {
+        let mut watch = engine.watch(b"a".to_vec());
+        let value = "v".repeat(8_000_000);
+        for _ in 0..10 {
+            engine.commit(put("a", &value)).await.unwrap();
+        }
+        let kept = WATCH_BYTES_MAX / value.len();
+        for _ in 0..kept {
+            watch.next().await.unwrap();
+        }
+        assert_eq!(watch.next().await, Err(WatchEnd::Lagged));
+
+        // A reader that keeps up may see any amount.
+        let mut watch = engine.watch(b"a".to_vec());
+        for _ in 0..10 {
+            engine.commit(put("a", &value)).await.unwrap();
+            watch.next().await.unwrap();
+        }
     })
     .await;
 }

@@ -43,13 +43,17 @@ pub enum Found<O> {
     Unknown,
 }
 
+/// More pieces of a path are not looked at; no route is so long.
+const SEGMENTS_MAX: usize = 64;
+
 /// Looks a request up. `path` is raw and may end in a slash; `query` is raw.
 pub fn find<O: Copy>(routes: &[Route<O>], method: &Method, path: &str, query: &str) -> Found<O> {
     let Some(path) = path.strip_prefix('/') else { return Found::Unknown };
     let path = path.strip_suffix('/').unwrap_or(path);
+    let pieces: Vec<&str> = path.split('/').take(SEGMENTS_MAX).collect();
     let mut known_path = false;
     for route in routes {
-        if !matches_path(route.segments, path) || !matches_query(route.query, query) {
+        if !matches_path(route.segments, &pieces) || !matches_query(route.query, query) {
             continue;
         }
         if route.method != method.as_str() {
@@ -63,18 +67,16 @@ pub fn find<O: Copy>(routes: &[Route<O>], method: &Method, path: &str, query: &s
     if known_path { Found::MethodNotAllowed } else { Found::Unknown }
 }
 
-fn matches_path(segments: &[Segment], path: &str) -> bool {
-    let mut pieces = path.split('/');
-    for segment in segments {
-        let Some(piece) = pieces.next() else { return false };
-        match segment {
-            Segment::Fixed(text) if piece == *text => {}
-            Segment::Label(_) if !piece.is_empty() => {}
-            Segment::Greedy(_) => return !piece.is_empty(),
-            _ => return false,
-        }
+fn matches_path(segments: &[Segment], pieces: &[&str]) -> bool {
+    // Most routes differ in length, and that is the cheapest thing to see.
+    let greedy = matches!(segments.last(), Some(Segment::Greedy(_)));
+    if pieces.len() != segments.len() && !(greedy && pieces.len() > segments.len()) {
+        return false;
     }
-    pieces.next().is_none()
+    segments.iter().zip(pieces).all(|(segment, piece)| match segment {
+        Segment::Fixed(text) => piece == text,
+        Segment::Label(_) | Segment::Greedy(_) => !piece.is_empty(),
+    })
 }
 
 fn matches_query(wanted: Option<(&str, &str)>, query: &str) -> bool {

@@ -13,9 +13,8 @@ use lambic_wire::sigv4::Credentials;
 use crate::announce::{Facts, announce};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::functions::Functions;
 use crate::notify::Notify;
-use crate::{demo, logging, machine_runtimes, signals, spawner};
+use crate::{demo, functions, logging, machine_runtimes, signals, spawner};
 
 /// What the server is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,15 +75,15 @@ async fn live(
     let barriers = host.barriers().to_vec();
     let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
     let credentials = credentials(&config);
-    let functions = Functions::start(&config, &rt, &store, sandboxes, &credentials).await?;
+    let lambda = functions::start(&config, &rt, &store, sandboxes, &credentials).await?;
     let front = Front::new(
         front_config(&config, address)?,
         rt.clone(),
         credentials,
-        functions.services(),
-        functions.internal_routes(),
+        vec![lambda.clone()],
+        vec![lambda.code_route()],
     );
-    functions.set_api_front(&front);
+    lambda.set_api_front(front.clone());
 
     // Run.
     let serving = {
@@ -109,7 +108,9 @@ async fn live(
     {
         tracing::warn!(requests = drained.requests_abandoned, "requests were not finished");
     }
-    functions.drain(config.drain).await;
+    if !lambda.drain(config.drain).await {
+        tracing::warn!("some invocations were still running and were ended");
+    }
     store.close().await;
     verdict
 }

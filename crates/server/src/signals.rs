@@ -1,9 +1,14 @@
 //! SIGTERM and Ctrl-C: the first asks to stop, the second does not wait.
 
+use std::time::Duration;
+
 use lambic_rt::{Rt, TaskKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Failure, Kind};
+
+/// A signal that comes so soon after the first is the same wish.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Watches both signals from now on.
 pub(crate) fn watch(rt: &Rt) -> Result<(), Failure> {
@@ -12,13 +17,20 @@ pub(crate) fn watch(rt: &Rt) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Kind::Other, format!("cannot watch signals: {error}")))
     };
     let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let sender = rt.shutdown_sender();
+    let (sender, clock) = (rt.shutdown_sender(), rt.clone());
     let watching = async move {
         let (mut terminate, mut interrupt) = (terminate, interrupt);
         next(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping: no new requests; a second signal does not wait");
         sender.stop();
-        next(&mut terminate, &mut interrupt).await;
+        let first = clock.instant();
+        loop {
+            next(&mut terminate, &mut interrupt).await;
+            // timeout(1) and some shells send one wish twice, to the process and to its group.
+            if clock.instant().duration_since(first) > SAME_WISH {
+                break;
+            }
+        }
         let failure = Failure::new(Kind::Forced, "ended by a second signal, without waiting");
         crate::print_failure(&failure);
         // What was acknowledged is on disk; the environments end with the spawner's socket.

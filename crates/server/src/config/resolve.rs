@@ -49,12 +49,7 @@ impl Origins<'_> {
         }
     }
 
-    fn word<T: Copy>(
-        &self,
-        setting: &str,
-        value: &str,
-        words: &[(&str, T)],
-    ) -> Result<T, Failure> {
+    fn word<T: Copy>(&self, setting: &str, value: &str, words: &[(&str, T)]) -> Result<T, Failure> {
         match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(*meaning),
             None => {

@@ -1,7 +1,7 @@
 //! `POST /2018-06-01/runtime/invocation/{id}/error`: the function failed; the environment goes on.
 
-use http::{HeaderMap, Request};
 use bytes::Bytes;
+use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 
 use super::answer::{
@@ -17,9 +17,7 @@ pub(super) async fn post(desk: &Desk, id: &str, request: Request<Incoming>) -> A
     }
     let (head, body) = request.into_parts();
     let (completion, answer) = match receive(body).await {
-        Received::Whole(body, _) => {
-            (Completion::Error(document(body, &head.headers)), accepted())
-        }
+        Received::Whole(body, _) => (Completion::Error(document(body, &head.headers)), accepted()),
         Received::TooLarge(bytes) => {
             (Completion::Fault(Fault::ResponseTooLarge { bytes }), too_large())
         }

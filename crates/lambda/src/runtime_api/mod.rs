@@ -17,6 +17,8 @@ mod next;
 mod ping;
 mod response;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -28,10 +28,9 @@ impl Clients {
     pub fn install(dir: &Path) -> io::Result<Clients> {
         let clients = Clients { python: dir.join("python"), nodejs: dir.join("nodejs") };
         folder(dir)?;
-        for (place, name, text) in [
-            (&clients.python, "bootstrap.py", PYTHON),
-            (&clients.nodejs, "index.mjs", NODEJS),
-        ] {
+        for (place, name, text) in
+            [(&clients.python, "bootstrap.py", PYTHON), (&clients.nodejs, "index.mjs", NODEJS)]
+        {
             folder(place)?;
             file(&place.join(name), text)?;
         }

@@ -2,9 +2,9 @@
 //! environment of a function is made of ([`plan`]), and the runtime clients that we ship
 //! ([`clients`]: Python and Node.js; custom runtimes bring their own).
 
+#[cfg(test)]
+mod client_tests;
 pub mod clients;
 pub mod packs;
 pub mod plan;
 mod probe;
-#[cfg(test)]
-mod client_tests;

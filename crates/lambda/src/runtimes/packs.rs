@@ -213,7 +213,10 @@ impl Packs {
         if let Some(path) = self.config.overrides.get(runtime) {
             let said = self.probe(wanted.family, path).await;
             return said.ok_or_else(|| {
-                format!("the interpreter configured for {runtime}, {}, does not work", path.display())
+                format!(
+                    "the interpreter configured for {runtime}, {}, does not work",
+                    path.display()
+                )
             });
         }
         let mut candidates = probe::candidates(wanted.family, &self.dirs);

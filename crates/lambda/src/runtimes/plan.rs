@@ -116,10 +116,7 @@ fn python(pack: &Pack, client: &Path) -> Start {
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // No bytecode is written: the code is read-only. The rest is left as AWS has it.
     let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
-    let variables = vec![
-        pair("PYTHONPATH", RUNTIME),
-        pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD),
-    ];
+    let variables = vec![pair("PYTHONPATH", RUNTIME), pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD)];
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
@@ -130,17 +127,13 @@ fn nodejs(pack: &Pack, client: &Path, version: &Version) -> Start {
     // the kernel ends it.
     let heap = format!("--max-old-space-size={}", version.memory_mb * 9 / 10);
     let young = format!("--max-semi-space-size={}", (version.memory_mb / 20).max(1));
-    let argv =
-        vec![program, "--expose-gc".to_owned(), young, heap, format!("{RUNTIME}/index.mjs")];
+    let argv = vec![program, "--expose-gc".to_owned(), young, heap, format!("{RUNTIME}/index.mjs")];
     let major = pack.release.major;
     let modules = format!(
         "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\
          {RUNTIME}/node_modules:{RUNTIME}:{TASK}"
     );
-    let variables = vec![
-        pair("NODE_PATH", &modules),
-        pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD),
-    ];
+    let variables = vec![pair("NODE_PATH", &modules), pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD)];
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
@@ -189,9 +182,7 @@ fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, Str
         pair("PATH", &format!("{bin}/usr/local/bin:/usr/bin:/bin:/opt/bin")),
         pair(
             "LD_LIBRARY_PATH",
-            &format!(
-                "{lib}/lib64:/usr/lib64:{RUNTIME}:{RUNTIME}/lib:{TASK}:{TASK}/lib:/opt/lib"
-            ),
+            &format!("{lib}/lib64:/usr/lib64:{RUNTIME}:{RUNTIME}/lib:{TASK}:{TASK}/lib:/opt/lib"),
         ),
         pair("AWS_ENDPOINT_URL", ENDPOINT),
         pair("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),

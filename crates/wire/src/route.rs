@@ -75,7 +75,8 @@ fn matches_path(segments: &[Segment], pieces: &[&str]) -> bool {
     }
     segments.iter().zip(pieces).all(|(segment, piece)| match segment {
         Segment::Fixed(text) => piece == text,
-        Segment::Label(_) | Segment::Greedy(_) => !piece.is_empty(),
+        // A signature is made over the path without dot segments: such a one names nothing.
+        Segment::Label(_) | Segment::Greedy(_) => !matches!(*piece, "" | "." | ".."),
     })
 }
 
@@ -143,6 +144,7 @@ mod tests {
         check(Method::PUT, "/t/a/b%2Fc", "", Found::Op(4, vec![("Rest", "a/b/c".into())]));
         check(Method::POST, "/layers", "", Found::MethodNotAllowed);
         check(Method::GET, "/f//list", "", Found::Unknown);
+        check(Method::GET, "/f/../list", "", Found::Unknown);
         check(Method::GET, "/f/%ff/list", "", Found::Unknown);
         check(Method::GET, "/layers//", "", Found::Unknown);
         check(Method::GET, "*", "", Found::Unknown);

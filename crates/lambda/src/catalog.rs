@@ -6,6 +6,7 @@
 //! [`Catalog::caught_up`] until the catalog knows of it, so that every caller reads its own writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use lambic_rt::{Rt, TaskKind, Timestamp};
 use lambic_store::{RecordChange, Revision, Store, StoreError, Stored, TableWatch, WatchEnd};
 use tokio::sync::watch;
 
-use crate::names::LATEST;
+use crate::names::{LATEST, function_arn};
 use crate::state::function::{FunctionRecord, State};
 use crate::state::version::{Version, VersionState};
 
@@ -54,17 +55,24 @@ pub struct Catalog {
 struct Inner {
     store: Store,
     rt: Rt,
+    /// For the invoke path: functions by their ARN, each part under a lock of its own.
+    shards: [RwLock<HashMap<String, Arc<Function>>>; SHARDS],
+    hasher: RandomState,
+    /// For everything else.
     contents: RwLock<Contents>,
     seen: watch::Sender<Revision>,
     on_retire: OnRetire,
 }
+
+/// Parts of the look-up table. Invokes of different functions hardly ever meet at one of them.
+const SHARDS: usize = 64;
 
 /// Account, region, name.
 type Key = (String, String, String);
 
 #[derive(Default)]
 struct Contents {
-    /// Account → region → functions, so that a look-up allocates nothing.
+    /// Account → region → functions.
     accounts: HashMap<String, HashMap<String, Region>>,
     /// When which function is due to be settled.
     unsettled: BTreeSet<(i64, Key)>,
@@ -84,8 +92,15 @@ impl Catalog {
     pub async fn start(store: Store, rt: Rt, on_retire: OnRetire) -> Result<Catalog, StoreError> {
         let (functions, watch) = store.table::<FunctionRecord>().list_and_watch(&[]).await?;
         let (seen, _) = watch::channel(0);
-        let contents = RwLock::new(Contents::default());
-        let inner = Inner { store, rt: rt.clone(), contents, seen, on_retire };
+        let inner = Inner {
+            store,
+            rt: rt.clone(),
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+            contents: RwLock::default(),
+            seen,
+            on_retire,
+        };
         let catalog = Catalog { inner: Arc::new(inner) };
         for stored in functions {
             catalog.put(stored);
@@ -98,7 +113,8 @@ impl Catalog {
 
     /// The function of that plain name, if there is one.
     pub fn find(&self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
-        self.read().accounts.get(account)?.get(region)?.functions.get(name).cloned()
+        let arn = function_arn(account, region, name);
+        self.shard(&arn).read().unwrap_or_else(PoisonError::into_inner).get(&arn).cloned()
     }
 
     /// Up to `limit` functions in the order of their names, those after the name `after`.
@@ -225,7 +241,12 @@ impl Catalog {
 
     fn put(&self, stored: Stored<FunctionRecord>) {
         let latest = Arc::new(self.snapshot(&stored.value));
-        let old = self.write().put(Arc::new(Function { stored, latest: latest.clone() }));
+        let function = Arc::new(Function { stored, latest: latest.clone() });
+        let old = self.write().put(function.clone());
+        let shard = self.shard(&latest.function_arn);
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(latest.function_arn.clone(), function);
+        drop(shard);
         if let Some(old) = old
             && old.latest.generation != latest.generation
         {
@@ -235,7 +256,10 @@ impl Catalog {
 
     fn remove(&self, key: &[String]) {
         let [account, region, name] = key else { return };
-        if let Some(old) = self.write().remove(account, region, name) {
+        let old = self.write().remove(account, region, name);
+        if let Some(old) = old {
+            let arn = &old.latest.function_arn;
+            self.shard(arn).write().unwrap_or_else(PoisonError::into_inner).remove(arn);
             (self.inner.on_retire)(&old.latest.function_arn, None);
         }
     }
@@ -269,6 +293,10 @@ impl Catalog {
             },
             hold: Some(blobs.hold(&configuration.code.sha256)),
         }
+    }
+
+    fn shard(&self, arn: &str) -> &RwLock<HashMap<String, Arc<Function>>> {
+        &self.inner.shards[self.inner.hasher.hash_one(arn) as usize % SHARDS]
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Contents> {

@@ -30,38 +30,38 @@ pub(crate) async fn dispatch(
         Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
 
         // Not offered yet. `not-offered.txt` repeats them and may only shrink.
-        Op::AddLayerVersionPermission | Op::AddPermission | Op::CheckpointDurableExecution |
-        Op::CreateAlias | Op::CreateCapacityProvider | Op::CreateCodeSigningConfig |
-        Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig | Op::DeleteAlias |
-        Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution |
-        Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig |
-        Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig |
-        Op::DeleteFunctionUrlConfig | Op::DeleteLayerVersion |
-        Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy | Op::GetAlias |
-        Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution |
-        Op::GetDurableExecutionHistory | Op::GetDurableExecutionState |
-        Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig |
-        Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig |
-        Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig |
-        Op::GetLayerVersion | Op::GetLayerVersionByArn | Op::GetLayerVersionPolicy |
-        Op::GetPolicy | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy |
-        Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::InvokeWithResponseStream |
-        Op::ListAliases | Op::ListCapacityProviders | Op::ListCodeSigningConfigs |
-        Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings |
-        Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs |
-        Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig |
-        Op::ListLayerVersions | Op::ListLayers | Op::ListProvisionedConcurrencyConfigs |
-        Op::ListTags | Op::ListVersionsByFunction | Op::PauseDurableExecution |
-        Op::PublishLayerVersion | Op::PublishVersion | Op::PutFunctionCodeSigningConfig |
-        Op::PutFunctionConcurrency | Op::PutFunctionEventInvokeConfig |
-        Op::PutFunctionRecursionConfig | Op::PutFunctionScalingConfig |
-        Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy |
-        Op::PutRuntimeManagementConfig | Op::RemoveLayerVersionPermission | Op::RemovePermission |
-        Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure |
-        Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess |
-        Op::StopDurableExecution | Op::TagResource | Op::UntagResource | Op::UpdateAlias |
-        Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig | Op::UpdateEventSourceMapping |
-        Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
+        Op::AddLayerVersionPermission | Op::AddPermission | Op::CheckpointDurableExecution
+        | Op::CreateAlias | Op::CreateCapacityProvider | Op::CreateCodeSigningConfig
+        | Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig | Op::DeleteAlias
+        | Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution
+        | Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig
+        | Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig
+        | Op::DeleteFunctionUrlConfig | Op::DeleteLayerVersion
+        | Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy | Op::GetAlias
+        | Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution
+        | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
+        | Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig
+        | Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig
+        | Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig
+        | Op::GetLayerVersion | Op::GetLayerVersionByArn | Op::GetLayerVersionPolicy
+        | Op::GetPolicy | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy
+        | Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::InvokeWithResponseStream
+        | Op::ListAliases | Op::ListCapacityProviders | Op::ListCodeSigningConfigs
+        | Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings
+        | Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs
+        | Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig
+        | Op::ListLayerVersions | Op::ListLayers | Op::ListProvisionedConcurrencyConfigs
+        | Op::ListTags | Op::ListVersionsByFunction | Op::PauseDurableExecution
+        | Op::PublishLayerVersion | Op::PublishVersion | Op::PutFunctionCodeSigningConfig
+        | Op::PutFunctionConcurrency | Op::PutFunctionEventInvokeConfig
+        | Op::PutFunctionRecursionConfig | Op::PutFunctionScalingConfig
+        | Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy
+        | Op::PutRuntimeManagementConfig | Op::RemoveLayerVersionPermission | Op::RemovePermission
+        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
+        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
+        | Op::StopDurableExecution | Op::TagResource | Op::UntagResource | Op::UpdateAlias
+        | Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig | Op::UpdateEventSourceMapping
+        | Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
             Err(Error::not_offered(op.name()))
         }
     }

@@ -270,3 +270,55 @@ impl Service for Lambda {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::ops::testing::{Echo, Harness};
+
+    async fn open(dir: &Path, rt: &Rt) -> (Harness, Store) {
+        let store = Store::open(dir, rt.clone()).await.unwrap();
+        let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
+        let lambda = Lambda::new(config, rt.clone(), store.clone(), Arc::new(Echo)).await.unwrap();
+        (Harness::of(lambda, rt.clone()), store)
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_is_there_after_a_restart_and_is_finished() {
+        let temp = tempfile::tempdir().unwrap();
+        let rt = Rt::real();
+        let (harness, store) = open(temp.path(), &rt).await;
+        harness.post("/2015-03-31/functions", &Harness::creation("f")).await;
+        let link = harness.get("/2015-03-31/functions/f").await.json()["Code"]["Location"].clone();
+        store.close().await;
+        drop(harness);
+
+        let (harness, _store) = open(temp.path(), &rt).await;
+        let path = "/2015-03-31/functions/f/configuration";
+        assert_eq!(harness.get(path).await.json()["State"], "Pending");
+        harness.settle().await;
+        assert_eq!(harness.get(path).await.json()["State"], "Active");
+        let function = harness.lambda.catalog.find("000000000000", "us-east-1", "f").unwrap();
+        assert!(function.latest.bundle_path.join("main.py").exists());
+        // A link that was given out before is still good.
+        harness.download(link.as_str().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn paths_and_their_limits() {
+        let lambda = Harness::new().await.lambda;
+        let max = |method: http::Method, path: &str| lambda.body_bytes_max(&method, path);
+        let functions = "/2015-03-31/functions";
+        assert_eq!(max(http::Method::POST, functions), 70_167_211);
+        let invoke = format!("{functions}/f/invocations");
+        assert_eq!(max(http::Method::POST, &invoke), INVOKE_REQUEST_BYTES_MAX);
+        assert_eq!(max(http::Method::GET, functions), REQUEST_BYTES_MAX);
+        let name = |path: &str| lambda.operation_name(&http::Method::POST, path, "");
+        assert_eq!(name(&invoke), Some("InvokeFunction"));
+        assert_eq!(name("/nowhere"), None);
+        assert!(lambda.owns_path(&http::Method::GET, "/2016-08-19/account-settings/"));
+        assert!(!lambda.owns_path(&http::Method::GET, "/bucket/key"));
+    }
+}

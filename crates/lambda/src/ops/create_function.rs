@@ -242,6 +242,26 @@ mod tests {
                  upload again."
             )
         );
+        let unknown = refusal(|body| body["Runtime"] = json!("non-existent-runtime")).await;
+        assert!(
+            unknown
+                .starts_with(&format!("{invalid}Value non-existent-runtime at 'runtime' failed")),
+            "{unknown}"
+        );
+        let retired = refusal(|body| body["Runtime"] = json!("python3.7")).await;
+        assert!(
+            retired
+                .starts_with(&format!("{invalid}The runtime parameter of python3.7 is no longer")),
+            "{retired}"
+        );
+        let long = "a".repeat(65);
+        assert_eq!(
+            refusal(|body| body["FunctionName"] = json!(long)).await,
+            format!(
+                "{invalid}1 validation error detected: Value '{long}' at 'functionName' failed to \
+                 satisfy constraint: Member must have length less than or equal to 64"
+            )
+        );
         let tags: serde_json::Map<_, _> =
             (0..51).map(|number| (format!("t{number}"), json!("v"))).collect();
         assert_eq!(

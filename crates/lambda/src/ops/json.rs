@@ -175,6 +175,7 @@ impl Parser<'_> {
     fn string(&mut self) -> Result<(), Fault> {
         self.at += 1;
         loop {
+            self.plain();
             match self.peek() {
                 None => {
                     let what =
@@ -199,6 +200,13 @@ impl Parser<'_> {
                 Some(_) => self.at += 1,
             }
         }
+    }
+
+    /// Passes what stands for itself in a string; nearly all bytes of a large payload do.
+    fn plain(&mut self) {
+        let rest = self.text.get(self.at..self.valid_utf8).unwrap_or_default();
+        let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+        self.at += rest.iter().position(special).unwrap_or(rest.len());
     }
 
     fn escape(&mut self) -> Result<(), Fault> {

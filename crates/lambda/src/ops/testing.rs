@@ -22,7 +22,7 @@ use crate::tasks::settle;
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
 /// Answers every event with itself; `{"fail": true}` fails.
-struct Echo;
+pub(crate) struct Echo;
 
 impl Runner for Echo {
     fn invoke<'a>(
@@ -104,6 +104,11 @@ impl Harness {
         // Everything is due at once and happens when the test says so.
         let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
         let lambda = Lambda::new(config, rt.clone(), store, Arc::new(Echo)).await.unwrap();
+        Harness::of(lambda, rt)
+    }
+
+    /// Around this service.
+    pub(crate) fn of(lambda: Lambda, rt: Rt) -> Harness {
         Harness { lambda: Arc::new(lambda), rt, region: "us-east-1".to_owned() }
     }
 

@@ -174,12 +174,17 @@ fn print_invoke(
     Ok(())
 }
 
-/// How to go on with the server that is up.
-pub(crate) fn print_next_steps(config: &Config, address: SocketAddr) {
+/// How to go on, with this server or, when it is about to end, with the next one.
+pub(crate) fn print_next_steps(config: &Config, address: SocketAddr, stays: bool) {
     let region = &config.region;
+    let first = if stays {
+        "The server stays up; Ctrl-C ends it. In another terminal:"
+    } else {
+        "To go on, leave out --once and use another terminal:"
+    };
     println!(
         "
-The server stays up; Ctrl-C ends it. In another terminal:
+{first}
 
   export AWS_ENDPOINT_URL=http://{address} AWS_REGION={region}
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test

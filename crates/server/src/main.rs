@@ -68,6 +68,11 @@ fn run_demo(args: &DemoArgs) -> Result<(), Failure> {
     if args.settings.listen.is_none() && TcpListener::bind(config.listen).is_err() {
         config.listen.set_port(0);
     }
+    // What the demo prints is the point; the log speaks up only when something is wrong.
+    config.log.json = false;
+    if args.settings.log_level.is_none() {
+        config.log.level = "warn".to_owned();
+    }
     let scratch = args.settings.data_dir.is_none().then(scratch_folder);
     if let Some(folder) = &scratch {
         config.data_dir.clone_from(folder);

@@ -135,13 +135,13 @@ async fn until_stopped(
             return Err(Failure::new(Kind::Verdict, "the demo was stopped before its end"));
         }
     };
+    demo::print_next_steps(config, address, !once);
     if once {
         return verdict;
     }
     if let Err(failure) = &verdict {
         crate::print_failure(failure);
     }
-    demo::print_next_steps(config, address);
     shutdown.requested().await;
     verdict
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Failure, Kind};
 
-/// A signal that comes so soon after the first is the same wish.
+/// The same signal that comes so soon after the first is the same wish.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Watches both signals from now on.
@@ -20,17 +20,14 @@ pub(crate) fn watch(rt: &Rt) -> Result<(), Failure> {
     let (sender, clock) = (rt.shutdown_sender(), rt.clone());
     let watching = async move {
         let (mut terminate, mut interrupt) = (terminate, interrupt);
-        next(&mut terminate, &mut interrupt).await;
-        tracing::info!("stopping: no new requests; a second signal does not wait");
+        let first = next(&mut terminate, &mut interrupt).await;
+        tracing::info!("draining: no new requests; a second signal does not wait");
         sender.stop();
-        let first = clock.instant();
-        loop {
-            next(&mut terminate, &mut interrupt).await;
-            // timeout(1) and some shells send one wish twice, to the process and to its group.
-            if clock.instant().duration_since(first) > SAME_WISH {
-                break;
-            }
-        }
+        let since = clock.instant();
+        // timeout(1) and some shells send one wish twice, to the process and to its group.
+        while next(&mut terminate, &mut interrupt).await == first
+            && clock.instant().duration_since(since) < SAME_WISH
+        {}
         let failure = Failure::new(Kind::Forced, "ended by a second signal, without waiting");
         crate::print_failure(&failure);
         // What was acknowledged is on disk; the environments end with the spawner's socket.
@@ -40,9 +37,9 @@ pub(crate) fn watch(rt: &Rt) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
     }
 }

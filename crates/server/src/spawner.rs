@@ -6,7 +6,7 @@
 //! left is swept once the lock is held.
 
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,14 @@ fn start_in(config: &Config, folder: &Path, ready_count: usize) -> Result<Sandbo
 }
 
 fn unusable(data_dir: &Path, error: &io::Error) -> Failure {
-    let message = format!("the data directory {} cannot be used: {error}", data_dir.display());
+    let why = match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "is not a directory".to_owned(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("is not writable: {error}")
+        }
+        _ => format!("cannot be used: {error}"),
+    };
+    let message = format!("the data directory {} {why}", data_dir.display());
     Failure::new(Kind::DataDirectory, message)
 }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask new-op <service> <Operation>`: starts a new operation.
 //!
-//! Offering an operation costs one new file and two edited lines: the `mod` line and the arm of the
-//! dispatch table. This command makes all three, adds the operation to what `gen` writes shapes
-//! for, and leaves the thinking to you.
+//! Offering an operation costs one new file, its line in `ops/mod.rs` (and the name beside it) and
+//! its arm of the dispatch table. This command makes them, adds the operation to what `gen` writes
+//! shapes for, and leaves the thinking to you.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,9 +33,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     edit(&root.join("models").join(format!("offered-{service}.txt")), |text| {
         Ok(with_line(text, operation))
     })?;
-    edit(&crate_folder.join("src/ops/mod.rs"), |text| Ok(with_mod(text, &module)))?;
+    edit(&crate_folder.join("src/ops/mod.rs"), |text| Ok(with_mod(text, &module, operation)))?;
     edit(&crate_folder.join("src/dispatch.rs"), |text| with_arm(text, operation))?;
-    shell::write(&file, &template(operation))?;
+    shell::write(&file, &TEMPLATE.replace("OPERATION", operation))?;
     for command in ["gen", "coverage"] {
         shell::run(Command::new("cargo").current_dir(&root).args(["xtask", command]))?;
     }
@@ -76,106 +76,106 @@ fn with_line(text: &str, line: &str) -> String {
     new
 }
 
-/// `ops/mod.rs` with one more `mod` line, among the others of its kind.
-fn with_mod(text: &str, module: &str) -> String {
-    let visibility = if text.contains("pub(crate) mod ") { "pub(crate) mod" } else { "mod" };
-    let new = format!("{visibility} {module};");
+/// `ops/mod.rs` with one more `mod` line and one more `pub use` line, sorted among the others.
+fn with_mod(text: &str, module: &str, operation: &str) -> String {
+    let text = with_sorted_line(text, &format!("mod {module};"), |line| {
+        // Helpers and the test harness stand apart from the operations.
+        line.starts_with("mod ") && text.contains(&format!("pub use {}::", module_of(line)))
+    });
+    let used = format!("pub use {module}::{operation};");
+    with_sorted_line(&text, &used, |line| line.starts_with("pub use "))
+}
+
+fn module_of(line: &str) -> &str {
+    line.trim_start_matches("mod ").trim_end_matches(';')
+}
+
+/// Puts `new` before the first line of its kind that sorts after it, else behind the last.
+fn with_sorted_line(text: &str, new: &str, is_kind: impl Fn(&str) -> bool) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
-    let is_mod = |line: &str| line.starts_with(visibility) && line.ends_with(';');
     let at = lines
         .iter()
-        .position(|line| is_mod(line) && **line > *new)
-        .or_else(|| lines.iter().rposition(|line| is_mod(line)).map(|last| last + 1))
+        .position(|line| is_kind(line) && *line > new)
+        .or_else(|| lines.iter().rposition(|line| is_kind(line)).map(|last| last + 1))
         .unwrap_or(lines.len());
-    lines.insert(at, &new);
+    lines.insert(at, new);
     lines.join("\n") + "\n"
 }
 
 /// The dispatch table with the operation served instead of refused.
 fn with_arm(text: &str, operation: &str) -> Result<String, String> {
-    let model = text
-        .lines()
-        .find(|line| line.trim_start().starts_with("Op::") && line.contains("serve::<"))
-        .ok_or("there is no arm that could be the model for a new one")?;
-    let example = model.trim_start().trim_start_matches("Op::");
-    let example: String = example.chars().take_while(char::is_ascii_alphanumeric).collect();
-    let arm = model.replace(&example, operation);
-    let (mut lines, mut refused) = (Vec::new(), false);
-    for line in text.lines() {
-        match without_refusal(line, operation) {
-            Some(rest) => {
-                refused = true;
-                lines.extend(rest);
-            }
-            None => lines.push(line.to_owned()),
-        }
-    }
-    if !refused {
-        return Err(format!("no arm refuses Op::{operation}"));
-    }
-    let last = lines.iter().rposition(|line| line.contains("serve::<")).unwrap_or(0);
-    lines.insert(last + 1, arm);
-    Ok(lines.join("\n") + "\n")
+    let is_served = |line: &str| line.trim_start().starts_with("Op::") && line.contains("serve::<");
+    let model = text.lines().find(|line| is_served(line));
+    let model = model.ok_or("there is no arm that could be the model for a new one")?;
+    let example: String = model
+        .trim_start()
+        .trim_start_matches("Op::")
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    let text = without_refusal(text, operation)?;
+    Ok(with_sorted_line(&text, &model.replace(&example, operation), is_served))
 }
 
-/// What is left of a line that refuses the operation among others (`| Op::A | Op::B`), or `None`
-/// when the line does not speak of it.
-fn without_refusal(line: &str, operation: &str) -> Option<Option<String>> {
+/// Takes `Op::X` out of the alternatives `Op::W | Op::X | Op::Y => …` of the arm that refuses.
+fn without_refusal(text: &str, operation: &str) -> Result<String, String> {
     let wanted = format!("Op::{operation}");
-    let indent = &line[..line.len() - line.trim_start().len()];
-    let (pattern, arrow) = match line.split_once("=>") {
-        Some((pattern, action)) => (pattern, Some(action)),
-        None => (line, None),
+    let ends_name = |at: usize| {
+        !text[at + wanted.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
     };
-    let names: Vec<&str> = pattern.split('|').map(str::trim).filter(|n| !n.is_empty()).collect();
-    if !names.contains(&wanted.as_str()) || line.contains("serve::<") {
-        return None;
+    let place = text.match_indices(&wanted).map(|(at, _)| at).find(|at| ends_name(*at));
+    let at = place.ok_or_else(|| format!("no arm refuses {wanted}"))?;
+    let (before, after) = (&text[..at], &text[at + wanted.len()..]);
+    if after.trim_start().starts_with("=> serve") {
+        return Err(format!("{wanted} is served already"));
     }
-    let rest: Vec<&str> = names.into_iter().filter(|name| *name != wanted).collect();
-    let leading = if pattern.trim_start().starts_with('|') { "| " } else { "" };
-    if rest.is_empty() && arrow.is_none() {
-        return Some(None);
+    if let Some(rest) = after.strip_prefix(" |") {
+        let begins_line = before.ends_with(' ') && before.trim_end_matches(' ').ends_with('\n');
+        if begins_line {
+            // The next name takes its place.
+            return Ok(format!("{before}{}", rest.trim_start()));
+        }
+        let rest = rest.strip_prefix(' ').map_or(rest.to_owned(), |rest| format!(" {rest}"));
+        return Ok(format!("{}{rest}", before.trim_end_matches(' ')));
     }
-    let action = arrow.map(|action| format!(" =>{action}")).unwrap_or_default();
-    Some(Some(format!("{indent}{leading}{}{action}", rest.join(" | "))))
+    match before.trim_end().strip_suffix('|') {
+        Some(before) => Ok(format!("{}{after}", before.trim_end())),
+        None => Err(format!("{wanted} is the last one refused; take its arm out by hand")),
+    }
 }
 
-fn template(operation: &str) -> String {
-    format!(
-        "//! {operation}: what it does, in one sentence, and what it refuses.\n\
-         //!\n\
-         //! ```text\n\
-         //! GET /the/path HTTP/1.1\n\
-         //!\n\
-         //! HTTP/1.1 200 OK\n\
-         //! {{}}\n\
-         //! ```\n\
-         \n\
-         use lambic_front::{{Cx, Serve}};\n\
-         use lambic_model_lambda::ops::{operation};\n\
-         use lambic_wire::arn::Arn;\n\
-         use lambic_wire::error::Error;\n\
-         use lambic_wire::operation::Operation;\n\
-         \n\
-         use crate::Lambda;\n\
-         \n\
-         impl Serve for {operation} {{\n    \
-             type Service = Lambda;\n    \
-             type Operation = Self;\n\
-         \n    \
-             fn resource(cx: &Cx<'_, Lambda>, input: &<Self as Operation>::Input) -> Arn {{\n        \
-                 // What authorisation is asked about.\n    \
-             }}\n\
-         \n    \
-             async fn run(\n        \
-                 cx: &Cx<'_, Lambda>,\n        \
-                 input: <Self as Operation>::Input,\n    \
-             ) -> Result<<Self as Operation>::Output, Error> {{\n        \
-                 // Store the intent; a reconciler in `tasks/` does what takes long.\n    \
-             }}\n\
-         }}\n"
-    )
+const TEMPLATE: &str = r#"//! What it does, in one sentence, and what it refuses.
+//!
+//! ```text
+//! GET /the/path
+//!
+//! 200 {}
+//! ```
+
+use lambic_front::{Cx, InputOf, OutputOf, Serve};
+use lambic_model_lambda as model;
+use lambic_wire::{Arn, Error};
+
+use crate::Lambda;
+use crate::names;
+
+/// The operation.
+pub struct OPERATION;
+
+impl Serve for OPERATION {
+    type Service = Lambda;
+    type Operation = model::ops::OPERATION;
+
+    fn resource(cx: &Cx<'_, Lambda>, input: &InputOf<Self>) -> Arn {
+        names::resource(cx.account, cx.region, &input.function_name)
+    }
+
+    async fn run(cx: &Cx<'_, Lambda>, input: InputOf<Self>) -> Result<OutputOf<Self>, Error> {
+        // Store the intent; a reconciler in `tasks/` does what takes long.
+        Err(Error::not_offered("OPERATION"))
+    }
 }
+"#;
 
 #[cfg(test)]
 mod tests {
@@ -190,16 +190,38 @@ mod tests {
     #[test]
     fn lists_and_modules_stay_sorted() {
         assert_eq!(with_line("# why\nA\nC\n", "B"), "# why\nA\nB\nC\n");
-        assert_eq!(with_mod("//! x\n\nmod a;\nmod c;\n", "b"), "//! x\n\nmod a;\nmod b;\nmod c;\n");
-        assert_eq!(with_mod("mod a;\nuse x;\n", "b"), "mod a;\nmod b;\nuse x;\n");
+        let text = "mod help;\n\nmod a;\nmod c;\n\npub use a::A;\npub use c::C;\n";
+        let with_b =
+            "mod help;\n\nmod a;\nmod b;\nmod c;\n\npub use a::A;\npub use b::B;\npub use c::C;\n";
+        assert_eq!(with_mod(text, "b", "B"), with_b);
+        let with_d =
+            "mod help;\n\nmod a;\nmod c;\nmod d;\n\npub use a::A;\npub use c::C;\npub use d::D;\n";
+        assert_eq!(with_mod(text, "d", "D"), with_d);
     }
 
     #[test]
     fn the_arm_moves() {
-        let text = "match op {\n    Op::GetA => serve::<GetA>(cx, r).await,\n    Op::PutB\n    \
-                    | Op::DropC => refuse(op),\n}\n";
-        let new = with_arm(text, "PutB").unwrap();
-        assert!(new.contains("    Op::PutB => serve::<PutB>(cx, r).await,\n"), "{new}");
-        assert!(with_arm(text, "GetA").is_err());
+        let table = |served: &str, refused: &str| {
+            format!("match op {{\n    {served}\n\n    // No.\n    {refused} => {{\n    }}\n}}\n")
+        };
+        let a = "Op::GetA => serve::<ops::GetA>(cx, r).await,";
+        let before = table(a, "Op::B | Op::Bc |\n    Op::D | Op::E |\n    Op::F");
+        let moved = |operation: &str, refused: &str| {
+            let served = format!("{a}\n    {}", a.replace("GetA", operation));
+            let served = if operation < "GetA" {
+                format!("{}\n    {a}", a.replace("GetA", operation))
+            } else {
+                served
+            };
+            assert_eq!(with_arm(&before, operation).unwrap(), table(&served, refused));
+        };
+        moved("B", "Op::Bc |\n    Op::D | Op::E |\n    Op::F");
+        moved("Bc", "Op::B |\n    Op::D | Op::E |\n    Op::F");
+        moved("D", "Op::B | Op::Bc |\n    Op::E |\n    Op::F");
+        moved("E", "Op::B | Op::Bc |\n    Op::D |\n    Op::F");
+        moved("F", "Op::B | Op::Bc |\n    Op::D | Op::E");
+        assert!(with_arm(&before, "GetA").unwrap_err().contains("served already"));
+        assert!(with_arm(&before, "Z").unwrap_err().contains("no arm"));
+        assert!(with_arm(&table(a, "Op::B"), "B").unwrap_err().contains("by hand"));
     }
 }

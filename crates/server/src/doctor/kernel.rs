@@ -131,7 +131,7 @@ fn control_groups(mountinfo: &str, own: &str, writable: &dyn Fn(&str) -> bool) -
             [] => "no controllers".to_owned(),
             controllers => controllers.join(", "),
         };
-        parts.push(format!("v{} {controllers}{access}", hierarchy.version));
+        parts.push(format!("cgroup v{}: {controllers}{access}", hierarchy.version));
         if may_write {
             limits.append(&mut hierarchy.controllers);
         }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod botocore;
 mod codec;
 mod names;
 mod never_panics;

@@ -59,6 +59,21 @@ fn the_zips_own_times_are_kept() {
 }
 
 #[test]
+fn a_zip_behind_something_else_is_still_a_zip() {
+    // As PEX and other self-executing packages are.
+    let mut bytes = b"#!/usr/bin/env python3\n".to_vec();
+    bytes.extend(zip_of(&[Item::file("a", b"1"), Item::file("b", b"2")]));
+    let (unpacked, _temp) = check_bytes(&bytes).unwrap();
+    assert_eq!(unpacked.files, 2);
+}
+
+#[test]
+fn names_that_no_table_knows_are_taken_as_they_are() {
+    let (_, temp) = check(&[Item::file("données/é.py", b"1")]).unwrap();
+    assert!(temp.path().join("in/données/é.py").exists());
+}
+
+#[test]
 fn what_is_refused_with_a_reason() {
     let cases: &[&[Item]] = &[
         &[Item::file("../a", b"1")],

@@ -1,0 +1,118 @@
+//! HTTP/1.1 messages as they lie in a buffer, and a client for one request.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A body or a head may have this many bytes.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A whole message at the beginning of a buffer.
+pub struct Message {
+    /// Request or status line and headers, without the empty line.
+    pub head: String,
+    /// The body, with chunks put together.
+    pub body: Vec<u8>,
+    /// How many bytes of the buffer it takes.
+    pub length: usize,
+}
+
+impl Message {
+    /// Reads the first message of `buffer`; nothing while it is not whole.
+    pub fn read(buffer: &[u8]) -> Option<Message> {
+        let end = find(buffer, b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let start = end + 4;
+        let chunked = header_of(&head, "transfer-encoding").is_some_and(|v| v.contains("chunked"));
+        if chunked {
+            let (body, taken) = dechunk(&buffer[start..])?;
+            return Some(Message { head, body, length: start + taken });
+        }
+        let size = header_of(&head, "content-length").map_or(0, |v| v.parse().unwrap_or(0));
+        let body = buffer.get(start..start + size)?.to_vec();
+        Some(Message { head, body, length: start + size })
+    }
+
+    /// A header's value; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header_of(&self.head, name)
+    }
+
+    /// The status of a reply; 0 for what is none.
+    pub fn status(&self) -> u16 {
+        self.head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn header_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.split("\r\n").skip(1).find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn find(buffer: &[u8], wanted: &[u8]) -> Option<usize> {
+    buffer.windows(wanted.len()).position(|window| window == wanted)
+}
+
+fn dechunk(mut rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let whole = rest.len();
+    let mut body = Vec::new();
+    loop {
+        let line = find(rest, b"\r\n")?;
+        let size = std::str::from_utf8(&rest[..line]).ok()?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        let data = rest.get(line + 2..line + 2 + size)?;
+        rest = rest.get(line + 2 + size + 2..)?;
+        if size == 0 {
+            return Some((body, whole - rest.len()));
+        }
+        body.extend_from_slice(data);
+    }
+}
+
+/// Sends one request on a connection of its own and gives status and body.
+///
+/// # Errors
+/// A sentence when there is no connection or no whole reply.
+pub fn ask(address: &str, request: &[u8], timeout: Duration) -> Result<Message, String> {
+    let text = |error: std::io::Error| format!("{address}: {error}");
+    let mut stream = TcpStream::connect(address).map_err(text)?;
+    stream.set_read_timeout(Some(timeout)).map_err(text)?;
+    stream.set_nodelay(true).map_err(text)?;
+    stream.write_all(request).map_err(text)?;
+    let mut buffer = Vec::new();
+    let mut part = vec![0; 65_536];
+    loop {
+        if let Some(message) = Message::read(&buffer) {
+            return Ok(message);
+        }
+        let count = stream.read(&mut part).map_err(text)?;
+        if count == 0 || buffer.len() > MESSAGE_BYTES_MAX {
+            return Err(format!("{address}: the connection ended before the reply did"));
+        }
+        buffer.extend_from_slice(&part[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_when_they_are_whole() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1";
+        let message = Message::read(text).unwrap();
+        assert_eq!((message.status(), message.body.as_slice()), (200, b"hi".as_slice()));
+        assert_eq!(message.length, text.len() - 8);
+        assert!(Message::read(&text[..39]).is_none());
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        let text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n";
+        let message = Message::read(text).unwrap();
+        assert_eq!((message.body.as_slice(), message.length), (b"hi!".as_slice(), text.len()));
+        assert!(Message::read(&text[..text.len() - 1]).is_none());
+    }
+}

@@ -23,7 +23,7 @@ use crate::state::version::Version;
 
 /// A request behind an environment that has just answered waits so long before it costs another
 /// environment: a runtime asks for its next event within a fraction of a millisecond.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A running environment, as those who use it see it.
 #[derive(Clone)]

@@ -1,1 +1,633 @@
+//! The whole invoke path over fake environments: a fake's runtime is a script that speaks real HTTP
+//! on a pair of streams.
 
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use super::fault::Exit;
+use super::launcher::{Accept, Control, Ended, Environment, LaunchFault, Output, Plan, Session};
+use super::*;
+use crate::runtime_api::connection::{BoxIo, CONNECTIONS_MAX};
+use crate::runtime_api::testing::Client;
+use crate::runtimes::clients::Clients;
+use crate::runtimes::packs::PacksConfig;
+use crate::state::version::VersionState;
+
+/// The inside of a fake environment.
+struct Inside {
+    /// Counts from 1.
+    number: usize,
+    runtime: Client<DuplexStream>,
+    printed: DuplexStream,
+    plan: Plan,
+    dial: mpsc::Sender<BoxIo>,
+}
+
+type Script = Arc<dyn Fn(Inside) -> BoxFuture<'static, Ended> + Send + Sync>;
+
+fn script<F>(body: impl Fn(Inside) -> F + Send + Sync + 'static) -> Script
+where
+    F: Future<Output = Ended> + Send + 'static,
+{
+    Arc::new(move |inside| body(inside).boxed())
+}
+
+fn exited(code: i32) -> Ended {
+    Ended::Exited(Exit { code: Some(code), ..Exit::default() })
+}
+
+struct Fake {
+    script: Script,
+    launches: AtomicUsize,
+    alive: Arc<AtomicUsize>,
+    fails: bool,
+}
+
+struct Dialled(mpsc::Receiver<BoxIo>);
+
+impl Accept for Dialled {
+    fn accept(&mut self) -> BoxFuture<'_, std::io::Result<BoxIo>> {
+        async move {
+            match self.0.recv().await {
+                Some(io) => Ok(io),
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
+
+struct Pipe(DuplexStream);
+
+impl Output for Pipe {
+    fn read<'a>(&'a mut self, buffer: &'a mut [u8]) -> BoxFuture<'a, std::io::Result<usize>> {
+        self.0.read(buffer).boxed()
+    }
+}
+
+struct Killer(Arc<Notify>);
+
+impl Control for Killer {
+    fn kill(&self) {
+        self.0.notify_one();
+    }
+
+    fn memory_peak_bytes(&self) -> Option<u64> {
+        Some(30 * 1024 * 1024)
+    }
+}
+
+/// Counts an environment as long as it lives.
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Launcher for Fake {
+    fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
+        let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.fails {
+            return std::future::ready(Err(LaunchFault("no room".into()))).boxed();
+        }
+        let (inherited, ours) = tokio::io::duplex(64 * 1024);
+        let (output, printed) = tokio::io::duplex(64 * 1024);
+        let (dial, runtime) = mpsc::channel(64);
+        let (_, api) = mpsc::channel(1);
+        let runtime_client = Client::new(ours);
+        let inside = Inside { number, runtime: runtime_client, printed, plan, dial };
+        let run = (self.script)(inside);
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = Alive(self.alive.clone());
+        let kill = Arc::new(Notify::new());
+        let killed = kill.clone();
+        let exit = async move {
+            let _alive = alive;
+            tokio::select! {
+                ended = run => ended,
+                () = killed.notified() => {
+                    Ended::Exited(Exit { signal: Some(9), ..Exit::default() })
+                }
+            }
+        };
+        let environment = Environment {
+            runtime: Box::new(Dialled(runtime)),
+            inherited: Some(Box::pin(inherited)),
+            api: Box::new(Dialled(api)),
+            output: Box::new(Pipe(output)),
+            exit: exit.boxed(),
+            control: Arc::new(Killer(kill)),
+        };
+        std::future::ready(Ok(environment)).boxed()
+    }
+}
+
+#[derive(Default)]
+struct Keys(Mutex<Vec<String>>);
+
+impl Sessions for Keys {
+    fn open(&self, session: &Session, _version: &Version) {
+        self.0.lock().unwrap().push(session.access_key_id.clone());
+    }
+
+    fn close(&self, access_key_id: &str) {
+        self.0.lock().unwrap().retain(|known| known != access_key_id);
+    }
+}
+
+/// A machine with a fake launcher.
+struct Machine {
+    invoker: Invoker,
+    fake: Arc<Fake>,
+    keys: Arc<Keys>,
+    folder: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(run: Script) -> Machine {
+        Machine::with(InvokeConfig::default(), run, false)
+    }
+
+    fn with(config: InvokeConfig, run: Script, fails: bool) -> Machine {
+        let rt = Rt::real();
+        let folder = tempfile::tempdir().unwrap();
+        let bootstrap = folder.path().join("bootstrap");
+        std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let clients = Clients::install(&folder.path().join("clients")).unwrap();
+        let packs = Packs::new(PacksConfig::default(), clients, rt.clone());
+        let fake = Arc::new(Fake { script: run, launches: 0.into(), alive: Arc::default(), fails });
+        let keys = Arc::new(Keys::default());
+        let invoker = Invoker::start(config, rt, fake.clone(), Arc::new(packs), keys.clone());
+        Machine { invoker, fake, keys, folder }
+    }
+
+    fn version(&self, generation: u64) -> Version {
+        Version {
+            account: "000000000000".into(),
+            region: "us-east-1".into(),
+            function_name: format!("F_{generation}"),
+            function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+            version: "$LATEST".into(),
+            revision_id: String::new(),
+            runtime: "provided.al2023".into(),
+            handler: Some("a.b".into()),
+            role: "arn:aws:iam::000000000000:role/r".into(),
+            memory_mb: 128,
+            timeout_s: 3,
+            tmp_mb: 512,
+            environment: vec![("OWN".into(), "1".into()), ("AWS_REGION".into(), "mine".into())],
+            log_group: "/aws/lambda/f".into(),
+            bundle: String::new(),
+            bundle_path: self.folder.path().to_owned(),
+            generation,
+            state: VersionState::Active,
+            hold: None,
+        }
+    }
+
+    async fn invoke(&self, version: Version, payload: &str) -> Result<Answer, Error> {
+        self.invoker.invoke(Arc::new(version), request(payload)).await
+    }
+
+    async fn text(&self, payload: &str) -> (String, Option<&'static str>) {
+        let answer = self.invoke(self.version(1), payload).await.unwrap();
+        (String::from_utf8(answer.payload.to_vec()).unwrap(), answer.function_error)
+    }
+
+    fn launches(&self) -> usize {
+        self.fake.launches.load(Ordering::SeqCst)
+    }
+
+    async fn until_alive(&self, count: usize) {
+        let rt = Rt::real();
+        let reached = async {
+            while self.fake.alive.load(Ordering::SeqCst) != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reached = rt.within(Duration::from_secs(10), reached).await;
+        assert!(reached.is_some(), "{:?} alive, not {count}", self.fake.alive);
+    }
+}
+
+fn request(payload: &str) -> Invocation {
+    Invocation {
+        request_id: Rt::real().uuid(),
+        invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        client_context: None,
+        trace_id: None,
+        log_tail: true,
+    }
+}
+
+fn tail(answer: &Answer) -> String {
+    String::from_utf8(answer.log_tail.clone().unwrap()).unwrap()
+}
+
+/// Answers every event with itself.
+async fn echo(mut inside: Inside) -> Ended {
+    while let Some(event) = inside.runtime.try_next().await {
+        inside.runtime.respond(&event.request_id(), &event.body).await;
+    }
+    exited(0)
+}
+
+#[tokio::test]
+async fn an_environment_is_reused_and_its_start_is_reported_once() {
+    let machine = Machine::new(script(echo));
+    let first = machine.invoke(machine.version(1), "1").await.unwrap();
+    assert_eq!((&first.payload[..], first.function_error), (&b"1"[..], None));
+    assert_eq!(first.executed_version, "$LATEST");
+    let log = tail(&first);
+    assert!(
+        log.contains("INIT_START Runtime Version: provided:al2023\nSTART RequestId: "),
+        "{log}"
+    );
+    assert!(log.contains("\tMax Memory Used: 30 MB\tInit Duration: "), "{log}");
+    for number in 0..50 {
+        let answer = machine.invoke(machine.version(1), &number.to_string()).await.unwrap();
+        assert_eq!(answer.payload, number.to_string());
+        let log = tail(&answer);
+        assert!(log.starts_with("START") && !log.contains("Init Duration"), "{log}");
+    }
+    assert_eq!(machine.launches(), 1);
+    assert_eq!(machine.invoker.figures().invocations.load(Ordering::Relaxed), 51);
+    assert_eq!(machine.invoker.used(), (1, 128));
+}
+
+#[tokio::test]
+async fn the_environment_is_what_aws_documents() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let get = |name: &str| {
+            let entry = inside.plan.env.iter().find(|(known, _)| known == name);
+            entry.map_or(String::new(), |(_, value)| value.clone())
+        };
+        let said = [
+            get("AWS_REGION"),
+            get("OWN"),
+            get("_HANDLER"),
+            get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+            get("AWS_ENDPOINT_URL"),
+            inside.plan.argv.join(" "),
+            inside.plan.name.clone(),
+        ];
+        let event = inside.runtime.next().await;
+        inside.runtime.respond(&event.request_id(), said.join("|").as_bytes()).await;
+        inside.runtime.try_next().await;
+        exited(0)
+    }));
+    let (text, _) = machine.text("{}").await;
+    let expected = "us-east-1|1|a.b|128|http://127.0.0.1:4566|/var/task/bootstrap|f-1-";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(machine.keys.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_of_the_function_leaves_its_environment_alive() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        while let Some(event) = inside.runtime.try_next().await {
+            inside.runtime.fail(&event.request_id(), br#"{"errorType":"T"}"#).await;
+        }
+        exited(0)
+    }));
+    for _ in 0..3 {
+        assert_eq!(machine.text("1").await, (r#"{"errorType":"T"}"#.into(), Some("Unhandled")));
+    }
+    assert_eq!(machine.launches(), 1);
+    assert_eq!(machine.invoker.figures().errors.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_timeout_ends_the_environment_and_the_next_invoke_gets_another() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        if inside.number > 1 {
+            return echo(inside).await;
+        }
+        inside.runtime.next().await;
+        inside.printed.write_all(b"still here\n").await.unwrap();
+        std::future::pending().await
+    }));
+    let version = Version { timeout_s: 1, ..machine.version(1) };
+    let answer = machine.invoke(version, "1").await.unwrap();
+    let payload = String::from_utf8(answer.payload.to_vec()).unwrap();
+    assert!(payload.starts_with(r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: "#));
+    assert!(payload.ends_with(r#" Error: Task timed out after 1.00 seconds"}"#), "{payload}");
+    assert_eq!(answer.function_error, Some("Unhandled"));
+    let log = tail(&answer);
+    assert!(
+        log.contains("still here\n20") && log.contains("Task timed out after 1.00 seconds\n\n")
+    );
+    assert!(log.ends_with("\tStatus: timeout\n"), "{log}");
+    assert_eq!(machine.text("2").await, ("2".into(), None));
+    machine.until_alive(1).await;
+    assert_eq!(machine.keys.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn exits_are_told_as_aws_tells_them() {
+    let killed = Exit { code: None, signal: Some(9), oom: true };
+    let cases = [
+        (exited(1), "Runtime exited with error: exit status 1", "Runtime.ExitError"),
+        (exited(0), "Runtime exited without providing a reason", "Runtime.ExitError"),
+        (Ended::Exited(killed), "Runtime exited with error: signal: killed", "Runtime.OutOfMemory"),
+    ];
+    for (ended, text, reported) in cases {
+        let machine = Machine::new(script(move |mut inside: Inside| {
+            let ended = ended.clone();
+            async move {
+                inside.runtime.next().await;
+                ended
+            }
+        }));
+        let answer = machine.invoke(machine.version(1), "1").await.unwrap();
+        let payload = String::from_utf8(answer.payload.to_vec()).unwrap();
+        assert!(payload.starts_with(r#"{"errorType":"Runtime.ExitError","#), "{payload}");
+        assert!(payload.ends_with(&format!(" Error: {text}\"}}")), "{payload}");
+        let log = tail(&answer);
+        assert!(log.contains(&format!("\tStatus: error\tError Type: {reported}\n")), "{log}");
+        machine.until_alive(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_repeated_inside_the_invocation() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let kind = "Lambda-Runtime-Function-Error-Type: Runtime.ImportModuleError\r\n";
+        let body = format!(r#"{{"errorMessage":"no {}"}}"#, inside.number);
+        inside.runtime.post_with("init/error", kind, body.as_bytes()).await;
+        exited(1)
+    }));
+    let answer = machine.invoke(machine.version(1), "1").await.unwrap();
+    assert_eq!(answer.payload, r#"{"errorMessage":"no 2"}"#);
+    assert_eq!(answer.function_error, Some("Unhandled"));
+    let log = tail(&answer);
+    for phase in ["init", "invoke"] {
+        let said = format!(
+            "Phase: {phase}\tStatus: error\tError Type: Runtime.ImportModuleError\nINIT_START"
+        );
+        let said = if phase == "init" { said } else { said.replace("INIT_START", "START") };
+        assert!(log.contains(&said), "{log}");
+    }
+    assert_eq!(machine.launches(), 2);
+    machine.until_alive(0).await;
+    assert_eq!(machine.invoker.used(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_slow_start_goes_on_inside_the_invocation_and_may_time_out_there() {
+    let config = InvokeConfig { init_max: Duration::from_millis(50), ..InvokeConfig::default() };
+    let slow = script(|inside: Inside| async move {
+        let ms = if inside.number == 1 { 60_000 } else { 100 };
+        Rt::real().sleep(Duration::from_millis(ms)).await;
+        echo(inside).await
+    });
+    let machine = Machine::with(config.clone(), slow, false);
+    assert_eq!(machine.text("7").await, ("7".into(), None));
+    assert_eq!(machine.launches(), 2);
+
+    let never = script(|inside: Inside| async move {
+        let _inside = inside;
+        std::future::pending().await
+    });
+    let machine = Machine::with(config, never, false);
+    let version = Version { timeout_s: 1, ..machine.version(1) };
+    let answer = machine.invoke(version, "1").await.unwrap();
+    let payload = String::from_utf8(answer.payload.to_vec()).unwrap();
+    assert!(payload.contains("Task timed out after 1.00 seconds"), "{payload}");
+    assert!(tail(&answer).contains("Phase: init\tStatus: timeout\n"));
+    machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn programs_that_cannot_run_are_named() {
+    let refused = script(|_| async { Ended::NotExecuted("exec format error".into()) });
+    let machine = Machine::new(refused);
+    let (text, _) = machine.text("1").await;
+    let said = "Error: fork/exec /var/task/bootstrap: exec format error";
+    assert!(text.contains(said) && text.contains("Runtime.InvalidEntrypoint"), "{text}");
+
+    let machine = Machine::new(script(echo));
+    let bootstrap = machine.folder.path().join("bootstrap");
+    std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (text, _) = machine.text("1").await;
+    assert!(text.contains("fork/exec /var/task/bootstrap: permission denied"), "{text}");
+    std::fs::remove_file(bootstrap).unwrap();
+    let (text, error) = machine.text("1").await;
+    let said = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+    assert!(text.contains(said), "{text}");
+    assert_eq!((error, machine.launches()), (Some("Unhandled"), 0));
+
+    let version = Version { runtime: "java21".into(), ..machine.version(2) };
+    let answer = machine.invoke(version, "1").await.unwrap();
+    let text = String::from_utf8(answer.payload.to_vec()).unwrap();
+    assert!(text.contains("Runtime.NotAvailable") && text.contains("java21"), "{text}");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_fails_is_the_server_s_error() {
+    let machine = Machine::with(InvokeConfig::default(), script(echo), true);
+    let error = machine.invoke(machine.version(1), "1").await.unwrap_err();
+    assert_eq!((error.status, error.code.as_ref()), (500, "ServiceException"));
+    let error = machine.invoke(machine.version(1), "1").await.unwrap_err();
+    assert!(error.message.contains("no room"), "{error}");
+    assert_eq!(machine.invoker.used(), (0, 0));
+}
+
+#[tokio::test]
+async fn two_hundred_at_once_are_each_alone_in_their_environment() {
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen = most.clone();
+    let machine = Machine::new(script(move |mut inside: Inside| {
+        let seen = seen.clone();
+        async move {
+            while let Some(event) = inside.runtime.try_next().await {
+                seen.fetch_max(inside.number, Ordering::SeqCst);
+                Rt::real().sleep(Duration::from_millis(50)).await;
+                inside.runtime.respond(&event.request_id(), &event.body).await;
+            }
+            exited(0)
+        }
+    }));
+    for round in 0..3 {
+        let texts: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+        let answers = join_all(texts.iter().map(|text| machine.text(text))).await;
+        for (text, answer) in texts.iter().zip(answers) {
+            assert_eq!(answer, (text.clone(), None));
+        }
+        // Later rounds may start some more when the machine is too busy to free one in time.
+        let launches = machine.launches();
+        assert!(round > 0 || launches <= 200, "{launches} environments");
+    }
+    assert!(machine.invoker.drain(Duration::from_secs(5)).await);
+    machine.until_alive(0).await;
+}
+
+/// Answers when it is allowed to.
+fn gated(gate: &Arc<Semaphore>) -> Script {
+    let gate = gate.clone();
+    script(move |mut inside: Inside| {
+        let gate = gate.clone();
+        async move {
+            while let Some(event) = inside.runtime.try_next().await {
+                gate.acquire().await.unwrap().forget();
+                inside.runtime.respond(&event.request_id(), &event.body).await;
+            }
+            exited(0)
+        }
+    })
+}
+
+#[tokio::test]
+async fn the_account_s_limit_throttles_and_gives_back() {
+    let gate = Arc::new(Semaphore::new(0));
+    let config = InvokeConfig { concurrency_max: 2, ..InvokeConfig::default() };
+    let machine = Machine::with(config, gated(&gate), false);
+    let (one, two) = (machine.text("1"), machine.text("2"));
+    let third = async {
+        machine.until_alive(2).await;
+        let error = machine.invoke(machine.version(1), "3").await.unwrap_err();
+        gate.add_permits(2);
+        error
+    };
+    let (_, _, error) = tokio::join!(one, two, third);
+    assert_eq!((error.status, error.message.as_str()), (429, "Rate Exceeded."));
+    assert_eq!(error.members[0].1, "ConcurrentInvocationLimitExceeded");
+    gate.add_permits(1);
+    assert_eq!(machine.text("4").await, ("4".into(), None));
+    assert_eq!(machine.invoker.figures().throttles.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn idle_environments_of_others_make_room_and_busy_ones_do_not() {
+    let gate = Arc::new(Semaphore::new(0));
+    let budget = Budget { memory_mb_max: 256, environments_max: 10 };
+    let config = InvokeConfig { budget, ..InvokeConfig::default() };
+    let machine = Machine::with(config, gated(&gate), false);
+    gate.add_permits(3);
+    for generation in 1..=3 {
+        machine.invoke(machine.version(generation), "1").await.unwrap();
+    }
+    machine.until_alive(2).await;
+    assert_eq!((machine.launches(), machine.invoker.used()), (3, (2, 256)));
+    let (four, five) =
+        (machine.invoke(machine.version(4), "1"), machine.invoke(machine.version(5), "1"));
+    let six = async {
+        while machine.launches() < 5 {
+            tokio::task::yield_now().await;
+        }
+        let error = machine.invoke(machine.version(6), "1").await.unwrap_err();
+        gate.add_permits(2);
+        error
+    };
+    let (four, five, six) = tokio::join!(four, five, six);
+    assert!(four.is_ok() && five.is_ok());
+    assert_eq!(six.status, 429);
+}
+
+#[tokio::test]
+async fn old_snapshots_end_when_idle_and_finish_when_busy() {
+    let gate = Arc::new(Semaphore::new(1));
+    let machine = Machine::new(gated(&gate));
+    let arn = machine.version(1).function_arn;
+    machine.text("1").await;
+    machine.until_alive(1).await;
+    machine.invoker.retire(&arn, Some(2));
+    machine.until_alive(0).await;
+    let busy = machine.invoke(machine.version(2), "2");
+    let change = async {
+        machine.until_alive(1).await;
+        machine.invoker.retire(&arn, None);
+        gate.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(busy, change);
+    assert_eq!(answer.unwrap().payload, "2");
+    machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_does_not_end_its_invocation() {
+    let gate = Arc::new(Semaphore::new(0));
+    let machine = Machine::new(gated(&gate));
+    let rt = Rt::real();
+    let call = machine.text("1");
+    assert!(rt.within(Duration::from_millis(50), call).await.is_none());
+    gate.add_permits(1);
+    let counted = || machine.invoker.figures().invocations.load(Ordering::Relaxed);
+    let done = async {
+        while counted() < 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(rt.within(Duration::from_secs(5), done).await.is_some());
+    gate.add_permits(1);
+    assert_eq!(machine.text("2").await, ("2".into(), None));
+    assert_eq!(machine.launches(), 1);
+}
+
+#[tokio::test]
+async fn a_runtime_that_ends_between_two_invocations_harms_nobody() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let event = inside.runtime.next().await;
+        inside.runtime.respond(&event.request_id(), &event.body).await;
+        exited(0)
+    }));
+    for number in 0..20 {
+        assert_eq!(machine.text(&number.to_string()).await, (number.to_string(), None));
+    }
+    assert_eq!(machine.launches(), 20);
+}
+
+#[tokio::test]
+async fn a_runtime_that_never_asks_again_is_ended_after_its_timeout() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let event = inside.runtime.next().await;
+        inside.runtime.respond(&event.request_id(), &event.body).await;
+        std::future::pending().await
+    }));
+    let version = Version { timeout_s: 1, ..machine.version(1) };
+    assert_eq!(machine.invoke(version, "1").await.unwrap().payload, "1");
+    machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let event = inside.runtime.next().await;
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS_MAX * 3 {
+            let (ours, theirs) = tokio::io::duplex(1024);
+            inside.dial.send(Box::pin(theirs)).await.unwrap();
+            open.push(Client::new(ours));
+        }
+        let mut closed = 0;
+        for client in &mut open {
+            let ping = client.io.write_all(b"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n");
+            let answered = ping.await.is_ok() && client.try_reply().await.is_some();
+            closed += usize::from(!answered);
+        }
+        let text = closed.to_string();
+        inside.runtime.respond(&event.request_id(), text.as_bytes()).await;
+        exited(0)
+    }));
+    let closed = CONNECTIONS_MAX * 2 + 1;
+    assert_eq!(machine.text("1").await, (closed.to_string(), None));
+}
+
+#[tokio::test]
+async fn idle_environments_are_reaped() {
+    let config = InvokeConfig { idle_max: Duration::from_millis(1), ..InvokeConfig::default() };
+    let machine = Machine::with(config, script(echo), false);
+    assert_eq!(machine.text("1").await, ("1".into(), None));
+    machine.until_alive(0).await;
+    assert_eq!(machine.invoker.used(), (0, 0));
+    assert_eq!(machine.text("2").await, ("2".into(), None));
+}

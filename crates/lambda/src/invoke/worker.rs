@@ -86,6 +86,14 @@ impl StartFailed {
         StartFailed { status: fault.status(), completion: Ok(Completion::Fault(fault)) }
     }
 
+    fn ended(ended: Ended, program: &str) -> StartFailed {
+        match ended {
+            Ended::Exited(exit) => StartFailed::fault(Fault::Exited(exit)),
+            Ended::NotExecuted(why) => StartFailed::fault(bootstrap_refused(program, &why)),
+            Ended::NotMade(step) => StartFailed::sandbox(LaunchFault(step)),
+        }
+    }
+
     fn sandbox(fault: LaunchFault) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
         StartFailed { completion: Err(fault), status }
@@ -120,10 +128,29 @@ impl Drop for OpenSession {
 
 /// Makes the environment and keeps it until it ends.
 pub(super) async fn live(shell: Arc<Shell>, id: EnvironmentId) {
-    if let Some(running) = begin(&shell, id).await {
+    let leaving = Leaving { shell, id };
+    if let Some(running) = begin(&leaving.shell, id).await {
         end(running).await;
     }
-    shell.gone(id);
+}
+
+/// Tells the pool when the worker ends, however it does: nobody may wait for one that is gone.
+struct Leaving {
+    shell: Arc<Shell>,
+    id: EnvironmentId,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(sender) = self.shell.claim(self.id)
+        {
+            // One request pays for it, so that a worker that always panics does not go on for ever.
+            let error = lambic_wire::error::Error::internal("an execution environment was lost");
+            let _ = sender.send(Grant::Refused(error));
+        }
+        self.shell.gone(self.id);
+    }
 }
 
 /// Starts it, if need be a second time. `None`: it failed and whoever waited has been told.
@@ -246,9 +273,10 @@ async fn start(
             status: Status::Error(error_type),
         },
         Some(Ok(Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
-        Some(Err(Ended::Exited(exit))) => StartFailed::fault(Fault::Exited(exit)),
-        Some(Err(Ended::NotExecuted(why))) => StartFailed::fault(bootstrap_refused(&program, &why)),
-        Some(Err(Ended::NotMade(step))) => StartFailed::sandbox(LaunchFault(step)),
+        Some(Err(ended)) => {
+            running.desk.close(Exit::default());
+            return Err(StartFailed::ended(ended, &program));
+        }
         None => StartFailed::fault(Fault::TimedOut { timeout: limit }),
     };
     stop(running, shell).await;

@@ -116,10 +116,10 @@ impl Shell {
                 }
             }
         };
-        if answer == Answer::WaitBriefly {
-            if let Some(grant) = self.common.rt.within(PATIENCE, &mut receiver).await {
-                return grant.unwrap_or(Grant::Closed);
-            }
+        if answer == Answer::WaitBriefly
+            && let Some(grant) = self.common.rt.within(PATIENCE, &mut receiver).await
+        {
+            return grant.unwrap_or(Grant::Closed);
         }
         let start = match answer {
             Answer::WaitBriefly => self.lock().pool.impatient(ticket),

@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn fill(&mut self) -> Option<()> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = vec![0; 16 * 1024];
         let count = self.io.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         self.rest.extend_from_slice(&chunk[..count]);
         Some(())

@@ -3,8 +3,12 @@
 //! ([`clients`]: Python and Node.js; custom runtimes bring their own).
 
 #[cfg(test)]
-mod client_tests;
+mod client_harness;
 pub mod clients;
+#[cfg(test)]
+mod nodejs_tests;
 pub mod packs;
 pub mod plan;
 mod probe;
+#[cfg(test)]
+mod python_tests;

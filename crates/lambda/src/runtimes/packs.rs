@@ -214,7 +214,7 @@ impl Packs {
             let said = self.probe(wanted.family, path).await;
             return said.ok_or_else(|| {
                 format!(
-                    "the interpreter configured for {runtime}, {}, does not work",
+                    "the interpreter configured for {runtime}, {}, does not work or is too old",
                     path.display()
                 )
             });

@@ -14,12 +14,15 @@ const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Python ids that exist or may exist soon.
 const PYTHON_MINORS: std::ops::RangeInclusive<u32> = 8..=16;
 
+/// Major version, and minor version if it is known.
+pub(super) type Hint = (u32, Option<u32>);
+
 /// A file that may be an interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
     /// Major and minor version as far as its name or folder tells.
-    pub(super) hint: Option<(u32, Option<u32>)>,
+    pub(super) hint: Option<Hint>,
 }
 
 /// The folders in which interpreters are looked for, in order, from the variables of this process.
@@ -72,7 +75,7 @@ pub(super) fn candidates(family: Family, dirs: &[PathBuf]) -> Vec<Candidate> {
     found
 }
 
-fn names(family: Family) -> Vec<(String, Option<(u32, Option<u32>)>)> {
+fn names(family: Family) -> Vec<(String, Option<Hint>)> {
     match family {
         Family::Python => PYTHON_MINORS
             .map(|minor| (format!("python3.{minor}"), Some((3, Some(minor)))))
@@ -84,7 +87,7 @@ fn names(family: Family) -> Vec<(String, Option<(u32, Option<u32>)>)> {
 }
 
 /// `…/v20.11.0/bin/node` and `…/3.13.0/bin/python3` tell their version.
-fn hint_of_folder(path: &Path) -> Option<(u32, Option<u32>)> {
+fn hint_of_folder(path: &Path) -> Option<Hint> {
     let folder = path.parent()?.parent()?.file_name()?.to_str()?;
     let mut numbers = folder.trim_start_matches('v').split('.').map(|part| part.parse().ok());
     let major = numbers.next()??;
@@ -110,6 +113,9 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
     let text = String::from_utf8(output.stdout).ok()?;
     let mut lines = text.lines();
     let release = Release::parse(lines.next()?)?;
+    if !is_supported(family, release) {
+        return None;
+    }
     let prefix = lines.next()?.trim();
     let executable = Path::new(lines.next()?.trim()).canonicalize().ok()?;
     let prefix = match prefix {
@@ -117,6 +123,15 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
         prefix => Path::new(prefix).canonicalize().ok()?,
     };
     Some(Pack { family, release, executable, prefix })
+}
+
+/// What the clients that we ship can run on.
+fn is_supported(family: Family, release: Release) -> bool {
+    match family {
+        Family::Python => (release.major, release.minor) >= (3, 8),
+        Family::Nodejs => release.major >= 18,
+        Family::Provided => false,
+    }
 }
 
 #[cfg(test)]

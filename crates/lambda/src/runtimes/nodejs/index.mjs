@@ -129,6 +129,8 @@ class Connection {
     this.parts = [];
     this.bytes = 0;
     this.waiting = undefined;
+    this.posting = false;
+    this.exitCode = undefined;
     this.socket.on('data', (data) => this.take(data));
     for (const event of ['end', 'close', 'error']) this.socket.on(event, () => process.exit(0));
   }
@@ -154,11 +156,20 @@ class Connection {
     let more = '';
     for (const [name, value] of Object.entries(headers)) more += `${name}: ${value}\r\n`;
     this.socket.ref();
+    this.posting = true;
     const head = this.head('POST', route, `${more}Content-Length: ${bytes.length}\r\n`);
     this.request(head, bytes, () => {
       this.socket.unref();
+      this.posting = false;
       callback();
+      if (this.exitCode !== undefined) process.exit(this.exitCode);
     });
+  }
+
+  // Ends the process, but not before what is being posted has arrived.
+  exit(code) {
+    if (this.posting) this.exitCode = code;
+    else process.exit(code);
   }
 
   request(head, body, callback) {
@@ -395,8 +406,8 @@ class Runtime {
     });
     // A crash is reported as this invocation's error; then the process ends.
     this.failed = (error, code) => {
-      fail(error, () => process.exit(code));
-      if (ended && connection.waiting === undefined) process.exit(code);
+      if (ended) connection.exit(code);
+      else fail(error, () => process.exit(code));
     };
     run(this.handler, headers, body, { fail, succeed });
   }
@@ -506,7 +517,9 @@ let runtime;
 
 function crashed(what, error, code) {
   console.error(what, errorForLog(error));
-  if (runtime) runtime.failed ? runtime.failed(error, code) : process.exit(code);
+  if (runtime?.failed) runtime.failed(error, code);
+  // It has asked for its first event already, or is about to end anyway.
+  else if (connection.waiting) connection.exit(code);
   else postError(connection, 'init/error', error, () => process.exit(code));
 }
 process.on('uncaughtException', (error) => crashed('Uncaught Exception', error, 129));

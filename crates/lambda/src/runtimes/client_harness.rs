@@ -1,0 +1,261 @@
+//! Drives the runtime clients as real processes, without a sandbox: a launcher that starts the
+//! program of a plan with the paths of the host, its socket as standard input, and the rest of the
+//! invoke path as in the product. Tests that need an interpreter fail, naming it, when it is missing.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lambic_rt::Rt;
+use serde_json::Value;
+use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::Notify;
+
+use super::clients::Clients;
+use super::packs::{Family, Packs, PacksConfig};
+use crate::invoke::fault::Exit;
+use crate::invoke::launcher::{
+    Accept, Control, Ended, Environment, LaunchFault, Launcher, Output, Plan, Session, Sessions,
+};
+use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::runtime_api::connection::BoxIo;
+use crate::state::version::{Version, VersionState};
+
+/// Starts plans as ordinary processes.
+struct Processes {
+    /// Leave the inherited socket out, so that the client connects by TCP.
+    by_tcp: bool,
+    launches: AtomicUsize,
+}
+
+struct Listening(Option<TcpListener>);
+
+impl Accept for Listening {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxIo>> {
+        async move {
+            match &self.0 {
+                Some(listener) => Ok(Box::pin(listener.accept().await?.0) as BoxIo),
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
+
+struct Printed(pipe::Receiver);
+
+impl Output for Printed {
+    fn read<'a>(&'a mut self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>> {
+        tokio::io::AsyncReadExt::read(&mut self.0, buffer).boxed()
+    }
+}
+
+struct Killer(Arc<Notify>);
+
+impl Control for Killer {
+    fn kill(&self) {
+        self.0.notify_one();
+    }
+
+    fn memory_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Launcher for Processes {
+    fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
+        self.launches.fetch_add(1, Ordering::SeqCst);
+        let made = async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let address = listener.local_addr()?.to_string();
+            self.start(plan, listener, address)
+        };
+        made.map(|made: io::Result<_>| made.map_err(|error| LaunchFault(error.to_string()))).boxed()
+    }
+}
+
+impl Processes {
+    fn start(&self, plan: Plan, listener: TcpListener, address: String) -> io::Result<Environment> {
+        let outside = |text: &str| {
+            let mut text = text.to_owned();
+            for (source, target) in &plan.binds {
+                text = text.replace(target.as_str(), &source.to_string_lossy());
+            }
+            text
+        };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (reader, writer) = io::pipe()?;
+        let mut command = tokio::process::Command::new(outside(&plan.argv[0]));
+        command.args(plan.argv[1..].iter().map(|text| outside(text)));
+        command.env_clear().current_dir(outside(&plan.cwd)).kill_on_drop(true);
+        for (name, value) in &plan.env {
+            match name.as_str() {
+                "AWS_LAMBDA_RUNTIME_API" => command.env(name, &address),
+                "_LAMBIC_RUNTIME_FD" if self.by_tcp => &mut command,
+                "_LAMBIC_RUNTIME_FD" => command.env(name, "0"),
+                _ => command.env(name, outside(value)),
+            };
+        }
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.stdout(writer.try_clone()?).stderr(writer);
+        let mut child = command.spawn()?;
+        drop(command);
+        ours.set_nonblocking(true)?;
+        let kill = Arc::new(Notify::new());
+        let killed = kill.clone();
+        let exit = async move {
+            let status = tokio::select! {
+                status = child.wait() => status,
+                () = killed.notified() => {
+                    let _ = child.start_kill();
+                    child.wait().await
+                }
+            };
+            let status = status.expect("a child can be waited for");
+            Ended::Exited(Exit { code: status.code(), signal: status.signal(), oom: false })
+        };
+        Ok(Environment {
+            runtime: Box::new(Listening(Some(listener))),
+            inherited: Some(Box::pin(UnixStream::from_std(ours)?)),
+            api: Box::new(Listening(None)),
+            output: Box::new(Printed(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?)),
+            exit: exit.boxed(),
+            control: Arc::new(Killer(kill)),
+        })
+    }
+}
+
+struct NoKeys;
+
+impl Sessions for NoKeys {
+    fn open(&self, _session: &Session, _version: &Version) {}
+
+    fn close(&self, _access_key_id: &str) {}
+}
+
+/// One function, its code in a folder, run by a real interpreter.
+pub(super) struct Function {
+    invoker: Invoker,
+    processes: Arc<Processes>,
+    version: Arc<Version>,
+    _folder: tempfile::TempDir,
+}
+
+/// What a function answered.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) value: Value,
+    pub(super) raw: Bytes,
+    pub(super) is_error: bool,
+    pub(super) log: String,
+}
+
+impl Function {
+    /// `files` are paths and texts below `/var/task`.
+    pub(super) async fn new(runtime: &str, handler: &str, files: &[(&str, &str)]) -> Function {
+        Function::with(runtime, handler, files, &[], None, false).await
+    }
+
+    pub(super) async fn with(
+        runtime: &str,
+        handler: &str,
+        files: &[(&str, &str)],
+        environment: &[(&str, &str)],
+        interpreter: Option<std::path::PathBuf>,
+        by_tcp: bool,
+    ) -> Function {
+        let rt = Rt::real();
+        let folder = tempfile::tempdir().unwrap();
+        let task = folder.path().join("task");
+        for (path, text) in files {
+            let path = task.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let clients = Clients::install(&folder.path().join("clients")).unwrap();
+        let overrides = interpreter.map(|path| (runtime.to_owned(), path)).into_iter().collect();
+        let packs = Packs::new(PacksConfig { overrides, strict: false }, clients, rt.clone());
+        packs.resolve(runtime).await.expect("an interpreter for this runtime");
+        let processes = Arc::new(Processes { by_tcp, launches: 0.into() });
+        let config = InvokeConfig::default();
+        let invoker =
+            Invoker::start(config, rt, processes.clone(), Arc::new(packs), Arc::new(NoKeys));
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let version = Version {
+            account: "000000000000".into(),
+            region: "eu-central-1".into(),
+            function_name: "f".into(),
+            function_arn: "arn:aws:lambda:eu-central-1:000000000000:function:f".into(),
+            version: "$LATEST".into(),
+            revision_id: String::new(),
+            runtime: runtime.into(),
+            handler: Some(handler.into()),
+            role: String::new(),
+            memory_mb: 256,
+            timeout_s: 60,
+            tmp_mb: 512,
+            environment: environment.iter().map(pair).collect(),
+            log_group: "/aws/lambda/f".into(),
+            bundle: String::new(),
+            bundle_path: task,
+            generation: 1,
+            state: VersionState::Active,
+            hold: None,
+        };
+        Function { invoker, processes, version: Arc::new(version), _folder: folder }
+    }
+
+    pub(super) async fn call(&self, event: &str) -> Said {
+        self.call_with(event.as_bytes(), None).await
+    }
+
+    pub(super) async fn call_with(&self, event: &[u8], client_context: Option<&str>) -> Said {
+        let invocation = Invocation {
+            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
+            invoked_arn: format!("{}:live", self.version.function_arn),
+            payload: Bytes::copy_from_slice(event),
+            client_context: client_context.map(str::to_owned),
+            trace_id: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".into()),
+            log_tail: true,
+        };
+        let answer: Answer = self.invoker.invoke(self.version.clone(), invocation).await.unwrap();
+        Said {
+            value: serde_json::from_slice(&answer.payload).unwrap_or(Value::Null),
+            raw: answer.payload,
+            is_error: answer.function_error.is_some(),
+            log: String::from_utf8_lossy(&answer.log_tail.unwrap()).into_owned(),
+        }
+    }
+
+    /// Waits until no process is left.
+    pub(super) async fn until_gone(&self) {
+        let gone = async {
+            while self.invoker.used().0 > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        assert!(Rt::real().within(limit, gone).await.is_some(), "the process goes on");
+    }
+
+    /// Processes started so far.
+    pub(super) fn launches(&self) -> usize {
+        self.processes.launches.load(Ordering::SeqCst)
+    }
+}
+
+/// Every interpreter of a family on this machine.
+pub(super) async fn interpreters(family: Family) -> Vec<(String, std::path::PathBuf)> {
+    let folder = tempfile::tempdir().unwrap();
+    let clients = Clients::install(folder.path()).unwrap();
+    let found = Packs::new(PacksConfig::default(), clients, Rt::real()).list().await;
+    let of_family = found.into_iter().filter(|pack| pack.family == family);
+    of_family.map(|pack| (pack.release.to_string(), pack.executable)).collect()
+}

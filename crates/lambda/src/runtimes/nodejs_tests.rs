@@ -1,0 +1,265 @@
+//! The Node.js client as a real process: what a function and its caller see is what AWS shows.
+
+use serde_json::json;
+
+use super::client_harness::{Function, Said};
+
+const RUNTIME: &str = "nodejs20.x";
+const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+async fn run(code: &str, event: &str) -> Said {
+    Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await.call(event).await
+}
+
+#[tokio::test]
+async fn every_kind_of_module_and_handler() {
+    let module = "export const handler = async (e) => e;";
+    let common = "exports.handler = async (e) => e;";
+    let cases: [(&str, &[(&str, &str)]); 9] = [
+        ("index.handler", &[("index.js", common)]),
+        ("index.handler", &[("index.cjs", common)]),
+        ("index.handler", &[("index.mjs", module)]),
+        ("index.handler", &[("index.js", module), ("package.json", r#"{"type":"module"}"#)]),
+        ("src/deep/index.handler", &[("src/deep/index.js", common)]),
+        ("index.a.b", &[("index.js", "exports.a = {b: async (e) => e};")]),
+        ("index.handler", &[("index.js", "exports.handler = (e, c, done) => done(null, e);")]),
+        ("index.handler", &[("index.js", "exports.handler = (e, c) => c.succeed(e);")]),
+        ("index.handler", &[("index.js", "exports.handler = (e, c) => { c.done(null, e); };")]),
+    ];
+    for (handler, files) in cases {
+        let function = Function::new(RUNTIME, handler, files).await;
+        for number in 1..4 {
+            let said = function.call(&number.to_string()).await;
+            assert_eq!(said.value, number, "{files:?}: {said:?}");
+        }
+        assert_eq!(function.launches(), 1, "{files:?}");
+    }
+}
+
+#[tokio::test]
+async fn errors_look_as_on_aws() {
+    for code in [
+        "exports.handler = async () => { throw new TypeError('bööm'); };",
+        "exports.handler = () => { throw new TypeError('bööm'); };",
+        "exports.handler = (e, c, done) => done(new TypeError('bööm'));",
+        "exports.handler = (e, c) => c.fail(new TypeError('bööm'));",
+    ] {
+        let said = run(code, "{}").await;
+        assert!(said.is_error, "{said:?}");
+        assert_eq!(said.value["errorType"], "TypeError");
+        assert_eq!(said.value["errorMessage"], "bööm");
+        assert_eq!(said.value["trace"][0], "TypeError: bööm");
+        assert!(said.value["trace"][1].as_str().unwrap().contains("index.js:1"), "{said:?}");
+        let line = format!("Z\t{ID}\tERROR\tInvoke Error \t{{\"errorType\":\"TypeError\",");
+        assert!(said.log.contains(&line), "{}", said.log);
+    }
+    let said = run("exports.handler = async () => { throw 'text'; };", "{}").await;
+    assert_eq!(said.raw, r#"{"errorType":"string","errorMessage":"text","trace":[]}"#);
+    let said = run("exports.handler = (e, c) => c.fail();", "{}").await;
+    assert_eq!(said.value["errorMessage"], "handled");
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_is_named() {
+    let cases = [
+        ("nope.handler", "", "Runtime.ImportModuleError", "Error: Cannot find module 'nope'"),
+        (
+            "index.handler",
+            "require('not-there')",
+            "Runtime.ImportModuleError",
+            "Error: Cannot find module 'not-there'\nRequire stack:\n- ",
+        ),
+        (
+            "index.nope",
+            "exports.handler = 1",
+            "Runtime.HandlerNotFound",
+            "index.nope is undefined or not exported",
+        ),
+        (
+            "index.handler",
+            "exports.handler = 1",
+            "Runtime.HandlerNotFound",
+            "index.handler is not a function",
+        ),
+        ("index", "", "Runtime.MalformedHandlerName", "Bad handler"),
+        ("../x.handler", "", "Runtime.MalformedHandlerName", "'../x.handler' is not a valid"),
+        ("index.handler", "exports.handler = (", "Runtime.UserCodeSyntaxError", "SyntaxError: Un"),
+        ("index.handler", "throw new RangeError('r')", "RangeError", "r"),
+        (
+            "index.handler",
+            "Promise.reject(new Error('lost')); exports.handler = () => new Promise(() => {});",
+            "Runtime.UnhandledPromiseRejection",
+            "Error: lost",
+        ),
+    ];
+    for (handler, code, kind, message) in cases {
+        let function = Function::new(RUNTIME, handler, &[("index.js", code)]).await;
+        let said = function.call("{}").await;
+        assert_eq!(said.value["errorType"], kind, "{code}: {said:?}");
+        let text = said.value["errorMessage"].as_str().unwrap();
+        assert!(text.starts_with(message), "{text}");
+        assert!(said.is_error, "{said:?}");
+        assert!(said.value["trace"].is_array());
+    }
+}
+
+#[tokio::test]
+async fn crashes_are_the_invocation_s_error_and_end_the_process() {
+    let cases = [
+        (
+            "exports.handler = () => new Promise(() => { setTimeout(() => { throw new Error('late') }, 1) });",
+            "Error",
+            "late",
+        ),
+        (
+            "exports.handler = () => new Promise(() => { Promise.reject(new Error('lost')) });",
+            "Runtime.UnhandledPromiseRejection",
+            "Error: lost",
+        ),
+    ];
+    for (code, kind, message) in cases {
+        let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+        let said = function.call("{}").await;
+        assert_eq!(said.value["errorType"], kind, "{said:?}");
+        assert_eq!(said.value["errorMessage"], message);
+        function.call("{}").await;
+        assert_eq!(function.launches(), 2, "the process goes on after {message}");
+    }
+    let said = run("exports.handler = () => process.exit(7);", "{}").await;
+    let text = said.value["errorMessage"].as_str().unwrap();
+    assert!(text.ends_with("Runtime exited with error: exit status 7"), "{said:?}");
+}
+
+#[tokio::test]
+async fn callbacks_wait_for_an_empty_loop_unless_told_otherwise() {
+    let code = "let ran = 0; exports.handler = (wait, context, done) => {\n\
+                if (wait === null) return;\n\
+                context.callbackWaitsForEmptyEventLoop = wait;\n\
+                setTimeout(() => { ran += 1; }, 30);\n\
+                done(null, { get ran() { return ran; } });\n};";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    assert_eq!(function.call("true").await.value, json!({"ran": 1}));
+    assert_eq!(function.call("false").await.value, json!({"ran": 1}));
+    let said = function.call("null").await;
+    assert_eq!((&said.raw[..], said.is_error), (&b"null"[..], false), "{said:?}");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn results_are_json_or_null() {
+    let code = "exports.handler = async (e) => ({u: undefined, n: null, t: {'ä': 'ö'}, \
+                b: 1n}[e]);";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    assert_eq!(&function.call("\"u\"").await.raw[..], b"null");
+    assert_eq!(&function.call("\"n\"").await.raw[..], b"null");
+    assert_eq!(function.call("\"t\"").await.raw, r#"{"ä":"ö"}"#);
+    let said = function.call("\"b\"").await;
+    assert_eq!(said.value["errorMessage"], "Unable to stringify response body", "{said:?}");
+    let said = function.call("not json").await;
+    assert_eq!(said.value["errorType"], "SyntaxError");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn the_context_has_all_its_fields() {
+    let code = "exports.handler = async (e, c) => [c.awsRequestId, c.functionName, \
+                c.functionVersion, c.invokedFunctionArn, c.memoryLimitInMB, c.logGroupName, \
+                c.logStreamName.slice(10, 20), c.clientContext, c.identity === undefined, \
+                c.getRemainingTimeInMillis() > 55000 && c.getRemainingTimeInMillis() <= 60000, \
+                c.callbackWaitsForEmptyEventLoop, process.env._X_AMZN_TRACE_ID.slice(0, 40), \
+                process.env._LAMBIC_RUNTIME_FD === undefined];";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    let said = function.call_with(b"{}", Some(r#"{"custom":{"a":"ü"}}"#)).await;
+    assert_eq!(
+        said.value,
+        json!([
+            ID,
+            "f",
+            "$LATEST",
+            "arn:aws:lambda:eu-central-1:000000000000:function:f:live",
+            "256",
+            "/aws/lambda/f",
+            "/[$LATEST]",
+            {"custom": {"a": "ü"}},
+            true,
+            true,
+            true,
+            "Root=1-5759e988-bd862e3fe1be46a994272793",
+            true,
+        ]),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_console_writes_as_on_aws() {
+    let code = "console.log('at start'); exports.handler = async () => { console.log('a %d', 1, \
+                {b: 2}); console.warn('w'); console.error('two\\nlines'); console.debug('d'); \
+                process.stdout.write('plain\\n'); };";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    let first = function.call("{}").await.log;
+    assert!(first.contains("Z\tundefined\tINFO\tat start\n"), "{first}");
+    let log = function.call("{}").await.log;
+    for line in ["INFO\ta 1 { b: 2 }", "WARN\tw", "ERROR\ttwo\nlines", "DEBUG\td"] {
+        assert!(log.contains(&format!("Z\t{ID}\t{line}\n")), "{line}: {log}");
+    }
+    assert!(log.contains("\nplain\n") && !log.contains("at start"), "{log}");
+}
+
+#[tokio::test]
+async fn streams_are_gathered() {
+    let code = "exports.handler = awslambda.streamifyResponse(async (event, out) => {\n\
+                if (event.fail) throw new Error('half-way');\n\
+                if (event.http) out = awslambda.HttpResponseStream.from(out, {statusCode: 201});\n\
+                out.write('a'); out.write(Buffer.from('b')); out.write({c: 1}); out.end();\n});";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    assert_eq!(&function.call("{}").await.raw[..], br#"ab{"c":1}"#);
+    let said = function.call(r#"{"http":true}"#).await;
+    assert_eq!(&said.raw[..], b"{\"statusCode\":201}\0\0\0\0\0\0\0\0ab{\"c\":1}");
+    let said = function.call(r#"{"fail":true}"#).await;
+    assert_eq!(said.value["errorMessage"], "half-way");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn six_megabytes_go_in_and_out_and_more_is_refused() {
+    let code = "exports.handler = async (e) => typeof e === 'number' ? 'y'.repeat(e) : e;";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    let event = format!("\"{}\"", "x".repeat(6 * 1024 * 1024 - 2));
+    let said = function.call(&event).await;
+    assert!(!said.is_error && said.raw == event.as_bytes());
+    let said = function.call("7000000").await;
+    assert_eq!(said.value["errorType"], "Function.ResponseSizeTooLarge");
+    assert_eq!(function.call("1").await.value, "y");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn without_an_inherited_socket_it_connects_by_tcp() {
+    let files = [("index.js", "exports.handler = async (e) => e;")];
+    let function = Function::with(RUNTIME, "index.handler", &files, &[], None, true).await;
+    for number in 0..3 {
+        assert_eq!(function.call(&number.to_string()).await.value, number);
+    }
+}
+
+#[tokio::test]
+async fn layers_and_task_are_on_node_path() {
+    let files = [
+        ("sub/index.js", "exports.handler = async () => require('shared/x').v;"),
+        ("shared/x.js", "exports.v = 5;"),
+    ];
+    let function = Function::new(RUNTIME, "sub/index.handler", &files).await;
+    assert_eq!(function.call("{}").await.value, 5);
+}
+
+#[tokio::test]
+async fn a_crash_between_two_invocations_ends_the_process_and_harms_nobody() {
+    let code = "exports.handler = async (e) => { setTimeout(() => { throw new Error('x') }, 20); \
+                return e; };";
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    assert_eq!(function.call("1").await.value, 1);
+    function.until_gone().await;
+    assert_eq!(function.call("2").await.value, 2);
+    assert_eq!(function.launches(), 2);
+}

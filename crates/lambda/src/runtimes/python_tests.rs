@@ -1,0 +1,238 @@
+//! The Python client as a real process: what a function and its caller see is what AWS shows.
+
+use serde_json::json;
+
+use super::client_harness::{Function, Said, interpreters};
+use super::packs::Family;
+
+const RUNTIME: &str = "python3.13";
+const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+async fn run(code: &str, event: &str) -> Said {
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    function.call(event).await
+}
+
+#[tokio::test]
+async fn the_client_works_with_every_python_on_this_machine() {
+    let code = "import logging\nlogging.getLogger().setLevel('INFO')\n\
+                def handler(event, context):\n    logging.info('hi %s', event['n'])\n    \
+                if event['n'] == 2:\n        raise KeyError('two')\n    return event\n";
+    let found = interpreters(Family::Python).await;
+    assert!(!found.is_empty(), "no python3 on this machine");
+    for (release, path) in found {
+        let files = [("app.py", code)];
+        let function = Function::with(RUNTIME, "app.handler", &files, &[], Some(path), false).await;
+        let said = function.call(r#"{"n": 1}"#).await;
+        assert_eq!(said.value, json!({"n": 1}), "{release}: {said:?}");
+        assert!(said.log.contains(&format!("Z\t{ID}\thi 1\n")), "{release}: {}", said.log);
+        let said = function.call(r#"{"n": 2}"#).await;
+        assert_eq!(said.value["errorType"], "KeyError", "{release}");
+        assert_eq!(function.launches(), 1, "{release}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_looks_as_on_aws() {
+    let said = run("def handler(event, context):\n    raise ValueError('bööm')\n", "{}").await;
+    assert!(said.is_error);
+    assert_eq!(said.value["errorMessage"], "bööm");
+    assert_eq!(said.value["errorType"], "ValueError");
+    assert_eq!(said.value["requestId"], ID);
+    let trace = said.value["stackTrace"][0].as_str().unwrap();
+    assert!(trace.starts_with("  File \"/"), "{trace}");
+    assert!(trace.ends_with("app.py\", line 2, in handler\n    raise ValueError('bööm')\n"));
+    let log = &said.log;
+    let expected = "[ERROR] ValueError: bööm\nTraceback (most recent call last):\n\u{a0}\u{a0}File";
+    assert!(log.contains(expected), "{log}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_is_named() {
+    let cases = [
+        (
+            "nope.handler",
+            "",
+            "Runtime.ImportModuleError",
+            "Unable to import module 'nope': No module named 'nope'",
+        ),
+        (
+            "app.handler",
+            "import not_there\n",
+            "Runtime.ImportModuleError",
+            "Unable to import module 'app': No module named 'not_there'",
+        ),
+        ("app.nope", "", "Runtime.HandlerNotFound", "Handler 'nope' missing on module 'app'"),
+        (
+            "app",
+            "",
+            "Runtime.MalformedHandlerName",
+            "Bad handler 'app': not enough values to unpack (expected 2, got 1)",
+        ),
+        (
+            "sys.exit",
+            "",
+            "Runtime.BuiltInModuleConflict",
+            "Cannot use built-in module sys as a handler module",
+        ),
+        ("app.handler", "1 / 0\n", "ZeroDivisionError", "division by zero"),
+    ];
+    for (handler, code, kind, message) in cases {
+        let function = Function::new(RUNTIME, handler, &[("app.py", code)]).await;
+        let said = function.call("{}").await;
+        assert_eq!(said.value["errorType"], kind, "{said:?}");
+        assert_eq!(said.value["errorMessage"], message);
+        assert_eq!(said.value["requestId"], "");
+        assert!(said.log.contains(&format!("[ERROR] {kind}: {message}\n")), "{}", said.log);
+        assert!(said.is_error && function.launches() == 2);
+    }
+}
+
+#[tokio::test]
+async fn a_syntax_error_shows_its_line() {
+    let said = run("def handler(:\n", "{}").await;
+    assert_eq!(said.value["errorType"], "Runtime.UserCodeSyntaxError");
+    let message = said.value["errorMessage"].as_str().unwrap();
+    assert!(message.starts_with("Syntax error in module 'app': "), "{message}");
+    assert!(message.ends_with("(app.py, line 1)"), "{message}");
+    assert!(said.value["stackTrace"][0].as_str().unwrap().contains("Line 1\n    def handler(:"));
+}
+
+#[tokio::test]
+async fn results_are_marshalled_as_on_aws() {
+    let code = "import decimal\n\ndef handler(event, context):\n    return {\n        \
+                'set': {1}, 'bytes': b'\\x00raw', 'none': None, 'text': {'ä': 'ö'},\n        \
+                'decimal': {'a': decimal.Decimal('1.10'), 'b': [decimal.Decimal('1e3')]},\n    \
+                }[event]\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let said = function.call("\"set\"").await;
+    assert_eq!(said.value["errorType"], "Runtime.MarshalError");
+    assert_eq!(
+        said.value["errorMessage"],
+        "Unable to marshal response: Object of type set is not JSON serializable"
+    );
+    assert_eq!(said.value["stackTrace"], json!([]));
+    assert_eq!(&function.call("\"bytes\"").await.raw[..], b"\x00raw");
+    assert_eq!(&function.call("\"none\"").await.raw[..], b"null");
+    assert_eq!(function.call("\"text\"").await.raw, r#"{"ä": "ö"}"#.as_bytes());
+    assert_eq!(&function.call("\"decimal\"").await.raw[..], br#"{"a": 1.10, "b": [1E+3]}"#);
+    let said = function.call("not json").await;
+    assert_eq!(said.value["errorType"], "Runtime.UnmarshalError");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn the_context_has_all_its_fields() {
+    let code = "import os\n\ndef handler(event, context):\n    c = context\n    return [\n        \
+                c.aws_request_id, c.function_name, c.function_version, c.invoked_function_arn,\n        \
+                c.memory_limit_in_mb, c.log_group_name, c.log_stream_name[10:20],\n        \
+                55000 < c.get_remaining_time_in_millis() <= 60000,\n        \
+                c.identity.cognito_identity_id, c.client_context.custom,\n        \
+                c.client_context.client.app_title, c.client_context.env,\n        \
+                os.environ['_X_AMZN_TRACE_ID'][:40], '_LAMBIC_RUNTIME_FD' in os.environ,\n        \
+                os.environ['AWS_EXECUTION_ENV'],\n    ]\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let context = r#"{"custom":{"a":"ü"},"client":{"app_title":"t"},"env":{"x":1}}"#;
+    let said = function.call_with(b"{}", Some(context)).await;
+    assert_eq!(
+        said.value,
+        json!([
+            ID,
+            "f",
+            "$LATEST",
+            "arn:aws:lambda:eu-central-1:000000000000:function:f:live",
+            "256",
+            "/aws/lambda/f",
+            "/[$LATEST]",
+            true,
+            null,
+            {"a": "ü"},
+            "t",
+            {"x": 1},
+            "Root=1-5759e988-bd862e3fe1be46a994272793",
+            false,
+            "AWS_Lambda_python3.13",
+        ]),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_printed_and_logged_is_in_the_invocation_s_log() {
+    let code = "import logging, sys\nlog = logging.getLogger()\n\ndef handler(event, context):\n    \
+                print('plain ä')\n    log.warning('care %d', 7)\n    log.info('quiet')\n    \
+                print('err', file=sys.stderr)\n    print('no newline', end='')\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    function.call("{}").await;
+    let log = function.call("{}").await.log;
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines[0], format!("START RequestId: {ID} Version: $LATEST"));
+    assert_eq!(lines[1], "plain ä");
+    assert!(lines[2].starts_with("[WARNING]\t20"), "{log}");
+    assert!(lines[2].ends_with(&format!("Z\t{ID}\tcare 7")), "{log}");
+    assert_eq!(lines[3..5], ["err", "no newline"], "{log}");
+    assert_eq!(lines[5], format!("END RequestId: {ID}"));
+    assert!(lines[6].starts_with(&format!("REPORT RequestId: {ID}\tDuration: ")), "{log}");
+}
+
+#[tokio::test]
+async fn exits_end_the_invocation_with_an_exit_error() {
+    for (code, text) in [
+        ("import sys\ndef handler(e, c):\n    sys.exit(3)\n", "exited with error: exit status 3"),
+        ("import sys\ndef handler(e, c):\n    sys.exit(0)\n", "exited without providing a reason"),
+        ("import os\ndef handler(e, c):\n    os.kill(os.getpid(), 9)\n", "signal: killed"),
+        ("import os\ndef handler(e, c):\n    os.abort()\n", "signal: aborted"),
+    ] {
+        let said = run(code, "{}").await;
+        assert_eq!(said.value["errorType"], "Runtime.ExitError", "{said:?}");
+        assert!(said.value["errorMessage"].as_str().unwrap().ends_with(text), "{said:?}");
+    }
+    let said = run("import sys\nsys.exit(4)\n", "{}").await;
+    assert!(said.value["errorMessage"].as_str().unwrap().ends_with("exit status 4"), "{said:?}");
+    assert!(said.log.contains("Phase: init\tStatus: error\tError Type: Runtime.ExitError"));
+}
+
+#[tokio::test]
+async fn handlers_in_folders_and_packages() {
+    let files = [("pkg/__init__.py", ""), ("pkg/sub/app.py", "def handler(e, c): return e\n")];
+    for handler in ["pkg.sub.app.handler", "pkg/sub/app.handler"] {
+        let function = Function::new(RUNTIME, handler, &files).await;
+        assert_eq!(function.call("[1]").await.value, json!([1]), "{handler}");
+    }
+}
+
+#[tokio::test]
+async fn six_megabytes_go_in_and_out_and_more_is_refused() {
+    let code = "def handler(e, c):\n    return 'y' * e if isinstance(e, int) else e\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let event = format!("\"{}\"", "x".repeat(6 * 1024 * 1024 - 2));
+    let said = function.call(&event).await;
+    assert!(!said.is_error && said.raw == event.as_bytes());
+    let said = function.call("7000000").await;
+    assert_eq!(said.value["errorType"], "Function.ResponseSizeTooLarge");
+    let text = "Response payload size (7000002 bytes) exceeded maximum allowed payload size \
+                (6291556 bytes).";
+    assert_eq!(said.value["errorMessage"], text);
+    assert_eq!(function.call("1").await.value, "y");
+    assert_eq!(function.launches(), 1);
+}
+
+#[tokio::test]
+async fn without_an_inherited_socket_it_connects_by_tcp() {
+    let files = [("app.py", "def handler(e, c): return e\n")];
+    let function = Function::with(RUNTIME, "app.handler", &files, &[], None, true).await;
+    for number in 0..3 {
+        assert_eq!(function.call(&number.to_string()).await.value, number);
+    }
+}
+
+#[tokio::test]
+async fn the_log_level_of_the_environment_is_obeyed() {
+    let code = "import logging\ndef handler(e, c):\n    logging.info('shown')\n    \
+                logging.debug('hidden')\n";
+    let environment = [("AWS_LAMBDA_LOG_LEVEL", "INFO")];
+    let files = [("app.py", code)];
+    let function = Function::with(RUNTIME, "app.handler", &files, &environment, None, false).await;
+    let log = function.call("{}").await.log;
+    assert!(log.contains("\tshown\n") && !log.contains("hidden"), "{log}");
+}

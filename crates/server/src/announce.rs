@@ -15,7 +15,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) address: SocketAddr,
     pub(crate) barriers: &'a [Barrier],
-    pub(crate) runtimes: &'a [Served],
     pub(crate) took: Duration,
 }
 
@@ -34,7 +33,6 @@ pub(crate) fn announce(facts: &Facts<'_>) {
             access = get("access"),
             isolation = get("isolation"),
             lacking = get("lacking"),
-            runtimes = get("runtimes"),
             took_ms = facts.took.as_millis() as u64,
             "ready"
         );
@@ -45,6 +43,17 @@ pub(crate) fn announce(facts: &Facts<'_>) {
         eprintln!("  {name:<10} {text}");
     }
     eprintln!("  ready      after {} ms", facts.took.as_millis());
+}
+
+/// Tells which runtimes are served exactly; the nearest serve for others.
+pub(crate) fn announce_runtimes(config: &Config, runtimes: &[Served]) {
+    let ids: Vec<&str> = runtimes.iter().map(|runtime| runtime.id.as_str()).collect();
+    let ids = ids.join(", ");
+    if config.log.json {
+        tracing::info!(runtimes = ids, "runtimes found");
+    } else {
+        eprintln!("  {:<10} {ids}", "runtimes");
+    }
 }
 
 fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
@@ -67,8 +76,6 @@ fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     if let Some(lacking) = lacking {
         rows.push(("lacking", lacking));
     }
-    let runtimes: Vec<&str> = facts.runtimes.iter().map(|runtime| runtime.id.as_str()).collect();
-    rows.push(("runtimes", runtimes.join(", ")));
     rows
 }
 
@@ -109,7 +116,6 @@ mod tests {
             config: &config,
             address: "127.0.0.1:4566".parse().unwrap(),
             barriers: &list,
-            runtimes: &[Served { id: "python3.11".to_owned(), interpreter: String::new() }],
             took: Duration::from_millis(3),
         };
         let rows = rows(&facts);
@@ -117,6 +123,5 @@ mod tests {
         assert!(text.contains(&"endpoint: http://127.0.0.1:4566".to_owned()));
         assert!(text.contains(&"isolation: user namespace".to_owned()));
         assert!(text.contains(&"lacking: memory limit (no control group)".to_owned()));
-        assert!(text.contains(&"runtimes: python3.11".to_owned()));
     }
 }

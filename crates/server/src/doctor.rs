@@ -88,7 +88,7 @@ fn barriers(config: &Config) -> Vec<Finding> {
         return vec![Finding::bad("isolation", State::Weaker, "none, as asked for", "")];
     }
     match spawner::start_scratch(config) {
-        Ok(host) => host.barriers().iter().map(barrier).collect(),
+        Ok((host, _scratch)) => host.barriers().iter().map(barrier).collect(),
         Err(failure) => vec![Finding::bad("isolation", State::Missing, failure.message, "")],
     }
 }

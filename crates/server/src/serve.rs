@@ -10,7 +10,7 @@ use lambic_sandbox::SandboxHost;
 use lambic_store::{OpenError, Store};
 use lambic_wire::sigv4::Credentials;
 
-use crate::announce::{Facts, announce};
+use crate::announce::{Facts, announce, announce_runtimes};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
 use crate::notify::Notify;
@@ -36,7 +36,7 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
 
     // The spawner is forked before the first thread, and before there is anything open that it
     // should not have; the port is taken while this process may still take one below 1024.
-    let host = spawner::start(&config)?;
+    let (host, scratch) = spawner::start(&config)?;
     let listener = listen(config.listen)?;
     host.drop_privileges().map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
@@ -48,11 +48,10 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
-    let data_dir = config.data_dir.clone();
     let ended = runtime.block_on(live(config, purpose, host, listener));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    spawner::remove_own(&data_dir);
+    drop(scratch);
     ended
 }
 
@@ -85,20 +84,18 @@ async fn live(
     );
     lambda.set_api_front(front.clone());
 
+    // Announce: whoever finds the server answering finds its words in the log, too.
+    let took = rt.instant().duration_since(started);
+    announce(&Facts { config: &config, address, barriers: &barriers, took });
+
     // Run.
     let serving = {
         let (front, stop) = (front.clone(), rt.shutdown());
         let serving = async move { front.serve_listener(listener, stop).await };
         rt.spawn("listener", TaskKind::Essential, serving)
     };
-
-    // Announce.
     notify.ready();
-    let took = rt.instant().duration_since(started);
-    let runtimes = machine_runtimes::served(&config, &rt).await;
-    let facts = Facts { config: &config, address, barriers: &barriers, runtimes: &runtimes, took };
-    announce(&facts);
-    let verdict = until_stopped(&rt, &config, purpose, address, &facts).await;
+    let verdict = until_stopped(&rt, &config, purpose, address).await;
 
     // Drain: no new requests, then the running ones, then the environments, then the files.
     notify.stopping();
@@ -121,14 +118,19 @@ async fn until_stopped(
     config: &Config,
     purpose: Purpose,
     address: SocketAddr,
-    facts: &Facts<'_>,
 ) -> Result<(), Failure> {
     let mut shutdown = rt.shutdown();
+    // Asking every interpreter for its version takes a moment that no request should wait for.
+    let runtimes = tokio::select! {
+        runtimes = machine_runtimes::served(config, rt) => runtimes,
+        () = shutdown.requested() => return Ok(()),
+    };
+    announce_runtimes(config, &runtimes);
     let Purpose::Demo { once } = purpose else {
         shutdown.requested().await;
         return Ok(());
     };
-    let found: Vec<String> = facts.runtimes.iter().map(|runtime| runtime.id.clone()).collect();
+    let found: Vec<String> = runtimes.iter().map(|runtime| runtime.id.clone()).collect();
     let verdict = tokio::select! {
         verdict = demo::run(rt, config, address, &found) => verdict,
         () = shutdown.requested() => {

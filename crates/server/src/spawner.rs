@@ -2,7 +2,7 @@
 //!
 //! The spawner must be forked before any thread exists, which is before the data directory can be
 //! locked. So that two servers that were given the same directory do not step on each other until
-//! the lock has told them apart, each has a folder named after its process id; what dead processes
+//! the lock has told them apart, each has folders named after its process id; what dead processes
 //! left is swept once the lock is held.
 
 use std::fs::DirBuilder;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use lambic_sandbox::{Mode, SandboxHost, SpawnerConfig, StartError};
 
-use crate::config::{Config, Isolation};
+use crate::config::{Config, Isolation, is_root};
 use crate::failure::{Failure, Kind};
 use crate::machine_runtimes;
 
@@ -20,10 +20,53 @@ use crate::machine_runtimes;
 const READY_COUNT: usize = 4;
 /// The folder inside the data directory.
 const FOLDER: &str = "sandbox";
+/// Folders that everybody may pass, in the order in which they are tried.
+const RUN_PARENTS: [&str; 2] = ["/run", "/tmp"];
+const RUN_PREFIX: &str = "lambic-run-";
 
-/// Starts the spawner of a server, which keeps its scratch files in the data directory.
-pub(crate) fn start(config: &Config) -> Result<SandboxHost, Failure> {
-    start_in(config, &own_folder(&config.data_dir), READY_COUNT)
+/// The folders of one spawner, removed when this is dropped.
+pub(crate) struct Scratch {
+    /// Where environments are put together. It must be reached by other users, because inside their
+    /// user namespace that is what environments are; the data directory may be in a private folder.
+    run_dir: PathBuf,
+    /// Where the disks of `/tmp` are: in the data directory, because they can be large.
+    images_dir: PathBuf,
+}
+
+impl Scratch {
+    fn make(data_dir: &Path) -> Result<Scratch, Failure> {
+        let images_dir = own_folder(data_dir);
+        let made = std::fs::create_dir_all(&images_dir);
+        made.map_err(|error| unusable(data_dir, &error))?;
+        // An ordinary user's environments are that user; only root's are others.
+        let parents = if is_root() { &RUN_PARENTS[..] } else { &[] };
+        let public = parents.iter().find_map(|parent| make_public(Path::new(parent)));
+        let run_dir = public.unwrap_or_else(|| images_dir.join("run"));
+        let made = std::fs::create_dir_all(&run_dir);
+        made.map_err(|error| unusable(data_dir, &error))?;
+        Ok(Scratch { run_dir, images_dir })
+    }
+}
+
+impl Drop for Scratch {
+    /// The spawner's mounts are in a namespace of its own; what is left here are plain folders.
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.run_dir));
+        drop(std::fs::remove_dir_all(&self.images_dir));
+    }
+}
+
+/// A folder of this process below `parent`, which nobody can have prepared for us.
+fn make_public(parent: &Path) -> Option<PathBuf> {
+    let folder = parent.join(format!("{RUN_PREFIX}{}", std::process::id()));
+    // Left by a process of the same id that died.
+    drop(std::fs::remove_dir_all(&folder));
+    DirBuilder::new().mode(0o711).create(&folder).ok().map(|()| folder)
+}
+
+/// Starts the spawner of a server.
+pub(crate) fn start(config: &Config) -> Result<(SandboxHost, Scratch), Failure> {
+    start_in(config, &config.data_dir, READY_COUNT)
 }
 
 /// Makes the data directory where there is none, and gives its path without links: the spawner
@@ -34,23 +77,20 @@ pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Starts a spawner only to ask it what it can do.
-pub(crate) fn start_scratch(config: &Config) -> Result<SandboxHost, Failure> {
-    let folder = std::env::temp_dir().join(format!("lambic-doctor-{}", std::process::id()));
-    let host = start_in(config, &folder, 0);
-    // The spawner's mounts are in a namespace of its own; what is left here are empty folders.
-    drop(std::fs::remove_dir_all(&folder));
-    host
+pub(crate) fn start_scratch(config: &Config) -> Result<(SandboxHost, Scratch), Failure> {
+    start_in(config, &std::env::temp_dir(), 0)
 }
 
 fn own_folder(data_dir: &Path) -> PathBuf {
     data_dir.join(FOLDER).join(std::process::id().to_string())
 }
 
-fn start_in(config: &Config, folder: &Path, ready_count: usize) -> Result<SandboxHost, Failure> {
-    let (run_dir, images_dir) = (folder.join("run"), folder.join("images"));
-    for folder in [&run_dir, &images_dir] {
-        std::fs::create_dir_all(folder).map_err(|error| unusable(&config.data_dir, &error))?;
-    }
+fn start_in(
+    config: &Config,
+    data_dir: &Path,
+    ready_count: usize,
+) -> Result<(SandboxHost, Scratch), Failure> {
+    let scratch = Scratch::make(data_dir)?;
     let mut bind_roots = machine_runtimes::bind_roots(config);
     bind_roots.push(config.data_dir.clone());
     let mode = match config.isolation {
@@ -58,14 +98,22 @@ fn start_in(config: &Config, folder: &Path, ready_count: usize) -> Result<Sandbo
         Isolation::None => Mode::None,
     };
     let outbound = config.outbound;
-    let spawner = SpawnerConfig { mode, run_dir, images_dir, bind_roots, outbound, ready_count };
-    lambic_sandbox::start(&spawner).map_err(|error| match error {
+    let spawner = SpawnerConfig {
+        mode,
+        run_dir: scratch.run_dir.clone(),
+        images_dir: scratch.images_dir.clone(),
+        bind_roots,
+        outbound,
+        ready_count,
+    };
+    let host = lambic_sandbox::start(&spawner).map_err(|error| match error {
         StartError::Unable(_) => Failure::new(
             Kind::Isolation,
             format!("{error}; `lambic doctor` says what is missing, --isolation none runs without"),
         ),
         error => Failure::new(Kind::Isolation, error.to_string()),
-    })
+    })?;
+    Ok((host, scratch))
 }
 
 fn unusable(data_dir: &Path, error: &io::Error) -> Failure {
@@ -82,21 +130,22 @@ fn unusable(data_dir: &Path, error: &io::Error) -> Failure {
 
 /// Removes the folders of processes that are gone. Only for the holder of the directory's lock.
 pub(crate) fn sweep(data_dir: &Path) {
-    let own = own_folder(data_dir);
-    let Ok(entries) = std::fs::read_dir(data_dir.join(FOLDER)) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let pid = entry.file_name().to_string_lossy().into_owned();
-        // A process that lives may be about to find the lock taken; it cleans up after itself.
-        if path != own && !Path::new("/proc").join(pid).exists() {
-            drop(std::fs::remove_dir_all(&path));
-        }
+    sweep_folder(&data_dir.join(FOLDER), "");
+    for parent in RUN_PARENTS {
+        sweep_folder(Path::new(parent), RUN_PREFIX);
     }
 }
 
-/// Removes this process's own folder, at the end.
-pub(crate) fn remove_own(data_dir: &Path) {
-    drop(std::fs::remove_dir_all(own_folder(data_dir)));
+fn sweep_folder(parent: &Path, prefix: &str) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(prefix).and_then(|pid| pid.parse::<u32>().ok());
+        // A process that lives may be about to find the lock taken; it cleans up after itself.
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,15 +155,14 @@ mod tests {
     #[test]
     fn folders_of_the_dead_are_swept() {
         let data = tempfile::tempdir().unwrap();
-        let own = own_folder(data.path());
+        let scratch = Scratch::make(data.path()).unwrap();
         // No process has this id: it is above the kernel's limit.
         let dead = data.path().join(FOLDER).join("99999999");
-        for folder in [&own, &dead] {
-            std::fs::create_dir_all(folder.join("run")).unwrap();
-        }
+        std::fs::create_dir_all(dead.join("run")).unwrap();
         sweep(data.path());
-        assert!(own.exists() && !dead.exists());
-        remove_own(data.path());
-        assert!(!own.exists());
+        assert!(scratch.run_dir.exists() && scratch.images_dir.exists() && !dead.exists());
+        let folders = [scratch.run_dir.clone(), scratch.images_dir.clone()];
+        drop(scratch);
+        assert!(folders.iter().all(|folder| !folder.exists()));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! On a terminal a few aligned lines; where logs are JSON, one event with the same facts.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,11 +39,11 @@ pub(crate) fn announce(facts: &Facts<'_>) {
         );
         return;
     }
-    eprintln!("lambic {}", env!("CARGO_PKG_VERSION"));
+    say(&format!("lambic {}", env!("CARGO_PKG_VERSION")));
     for (name, text) in rows {
-        eprintln!("  {name:<10} {text}");
+        say(&format!("  {name:<10} {text}"));
     }
-    eprintln!("  ready      after {} ms", facts.took.as_millis());
+    say(&format!("  ready      after {} ms", facts.took.as_millis()));
 }
 
 /// Tells which runtimes are served exactly; the nearest serve for others.
@@ -52,8 +53,13 @@ pub(crate) fn announce_runtimes(config: &Config, runtimes: &[Served]) {
     if config.log.json {
         tracing::info!(runtimes = ids, "runtimes found");
     } else {
-        eprintln!("  {:<10} {ids}", "runtimes");
+        say(&format!("  {:<10} {ids}", "runtimes"));
     }
+}
+
+/// One line on standard error, which may be closed or on a full disk: that is no reason to end.
+fn say(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {

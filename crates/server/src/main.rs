@@ -20,6 +20,7 @@ mod serve;
 mod signals;
 mod spawner;
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,14 +45,14 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) if args.print_default_config => {
-            print!("{}", config::DEFAULTS);
+            print_defaults();
             Ok(())
         }
         Command::Serve(args) => serve::run(configuration(&args.settings)?, Purpose::Serve),
         Command::Demo(args) => run_demo(&args),
         Command::Doctor(settings) => doctor::run(&configuration(&settings)?),
         Command::Config => {
-            print!("{}", config::DEFAULTS);
+            print_defaults();
             Ok(())
         }
     }
@@ -94,7 +95,12 @@ fn remove(folder: &Path) {
     }
 }
 
-/// One line on standard error.
+/// One line on standard error, which may be closed.
 fn print_failure(failure: &Failure) {
-    eprintln!("lambic: {failure}");
+    drop(writeln!(std::io::stderr(), "lambic: {failure}"));
+}
+
+/// Whoever reads the defaults may stop reading in the middle.
+fn print_defaults() {
+    drop(std::io::stdout().write_all(config::DEFAULTS.as_bytes()));
 }

@@ -193,7 +193,8 @@ struct Stamp {
 
 impl Stamp {
     fn of(path: PathBuf, sources: &[&Path]) -> Result<Stamp, String> {
-        let mut wanted = String::new();
+        // Environments hold absolute paths, so a repository that has moved needs new ones.
+        let mut wanted = format!("{}\n", path.display());
         for source in sources {
             wanted.push_str(&shell::read(source)?);
         }

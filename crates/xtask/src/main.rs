@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
+mod bench;
 mod coverage;
 mod deps;
 mod r#gen;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 fn run(command: &str, args: &[String]) -> Result<(), String> {
     match command {
         "gen" => r#gen::run(args),
+        "bench" => bench::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),
         "coverage" => coverage::run(args),

@@ -12,6 +12,8 @@
 //! table of pools. A caller that hangs up does not end its invocation.
 
 pub mod admit;
+#[cfg(test)]
+mod fake;
 pub mod fault;
 pub mod launcher;
 pub mod place;
@@ -132,7 +134,8 @@ pub(crate) struct Common {
     pub(crate) figures: Figures,
     /// Pools by generation of their snapshot.
     pools: RwLock<HashMap<u64, Arc<Shell>>>,
-    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    /// By account and region, as AWS counts.
+    accounts: Mutex<HashMap<(String, String), Arc<Account>>>,
     used: Mutex<Used>,
     next_id: AtomicU64,
 }
@@ -248,14 +251,12 @@ impl Invoker {
 }
 
 impl Common {
-    pub(crate) fn account(&self, account: &str) -> Arc<Account> {
+    /// The counter of the version's account in its region.
+    pub(crate) fn account(&self, version: &Version) -> Arc<Account> {
+        let key = (version.account.clone(), version.region.clone());
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = accounts.get(account) {
-            return known.clone();
-        }
-        let fresh = Account::new(self.config.concurrency_max);
-        accounts.insert(account.to_owned(), fresh.clone());
-        fresh
+        let fresh = || Account::new(self.config.concurrency_max);
+        accounts.entry(key).or_insert_with(fresh).clone()
     }
 
     /// A number that no environment or request had before.

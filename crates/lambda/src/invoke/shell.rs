@@ -88,7 +88,7 @@ pub(crate) struct Shell {
 
 impl Shell {
     pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
-        let account = common.account(&version.account);
+        let account = common.account(&version);
         Arc::new(Shell { common, version, account, inner: Mutex::default() })
     }
 

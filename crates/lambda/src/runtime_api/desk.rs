@@ -16,6 +16,10 @@ use tokio::sync::oneshot;
 use super::life::{IllegalMove, Life, Move};
 use crate::invoke::fault::{Exit, Fault, Status};
 
+/// After its answer a runtime has the rest of the function's timeout, but at least so long, to ask
+/// for the next event.
+const SETTLE_MIN: Duration = Duration::from_secs(2);
+
 /// What a runtime gets from `next`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -231,7 +235,8 @@ impl Desk {
         let current = state.current.take();
         drop(state);
         let Some(current) = current else { return Ok(()) };
-        self.owner.responded(current.work.since + current.work.timeout);
+        let deadline = current.work.since + current.work.timeout;
+        self.owner.responded(deadline.max(self.rt.instant() + SETTLE_MIN));
         self.finish(current, completion, false);
         Ok(())
     }

@@ -236,3 +236,35 @@ async fn the_log_level_of_the_environment_is_obeyed() {
     let log = function.call("{}").await.log;
     assert!(log.contains("\tshown\n") && !log.contains("hidden"), "{log}");
 }
+
+/// A platform by hand: gives no event but a refusal.
+#[tokio::test]
+async fn a_client_that_is_refused_an_event_ends_quietly() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.py"), "def handler(e, c): print('ran')\n").unwrap();
+    std::fs::write(folder.path().join("app.mjs"), "export const handler = () => 'ran';").unwrap();
+    let clients = super::clients::Clients::install(&folder.path().join("clients")).unwrap();
+    for (family, client) in [
+        (Family::Python, clients.python.join("bootstrap.py")),
+        (Family::Nodejs, clients.nodejs.join("index.mjs")),
+    ] {
+        let (_, program) = interpreters(family).await.pop().expect("python3 and node are needed");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let child = tokio::process::Command::new(program)
+            .arg(client)
+            .env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string())
+            .env("LAMBDA_TASK_ROOT", folder.path())
+            .env("_HANDLER", "app.handler")
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (mut io, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1024];
+        assert!(io.read(&mut head).await.unwrap() > 0);
+        io.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b""[..]), "{family}");
+    }
+}

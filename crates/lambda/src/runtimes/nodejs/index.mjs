@@ -146,6 +146,8 @@ class Connection {
   next(callback) {
     this.socket.ref();
     this.request(this.nextRequest, undefined, (headers, body) => {
+      // The platform is done with this environment, for instance after a timeout.
+      if (headers[':status'] !== '200') process.exit(0);
       this.socket.unref();
       callback(headers, body);
     });
@@ -213,8 +215,9 @@ class Connection {
 }
 
 function parseHead(text) {
-  const headers = {};
-  for (const line of text.split('\r\n').slice(1)) {
+  const lines = text.split('\r\n');
+  const headers = { ':status': lines[0].slice(9, 12) };
+  for (const line of lines.slice(1)) {
     const colon = line.indexOf(':');
     headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
   }

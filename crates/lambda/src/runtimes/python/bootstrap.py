@@ -62,7 +62,11 @@ class _Connection:
     def next(self):
         """The headers (lower-case names) and the body of the next event."""
         self.send(self.next_request)
-        return self.receive()
+        status, headers, body = self.receive()
+        if status != "200":
+            # The platform is done with this environment, for instance after a timeout.
+            _end()
+        return headers, body
 
     def post(self, path, body, more):
         head = self.head("POST", path, "%sContent-Length: %d\r\n" % (more, len(body)))
@@ -90,7 +94,8 @@ class _Connection:
                 _end()
             data += more
         headers = {}
-        for line in data[:end].decode("utf-8", "replace").split("\r\n")[1:]:
+        lines = data[:end].decode("utf-8", "replace").split("\r\n")
+        for line in lines[1:]:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         length = int(headers.get("content-length", "0"))
@@ -98,7 +103,7 @@ class _Connection:
         self.rest = data[end + 4 + length :]
         if len(body) < length:
             body = self.read_body(body, length)
-        return headers, body
+        return lines[0][9:12], headers, body
 
     def read_body(self, begin, length):
         body = bytearray(length)

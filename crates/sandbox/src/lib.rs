@@ -11,10 +11,12 @@
 //! comes inside the runtime.
 
 mod account;
+mod barriers;
 mod cgroup;
 mod channel;
 mod host;
 mod init;
+mod machine;
 mod network;
 mod protocol;
 mod rootfs;

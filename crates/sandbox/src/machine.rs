@@ -1,0 +1,340 @@
+//! What the spawner makes environments with: the machine's namespaces, control groups, disks and
+//! links, and the steps from nothing to an init process that waits, and from there to a function.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+
+use crate::SpawnerConfig;
+use crate::cgroup::{Controller, Groups, Limits};
+use crate::channel::Channel;
+use crate::init::{self, Setup};
+use crate::network::Network;
+use crate::protocol::{Assignment, Go, InitReport, Mode, Spec};
+use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
+use crate::seccomp::Filter;
+use crate::sys::{self, Cloned};
+use crate::tmpdisk::TmpDisks;
+
+/// Environments that can exist at a time; each has a user id of its own.
+const SLOTS_MAX: u32 = 20_000;
+/// First user id of the host that environments get (one each); far above what systems hand out.
+const FIRST_HOST_UID: u32 = 0x6f00_0000;
+/// The size of `/tmp` that waiting processes already have, in MB: the default of a function.
+const READY_TMP_MB: u32 = 512;
+/// How long an init process may take to build its file system.
+const READY_LIMIT_MS: u16 = 10_000;
+
+/// What making an environment needs and does not change from one to the next.
+pub(crate) struct Machine {
+    pub(crate) mode: Mode,
+    pub(crate) scratch: PathBuf,
+    pub(crate) filter: Filter,
+    pub(crate) groups: Option<Groups>,
+    pub(crate) groups_missing: String,
+    pub(crate) disks: Option<TmpDisks>,
+    pub(crate) disks_missing: String,
+    pub(crate) network: Option<Network>,
+    pub(crate) network_missing: String,
+    pub(crate) slots: Vec<bool>,
+}
+
+/// An init process that waits for its assignment.
+pub(crate) struct Waiting {
+    pub(crate) slot: u32,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) control: Channel,
+    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) disk: Option<OwnedFd>,
+}
+
+impl Waiting {
+    /// The ports of the Runtime API and of the AWS endpoint, as the host sees them.
+    pub(crate) fn ports(&self) -> Result<Vec<u16>, String> {
+        let port = |fd: &OwnedFd| {
+            let listener = std::net::TcpListener::from(fd.try_clone()?);
+            Ok::<_, std::io::Error>(listener.local_addr()?.port())
+        };
+        self.listeners.iter().map(port).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+}
+
+impl Machine {
+    pub(crate) fn prepare(config: &SpawnerConfig) -> Result<Machine, String> {
+        let mode = config.mode;
+        let scratch = config.run_dir.clone();
+        fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+        enter_own_mounts(mode, &scratch)?;
+        let _ = fs::write("/proc/self/oom_score_adj", "-900");
+        let mut machine = Machine {
+            mode,
+            filter: Filter::compile()?,
+            groups: None,
+            groups_missing: "needs root".to_owned(),
+            disks: None,
+            disks_missing: "needs root".to_owned(),
+            network: None,
+            network_missing: "needs root".to_owned(),
+            slots: Vec::new(),
+            scratch: scratch.clone(),
+        };
+        if mode != Mode::None {
+            rootfs::write_etc(&scratch.join("etc"))?;
+            fs::create_dir_all(scratch.join("root")).map_err(|error| error.to_string())?;
+            match Groups::discover() {
+                Ok(groups) => {
+                    groups.sweep();
+                    machine.groups = Some(groups);
+                }
+                Err(reason) => machine.groups_missing = reason,
+            }
+        }
+        if mode == Mode::Privileged && !config.outbound {
+            machine.network_missing = "turned off".to_owned();
+        } else if mode == Mode::Privileged {
+            match Network::open() {
+                Ok(network) => machine.network = Some(network),
+                Err(reason) => machine.network_missing = reason,
+            }
+        }
+        if mode == Mode::Privileged {
+            match TmpDisks::open(&scratch, &config.images_dir) {
+                Ok(disks) => machine.disks = Some(disks),
+                Err(reason) => machine.disks_missing = reason,
+            }
+        }
+        Ok(machine)
+    }
+
+    fn host_ids(&self, slot: u32) -> (u32, u32) {
+        match self.mode {
+            // Inside the spawner's own user namespace there is one user only: the caller, as root.
+            Mode::Rootless => (0, 0),
+            _ => (FIRST_HOST_UID + slot, FIRST_HOST_UID + slot),
+        }
+    }
+
+    fn take_slot(&mut self) -> Result<u32, String> {
+        if let Some(free) = self.slots.iter().position(|taken| !taken) {
+            self.slots[free] = true;
+            return Ok(free as u32);
+        }
+        if self.slots.len() as u32 >= SLOTS_MAX {
+            return Err(format!("{SLOTS_MAX} environments exist already"));
+        }
+        self.slots.push(true);
+        Ok(self.slots.len() as u32 - 1)
+    }
+
+    /// Frees what an ended environment used; `false` while the kernel has not let go of it.
+    pub(crate) fn release(&mut self, slot: u32) -> bool {
+        let gone = self.groups.as_ref().is_none_or(|groups| groups.remove(&group_name(slot)));
+        if gone && let Some(taken) = self.slots.get_mut(slot as usize) {
+            *taken = false;
+        }
+        gone
+    }
+
+    pub(crate) fn group(&self, slot: u32) -> crate::protocol::Group {
+        self.groups.as_ref().map(|groups| groups.group(&group_name(slot))).unwrap_or_default()
+    }
+
+    /// Makes an init process that waits for its assignment, limits and `/tmp` at their defaults.
+    pub(crate) fn make_waiting(&mut self) -> Result<Waiting, String> {
+        let slot = self.take_slot()?;
+        let made = self.try_make_waiting(slot);
+        if made.is_err() {
+            self.release(slot);
+        }
+        made
+    }
+
+    fn try_make_waiting(&mut self, slot: u32) -> Result<Waiting, String> {
+        let (uid, gid) = self.host_ids(slot);
+        let disk = match &mut self.disks {
+            Some(disks) => Some(disks.create(READY_TMP_MB, uid, gid)?),
+            None => None,
+        };
+        let name = group_name(slot);
+        if let Some(groups) = &self.groups {
+            groups.create(&name).map_err(|error| format!("control group: {error}"))?;
+        }
+        let (control, inner) = Channel::pair().map_err(|error| format!("socket pair: {error}"))?;
+        let isolated = self.mode != Mode::None;
+        let setup = Setup {
+            root: self.scratch.join("root"),
+            etc: self.scratch.join("etc"),
+            filter: &self.filter,
+            isolated,
+        };
+        let flags = if isolated { NEW_NAMESPACES } else { 0 };
+        let (pid, pidfd) = match sys::clone_process(flags) {
+            Ok(Cloned::Child) => {
+                drop(control);
+                init::run(inner, &setup)
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
+            Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),
+        };
+        drop(inner);
+        match self.wait_until_ready(slot, pid, &control) {
+            Ok(listeners) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk }),
+            Err(reason) => {
+                let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
+                let _ = waitpid(nix::unistd::Pid::from_raw(pid), None);
+                Err(reason)
+            }
+        }
+    }
+
+    fn wait_until_ready(
+        &mut self,
+        slot: u32,
+        pid: i32,
+        control: &Channel,
+    ) -> Result<Vec<OwnedFd>, String> {
+        if self.mode != Mode::None {
+            write_id_maps(pid, self.host_ids(slot))?;
+        }
+        if let Some(groups) = &self.groups {
+            groups
+                .attach(&group_name(slot), pid)
+                .map_err(|error| format!("joining a control group: {error}"))?;
+        }
+        let link = match &mut self.network {
+            Some(network) => Some(network.connect(pid)?),
+            None => None,
+        };
+        control.send(&Go { link }, &[]).map_err(|error| format!("starting init: {error}"))?;
+        let packet = control
+            .receive_within(READY_LIMIT_MS)
+            .map_err(|error| format!("waiting for init: {error}"))?
+            .ok_or("init ended without a word")?;
+        match packet.parse() {
+            Ok(InitReport::Ready) => Ok(packet.descriptors),
+            Ok(InitReport::SetupFailed { step }) => Err(step),
+            Ok(other) => Err(format!("init said {other:?} instead of ready")),
+            Err(error) => Err(format!("init: {error}")),
+        }
+    }
+
+    /// Tells a waiting init process what to become.
+    pub(crate) fn assign(
+        &mut self,
+        waiting: &Waiting,
+        spec: Spec,
+        output: OwnedFd,
+        stream: OwnedFd,
+    ) -> Result<(), String> {
+        let name = group_name(waiting.slot);
+        if let Some(groups) = &self.groups {
+            let limits = Limits {
+                memory_bytes: u64::from(spec.memory_mb) << 20,
+                // Init and its runtime's first process are not the function's.
+                pids_max: spec.pids_max + 1,
+            };
+            groups.limit(&name, limits).map_err(|error| format!("setting limits: {error}"))?;
+        }
+        let (uid, gid) = self.host_ids(waiting.slot);
+        let own_disk = match &mut self.disks {
+            Some(disks) if spec.tmp_mb != READY_TMP_MB => {
+                Some(disks.create(spec.tmp_mb, uid, gid)?)
+            }
+            _ => None,
+        };
+        let disk = own_disk.as_ref().or(waiting.disk.as_ref());
+        let mut mounts = Vec::new();
+        if self.mode != Mode::None {
+            for bind in &spec.binds {
+                mounts.push(detached_copy(&bind.source)?);
+            }
+        }
+        let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
+        let assignment = Assignment { spec, tmp_disk: disk.is_some(), limit_data };
+        let mut descriptors: Vec<BorrowedFd<'_>> = vec![output.as_fd(), stream.as_fd()];
+        descriptors.extend(disk.map(AsFd::as_fd));
+        descriptors.extend(mounts.iter().map(AsFd::as_fd));
+        waiting
+            .control
+            .send(&assignment, &descriptors)
+            .map_err(|error| format!("assigning: {error}"))
+    }
+}
+
+const NEW_NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS) as u64;
+
+fn group_name(slot: u32) -> String {
+    format!("e{slot}")
+}
+
+fn namespace_hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => " (raise the sysctls user.max_*_namespaces)",
+        Some(libc::EPERM) => " (user namespaces are forbidden here)",
+        Some(libc::EINVAL | libc::ENOSYS) => " (the kernel lacks a namespace that is needed)",
+        _ => "",
+    }
+}
+
+/// A mount namespace of the spawner's own, from which nothing spreads to the host, with a scratch
+/// space in memory; without root it is inside a user namespace of the spawner's own.
+fn enter_own_mounts(mode: Mode, scratch: &Path) -> Result<(), String> {
+    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    match mode {
+        Mode::None => return Ok(()),
+        Mode::Privileged => {
+            nix::unistd::setgroups(&[]).map_err(|error| format!("setgroups: {error}"))?;
+            unshare(CloneFlags::CLONE_NEWNS)
+                .map_err(|error| format!("mount namespace: {error}"))?;
+        }
+        Mode::Rootless => {
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+                .map_err(|error| format!("user namespaces are not available here: {error}"))?;
+            let write = |file: &str, text: String| {
+                fs::write(format!("/proc/self/{file}"), text).map_err(|e| format!("{file}: {e}"))
+            };
+            write("setgroups", "deny".to_owned())?;
+            write("uid_map", format!("0 {uid} 1"))?;
+            write("gid_map", format!("0 {gid} 1"))?;
+        }
+    }
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .map_err(|error| format!("private mounts: {error}"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), scratch, Some("tmpfs"), flags, Some("size=16m,mode=0755"))
+        .map_err(|error| format!("scratch space at {}: {error}", scratch.display()))
+}
+
+fn write_id_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), String> {
+    let write = |file: &str, text: String| {
+        fs::write(format!("/proc/{pid}/{file}"), text).map_err(|error| format!("{file}: {error}"))
+    };
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("{UID_INSIDE} {uid} 1"))?;
+    write("gid_map", format!("{GID_INSIDE} {gid} 1"))
+}
+
+/// A read-only copy of a folder's mount, ready to be attached inside. Links are not followed, so
+/// that what was checked is what is shown.
+fn detached_copy(source: &Path) -> Result<OwnedFd, String> {
+    let real = fs::canonicalize(source).map_err(|e| format!("{}: {e}", source.display()))?;
+    if real != source {
+        return Err(format!("{} is reached through a link", source.display()));
+    }
+    let tree = sys::open_tree(source).map_err(|e| format!("{}: {e}", source.display()))?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    sys::set_mount_attributes(tree.as_fd(), attributes)
+        .map_err(|error| format!("{}: {error}", source.display()))?;
+    Ok(tree)
+}

@@ -61,6 +61,14 @@ pub(crate) fn code_storage_exceeded() -> Error {
         .with_fault(Fault::User)
 }
 
+/// Memory that brings one processor with it, in MB (AWS: "Configure Lambda function memory").
+pub(crate) const MB_PER_PROCESSOR: u32 = 1_769;
+
+/// The processors that this memory size brings, in thousandths of one.
+pub(crate) fn cpu_millis(memory_mb: u32) -> u32 {
+    memory_mb.saturating_mul(1_000).div_ceil(MB_PER_PROCESSOR)
+}
+
 /// `measured` is the JSON text that is too long.
 pub(crate) fn environment_too_large(measured: &str) -> Error {
     invalid(format!(

@@ -76,6 +76,8 @@ impl Control for Killer {
         self.0.notify_one();
     }
 
+    fn limit_cpu(&self, _millis: u32) {}
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(30 * 1024 * 1024)
     }

@@ -69,6 +69,8 @@ pub enum Ended {
 pub trait Control: Send + Sync {
     /// Ends it at once.
     fn kill(&self);
+    /// Limits its processors to thousandths of one. Its start is not limited, as on AWS.
+    fn limit_cpu(&self, millis: u32);
     /// Most memory it has used so far, in bytes; `None` where the kernel does not tell.
     fn memory_peak_bytes(&self) -> Option<u64>;
 }

@@ -117,6 +117,12 @@ impl Control for Power {
         self.0.kill();
     }
 
+    fn limit_cpu(&self, millis: u32) {
+        if let Err(error) = self.0.set_cpu(Some(millis)) {
+            tracing::warn!(%error, "an environment's processor share could not be set");
+        }
+    }
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(self.0.memory().peak_bytes).filter(|bytes| *bytes > 0)
     }

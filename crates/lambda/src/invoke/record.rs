@@ -19,6 +19,7 @@ use lambic_rt::{Instant, Rt};
 use super::fault::Status;
 use super::launcher::{Control, Output};
 use crate::runtime_api::desk::Outcome;
+use crate::state::runtime_id;
 use crate::state::version::Version;
 
 /// AWS's log tail.
@@ -125,8 +126,10 @@ impl Recorder {
 
     /// Writes INIT_START. `runtime` names what runs, such as `python:3.13.1`.
     pub fn init_start(&self, runtime: &str) {
-        let text = format!("INIT_START Runtime Version: {runtime}\n");
-        self.platform(&mut self.lock(), &text);
+        let region = &self.version.region;
+        let arn = runtime_id::version_arn(region, &self.version.runtime);
+        let text = format!("INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {arn}\n");
+        self.hear(&mut self.lock(), &text);
     }
 
     /// Writes INIT_REPORT, for a start that went wrong.
@@ -207,6 +210,11 @@ impl Recorder {
             remember(&mut state.tail, b"\n");
         }
         remember(&mut state.tail, text.as_bytes());
+        self.hear(state, text);
+    }
+
+    /// A line of the platform that is in the log, but in no invocation's tail.
+    fn hear(&self, state: &mut State, text: &str) {
         if self.is_heard() {
             let dropped = std::mem::take(&mut state.window.dropped_lines);
             if dropped > 0 {

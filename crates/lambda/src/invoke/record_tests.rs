@@ -89,6 +89,8 @@ struct Figures;
 impl Control for Figures {
     fn kill(&self) {}
 
+    fn limit_cpu(&self, _millis: u32) {}
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(35 * 1024 * 1024)
     }

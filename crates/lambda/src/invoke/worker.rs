@@ -20,6 +20,7 @@ use super::pool::EnvironmentId;
 use super::record::{InitReport, Recorder};
 use super::shell::{Grant, Handle, Shell};
 use super::target;
+use crate::limits;
 use crate::runtime_api::connection::{self, BoxIo, CONNECTIONS_MAX};
 use crate::runtime_api::desk::{Completion, Desk, Outcome, Owner};
 use crate::runtime_api::life::Life;
@@ -267,7 +268,10 @@ async fn start(
     }
     let ended = common.rt.within(limit, running.until(shell, &mut init)).await;
     let failed = match ended {
-        Some(Ok(Ok(InitEnd::Ready))) => return Ok(running),
+        Some(Ok(Ok(InitEnd::Ready))) => {
+            running.control.limit_cpu(limits::cpu_millis(version.memory_mb));
+            return Ok(running);
+        }
         Some(Ok(Ok(InitEnd::Error { body, error_type }))) => StartFailed {
             completion: Ok(Completion::Error(body)),
             status: Status::Error(error_type),

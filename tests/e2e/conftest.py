@@ -13,7 +13,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    one = Server(tmp_path_factory.mktemp("shared"), env={"SECRET_OF_THE_HOST": "hush"}).start()
+    one = Server(tmp_path_factory.mktemp("shared"), "--set", "functions.transition_ms=250", env={"SECRET_OF_THE_HOST": "hush"}).start()
     yield one
     assert one.process.poll() is None, f"the shared server did not live through the tests:\n{one.text()[-4000:]}"
     assert one.stop() == 0

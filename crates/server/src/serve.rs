@@ -42,17 +42,23 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.threads)
-        .thread_name("lambic")
-        .enable_all()
-        .build()
+    let runtime = reactor(config.threads)
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
     let ended = runtime.block_on(live(config, purpose, host, listener));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(scratch);
     ended
+}
+
+/// One thread that does everything of an invocation is the fastest as long as it is not full: a
+/// wake-up across processors costs more than all the work of a warm invoke.
+fn reactor(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).thread_name("lambic").enable_all().build()
 }
 
 async fn live(

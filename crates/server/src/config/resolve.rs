@@ -84,7 +84,7 @@ pub(super) fn resolve(
         users,
         allowed_hosts: raw.allowed_hosts,
         allowed_origins: raw.allowed_origins,
-        threads: threads.map_or(machine.processors, |threads| threads as usize),
+        threads: threads.map_or((machine.processors / 4).max(1), |threads| threads as usize),
         drain: Duration::from_secs(origins.number("drain_s", raw.drain_s, 0, 3_600)?),
         log: Log {
             json: origins.word("log.format", &raw.log.format, &formats)?,
@@ -222,7 +222,7 @@ fn functions(
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
         concurrency_max: u32::try_from(concurrency).expect("the limit is a million"),
-        memory_mb_max: memory_mb.unwrap_or((machine.memory_mb / 4 * 3).max(128)),
+        memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         transition: Duration::from_millis(transition_ms),
     })

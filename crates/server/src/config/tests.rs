@@ -49,7 +49,7 @@ fn the_default_file_is_the_defaults() {
     let config = load("", &[], &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:4566");
     assert_eq!(config.data_dir, PathBuf::from("/h/.local/share/lambic"));
-    assert_eq!((config.threads, config.functions.memory_mb_max), (3, 3_000));
+    assert_eq!((config.threads, config.functions.memory_mb_max), (1, 12_000));
     assert!(!config.auth_required && !config.log.json && !config.runtimes.strict);
     assert_eq!(config.isolation, Isolation::Namespaces);
     assert_eq!(config.front.idle_ms_max, 300_000);

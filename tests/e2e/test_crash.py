@@ -172,6 +172,7 @@ def bytes_below(folder):
     return sum(path.lstat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
 
 
+@pytest.mark.timeout(300)
 def test_uploads_that_were_cut_off_leave_nothing_behind(fresh_server):
     server = fresh_server()
     empty = bytes_below(server.data)
@@ -203,7 +204,8 @@ def test_uploads_that_were_cut_off_leave_nothing_behind(fresh_server):
         client.delete_function(FunctionName=name)
     assert server.stop() == 0
     server.start()
-    until(lambda: bytes_below(server.data) - empty < 4_000_000, "the packages nobody refers to to be swept", 40)
+    until(lambda: bytes_below(server.data) - empty < 4_000_000, "the packages nobody refers to to be swept", 150,
+          every=0.5)
 
 
 def cgroups_of(pids):

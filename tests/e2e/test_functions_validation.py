@@ -83,8 +83,8 @@ CREATIONS = {
                  violated(pattern_at("invalid:function:name", "functionName", NAME_PATTERN))),
     "name of 65": ({"FunctionName": "a" * 65}, P,
                    violated(at("functionName", "a" * 65, "have length less than or equal to 64"))),
-    "ARN of 141": ({"FunctionName": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:" + "b" * 93}, V,
-                   violated(at("functionName", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:" + "b" * 93,
+    "ARN of 141": ({"FunctionName": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:" + "b" * 94}, V,
+                   violated(at("functionName", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:" + "b" * 94,
                                "have length less than or equal to 140"))),
     "timeout 0": ({"Timeout": 0}, V, violated(at("timeout", 0, "have value greater than or equal to 1"))),
     "timeout 901": ({"Timeout": 901}, V, violated(at("timeout", 901, "have value less than or equal to 900"))),
@@ -362,7 +362,7 @@ def test_an_empty_zip_and_links_inside_are_fine(server, functions):
 
 def test_the_limits_themselves_are_allowed(client, functions):
     name = functions.python(
-        "import os\ndef handler(event, context): return len(os.environ['V'])\n", Timeout=900, MemorySize=10_240,
-        Description="d" * 256, name="n" * 55 + new_name("-limit")[-9:], env={"V": "x" * (4096 - len('{"V":""}'))})
+        "import os\ndef handler(event, context): return len(os.environ['VAR'])\n", Timeout=900, MemorySize=10_240,
+        Description="d" * 256, name="n" * 55 + new_name("-limit")[-9:], env={"VAR": "x" * (4096 - len('{"VAR":""}'))})
     found = client.get_function_configuration(FunctionName=name)
     assert (found["Timeout"], found["MemorySize"]) == (900, 10_240)

@@ -71,7 +71,7 @@ def test_very_deep_json_is_refused(server):
 def test_expect_100_continue(server, functions):
     name = functions.python(ECHO)
     with Wire(server.port) as wire:
-        wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n"
+        wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 11\r\n"
                   "Expect: 100-continue\r\n\r\n")
         assert wire.head()[0] == 100
         reply = wire.send('{"a": true}').reply()
@@ -81,7 +81,7 @@ def test_expect_100_continue(server, functions):
 def test_chunked_bodies(server, functions):
     name = functions.python(ECHO)
     with Wire(server.port) as wire:
-        head = f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         for _ in range(2):
             reply = wire.send(head + '5\r\n{"a":\r\n').send("6\r\n[1, 2]\r\n").send("1\r\n}\r\n0\r\n\r\n").reply()
             assert (reply.status, reply.json) == (200, {"a": [1, 2]})
@@ -90,23 +90,23 @@ def test_chunked_bodies(server, functions):
 def test_keep_alive_and_pipelining(server, functions):
     name = functions.python(ECHO)
     with Wire(server.port) as wire:
-        one = f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+        one = f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\n"
         wire.send("".join(one + str(digit) for digit in range(5)))
         assert [wire.reply().json for _ in range(5)] == list(range(5))
 
 
 def test_head_requests_have_no_body(server):
     with Wire(server.port) as wire:
-        status, headers = wire.send(f"HEAD {FUNCTIONS}/nobody HTTP/1.1\r\nHost: x\r\n\r\n").head()
+        status, headers = wire.send(f"HEAD {FUNCTIONS}/nobody HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").head()
         assert status in (403, 404, 405)
-        wire.send(f"GET {FUNCTIONS} HTTP/1.1\r\nHost: x\r\n\r\n")
+        wire.send(f"GET {FUNCTIONS} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert wire.reply().status == 200
 
 
 GARBAGE = [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
-           b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: minus\r\n\r\n",
-           b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-           b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"y" * 2_000_000 + b"\r\n\r\n"]
+           b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: minus\r\n\r\n",
+           b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+           b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: " + b"y" * 2_000_000 + b"\r\n\r\n"]
 
 
 @pytest.mark.parametrize("data", GARBAGE, ids=range(len(GARBAGE)))
@@ -125,10 +125,10 @@ def test_a_client_that_goes_away_harms_nobody(server, functions):
     name = functions.python("import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n")
     for _ in range(20):
         with Wire(server.port) as wire:
-            wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n0.2")
+            wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\n0.2")
     for _ in range(20):
         with Wire(server.port) as wire:
-            wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\n[")
+            wire.send(f"POST {FUNCTIONS}/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 300\r\n\r\n[")
     assert functions.invoke(name, 0).value == 0
 
 
@@ -151,13 +151,6 @@ BROKEN_AUTH = {
     "region with a slash": "AWS4-HMAC-SHA256 Credential=a/20261101/../lambda/aws4_request, SignedHeaders=host, "
                            "Signature=" + "0" * 64,
 }
-
-
-@pytest.mark.parametrize("case", BROKEN_AUTH)
-def test_authorizations_that_cannot_be_read(server, case):
-    reply = request(server.port, "GET", FUNCTIONS, headers={"Authorization": BROKEN_AUTH[case]})
-    assert reply.status in (400, 403), reply
-    assert reply.code in ("IncompleteSignatureException", "InvalidSignatureException"), reply
 
 
 USER = """
@@ -190,6 +183,14 @@ def test_where_signatures_are_required(guarded):
     assert request(guarded.port, "GET", FUNCTIONS, headers=good).status == 200
     stale = {**good, "X-Amz-Date": "20200101T000000Z"}
     assert request(guarded.port, "GET", FUNCTIONS, headers=stale).status == 403
+
+
+def test_authorizations_that_cannot_be_read(guarded):
+    for text in BROKEN_AUTH.values():
+        reply = request(guarded.port, "GET", FUNCTIONS, headers={"Authorization": text})
+        assert reply.status in (400, 403), reply
+        assert reply.code in ("IncompleteSignatureException", "InvalidSignatureException",
+                              "MissingAuthenticationTokenException"), reply
 
 
 def test_a_signed_body_cannot_be_exchanged(guarded):

@@ -172,9 +172,10 @@ import os, urllib.error, urllib.request
 def handler(event, context):
     scope = "20261101/us-east-1/lambda/aws4_request"
     auth = f"AWS4-HMAC-SHA256 Credential=111122223333/{scope}, SignedHeaders=host, Signature=" + "0" * 64
+    headers = {"Authorization": auth, "X-Amz-Date": "20261101T000000Z"}
     url = os.environ["AWS_ENDPOINT_URL"] + "/2015-03-31/functions"
     try:
-        urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": auth}), timeout=10)
+        urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
     except urllib.error.HTTPError as error:
         return error.code
 """)

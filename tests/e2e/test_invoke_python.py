@@ -226,7 +226,7 @@ def test_logs_and_their_lines(functions):
     answer = functions.invoke(name)
     log = answer.log
     request = answer.request_id
-    start, report = log.index("START "), log.index("REPORT ")
+    start, report = log.index("START RequestId"), log.index("REPORT ")
     assert log[start:].startswith(f"START RequestId: {request} Version: $LATEST\n")
     assert f"END RequestId: {request}\n" in log
     for line in ("printed ☃", "to stderr", "raw without end", "two\nlines"):

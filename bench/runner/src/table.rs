@@ -136,18 +136,19 @@ fn markdown(options: &Options, priority: i32, samples: &[Sample], cold: &[Cold])
     _ = writeln!(
         text,
         "Measured by `cargo xtask bench` on {}; {rounds} interleaved rounds, windows of {} ms, medians; \
-         ratios are medians of per-round ratios with their range. Load average {}.\n",
+         ratios are medians of per-round ratios with their range; rounds in which the \
+         floor was off by more than 30 % are refused. Load average {}.\n",
         machine(priority),
         options.window_ms,
         load_average()
     );
-    text.push_str("| warm | callers | Lambic p50 / p99 | rate | rate against RIE | against `cargo lambda watch` | p50 against the floor |\n");
-    text.push_str("|---|---|---|---|---|---|---|\n");
+    text.push_str("| warm | callers | Lambic p50 / p99 | rate | rate against RIE | against `cargo lambda watch` | p50 against the floor | rounds |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|\n");
     for cell in cells() {
         let ours = |figure| figure_of(samples, "Lambic", cell, figure);
         _ = writeln!(
             text,
-            "| {} | {} | {:.0} / {:.0} µs | {:.1} k/s | {} | {} | {} |",
+            "| {} | {} | {:.0} / {:.0} µs | {:.1} k/s | {} | {} | {} | {} |",
             cell.0,
             cell.1,
             ours(|one| one.p50_us),
@@ -156,6 +157,7 @@ fn markdown(options: &Options, priority: i32, samples: &[Sample], cold: &[Cold])
             shown(ratio(samples, "RIE", cell, |one| one.rate)),
             shown(ratio(samples, "cargo lambda watch", cell, |one| one.rate)),
             shown(ratio(samples, "floor", cell, |one| one.p50_us)),
+            accepted(samples, cell).len(),
         );
     }
     text.push_str("\n| peers | callers | floor p50, rate | RIE p50, rate | `cargo lambda watch` p50, rate |\n|---|---|---|---|---|\n");

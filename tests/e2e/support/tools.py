@@ -34,7 +34,7 @@ class Cli:
 
     def run(self, *words):
         return subprocess.run(
-            [self.program, "lambda", *words], env=self.env, cwd=self.folder, text=True,
+            [sys.executable, self.program, "lambda", *words], env=self.env, cwd=self.folder, text=True,
             capture_output=True, timeout=120)
 
     def __call__(self, *words):

@@ -163,6 +163,12 @@ impl Groups {
         group
     }
 
+    /// Lets a frozen environment go on, because a frozen process does not die.
+    pub(crate) fn thaw(&self, name: &str) {
+        // It fails where it is not frozen or already gone: nothing to do then.
+        let _ = self.group(name).set_frozen(false);
+    }
+
     /// Removes an environment's groups; `false` while a process is still in one of them.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut gone = true;
@@ -185,6 +191,7 @@ impl Groups {
                 let pid = name.to_str().and_then(|name| name.strip_prefix("lambic-"));
                 let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
                 if pid != std::process::id() && !is_running_spawner(pid) {
+                    thaw_tree(&entry.path());
                     remove_tree(&entry.path());
                 }
             }
@@ -203,6 +210,17 @@ impl Groups {
 pub(crate) fn is_running_spawner(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm"))
         .is_ok_and(|name| name.trim_end() == crate::spawner::PROCESS_NAME)
+}
+
+/// Lets the killed but frozen processes of a dead spawner die.
+fn thaw_tree(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Only the freezer's folders have these files.
+        let _ = fs::OpenOptions::new()
+            .write(true)
+            .open(entry.path().join("freezer.state"))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"THAWED"));
+    }
 }
 
 fn remove_tree(folder: &Path) {

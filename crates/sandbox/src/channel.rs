@@ -58,6 +58,19 @@ impl Channel {
         self.fd
     }
 
+    /// For a process that was just forked: closes every descriptor but this channel's and
+    /// standard input, output and error.
+    pub(crate) fn keep_only(self) -> io::Result<Channel> {
+        const FIRST_FREE: RawFd = 3;
+        const OUT_OF_THE_WAY: RawFd = 1_000;
+        let moved = sys::duplicate_above(self.fd, OUT_OF_THE_WAY)?;
+        sys::duplicate_to(moved.as_fd(), FIRST_FREE)?;
+        sys::close_on_exec(FIRST_FREE)?;
+        sys::leak(moved);
+        sys::close_from(FIRST_FREE + 1)?;
+        Ok(Channel { fd: sys::own(&[FIRST_FREE]).remove(0) })
+    }
+
     /// Sends one message.
     pub(crate) fn send<T: Serialize>(
         &self,

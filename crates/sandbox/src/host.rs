@@ -11,7 +11,7 @@ use std::time::Duration;
 use lambic_rt::{Rt, TaskKind};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::channel::{self, Channel, Packet};
 use crate::protocol::{Barrier, Group, Mode, Reply, Request, Spec};
@@ -22,8 +22,6 @@ use crate::{SpawnerConfig, spawner, sys};
 const HELLO_LIMIT_MS: u16 = 20_000;
 /// How long one environment may take to be made.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
-/// The first descriptor above standard input, output and error.
-const FIRST_FREE_FD: i32 = 3;
 
 /// Why no environments can be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +65,11 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     }
     let (ours, theirs) = Channel::pair()?;
     if sys::fork()?.is_none() {
-        drop(ours);
-        spawner::run(keep_only(theirs), config);
+        // What the daemon has open is not the spawner's.
+        match theirs.keep_only() {
+            Ok(daemon) => spawner::run(daemon, config),
+            Err(_) => sys::exit_now(1),
+        }
     }
     drop(theirs);
     let packet = ours.receive_within(HELLO_LIMIT_MS)?;
@@ -76,21 +77,6 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
         Some(Reply::Hello { barriers, mode }) => Ok(SandboxHost { channel: ours, barriers, mode }),
         Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
         _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
-    }
-}
-
-/// In the new spawner: close everything the daemon had open, but not the channel.
-fn keep_only(channel: Channel) -> Channel {
-    let at = FIRST_FREE_FD;
-    let moved = sys::duplicate_above(channel.into_fd(), 1_000).and_then(|fd| {
-        sys::duplicate_to(fd.as_fd(), at)?;
-        sys::close_on_exec(at)?;
-        sys::leak(fd);
-        sys::close_from(at + 1)
-    });
-    match moved {
-        Ok(()) => Channel::from_fd(sys::own(&[at]).remove(0)),
-        Err(_) => sys::exit_now(1),
     }
 }
 
@@ -120,6 +106,7 @@ impl SandboxHost {
             socket: sys::register(fd)?,
             next_id: AtomicU64::new(1),
             pending: Mutex::new(Some(HashMap::new())),
+            gone: watch::Sender::new(false),
             rt: rt.clone(),
         });
         let reader = Arc::clone(&inner);
@@ -152,6 +139,8 @@ struct Inner {
     next_id: AtomicU64,
     /// Who waits for which launch; `None` once the spawner is gone.
     pending: Mutex<Option<HashMap<u64, Waiter>>>,
+    /// Becomes true when the spawner has ended.
+    gone: watch::Sender<bool>,
     rt: Rt,
 }
 
@@ -200,6 +189,13 @@ impl Sandboxes {
         }
     }
 
+    /// Waits until the spawner has ended. No environment can be made after that, and those that
+    /// were there have ended with it.
+    pub async fn spawner_gone(&self) {
+        // The sender lives as long as this handle does.
+        let _ = self.inner.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
     /// Asks the spawner to kill an environment's first process; best effort, never waits.
     pub(crate) fn kill(&self, id: u64) {
         let kill = Request::Kill { id };
@@ -229,7 +225,7 @@ impl Inner {
         }
         // Dropping the waiters tells each of them that the spawner is gone.
         self.pending.lock().expect("no panic while the table is held").take();
-        tracing::debug!("the spawner is gone");
+        self.gone.send_replace(true);
     }
 
     fn complete(&self, packet: Packet) {

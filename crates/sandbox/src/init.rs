@@ -53,11 +53,31 @@ pub(crate) struct Setup<'a> {
 /// Runs as the first process of an environment; never returns to the spawner's code.
 pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
     sys::set_process_name(c"lambic-init");
+    forget_command_line("lambic-init");
     if let Err(step) = live(&control, setup) {
         let _ = control.send(&InitReport::SetupFailed { step }, &[]);
         sys::exit_now(1);
     }
     sys::exit_now(0)
+}
+
+/// Overwrites the command line that was inherited from the daemon: it tells about the host, and
+/// whoever is inside can read that of pid 1.
+pub(crate) fn forget_command_line(name: &str) {
+    let place = || -> Option<(u64, usize)> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field, in parentheses, may contain spaces; 48 and 49 are arg_start, arg_end.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(45);
+        let (start, end): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((start, usize::try_from(end.checked_sub(start)?).ok()?))
+    };
+    let Some((start, length)) = place() else { return };
+    let mut text = name.as_bytes().to_vec();
+    text.resize(length, 0);
+    let memory = std::fs::OpenOptions::new().write(true).open("/proc/self/mem");
+    // If the kernel forbids it, the command line stays: nothing there is a secret.
+    let _ =
+        memory.and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start));
 }
 
 fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {

@@ -140,6 +140,13 @@ impl Machine {
         gone
     }
 
+    /// Lets a frozen environment go on, so that it can die.
+    pub(crate) fn thaw(&self, slot: u32) {
+        if let Some(groups) = &self.groups {
+            groups.thaw(&group_name(slot));
+        }
+    }
+
     pub(crate) fn group(&self, slot: u32) -> crate::protocol::Group {
         self.groups.as_ref().map(|groups| groups.group(&group_name(slot))).unwrap_or_default()
     }
@@ -175,8 +182,11 @@ impl Machine {
         let flags = if isolated { NEW_NAMESPACES } else { 0 };
         let (pid, pidfd) = match sys::clone_process(flags) {
             Ok(Cloned::Child) => {
-                drop(control);
-                init::run(inner, &setup)
+                // Not the spawner's sockets, nor what belongs to other environments.
+                match inner.keep_only() {
+                    Ok(control) => init::run(control, &setup),
+                    Err(_) => sys::exit_now(1),
+                }
             }
             Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
             Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),

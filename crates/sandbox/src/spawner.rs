@@ -18,7 +18,7 @@ use crate::SpawnerConfig;
 use crate::channel::{Channel, Packet};
 use crate::machine::{Machine, Waiting};
 use crate::protocol::{Mode, Reply, Request, Spec};
-use crate::{sys, unisolated};
+use crate::{init, sys, unisolated};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -28,6 +28,7 @@ const CLEAN_AGAIN_MS: u16 = 20;
 /// Runs the spawner until the daemon is gone. Never returns.
 pub(crate) fn run(daemon: Channel, config: &SpawnerConfig) -> ! {
     sys::set_process_name(c"lambic-spawner");
+    init::forget_command_line(PROCESS_NAME);
     match Spawner::start(daemon, config) {
         Ok(mut spawner) => {
             spawner.serve();
@@ -142,6 +143,7 @@ impl Spawner {
             Ok(Request::Kill { id }) => {
                 if let Some(running) = self.running.iter().find(|running| running.id == id) {
                     let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
+                    self.machine.thaw(running.slot);
                 }
             }
             // Only a broken daemon sends what cannot be read; it gets no answer.
@@ -213,6 +215,7 @@ impl Spawner {
         {
             let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
         }
+        self.running.iter().for_each(|running| self.machine.thaw(running.slot));
         while waitpid(None::<nix::unistd::Pid>, None).is_ok() {}
         let slots = self.running.iter().map(|r| r.slot).chain(self.ready.iter().map(|w| w.slot));
         for slot in slots.chain(self.cleaning.iter().copied()) {

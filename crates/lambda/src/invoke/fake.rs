@@ -78,6 +78,8 @@ impl Control for Killer {
 
     fn limit_cpu(&self, _millis: u32) {}
 
+    fn set_frozen(&self, _frozen: bool) {}
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(30 * 1024 * 1024)
     }

@@ -71,6 +71,8 @@ pub trait Control: Send + Sync {
     fn kill(&self);
     /// Limits its processors to thousandths of one. Its start is not limited, as on AWS.
     fn limit_cpu(&self, millis: u32);
+    /// Stops everything inside, or lets it go on. What is stopped gets no processor time.
+    fn set_frozen(&self, frozen: bool);
     /// Most memory it has used so far, in bytes; `None` where the kernel does not tell.
     fn memory_peak_bytes(&self) -> Option<u64>;
 }

@@ -123,6 +123,13 @@ impl Control for Power {
         }
     }
 
+    fn set_frozen(&self, frozen: bool) {
+        let done = if frozen { self.0.freeze() } else { self.0.thaw() };
+        if let Err(error) = done {
+            tracing::warn!(%error, frozen, "an environment could not be frozen or thawed");
+        }
+    }
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(self.0.memory().peak_bytes).filter(|bytes| *bytes > 0)
     }

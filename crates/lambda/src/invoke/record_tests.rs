@@ -91,6 +91,8 @@ impl Control for Figures {
 
     fn limit_cpu(&self, _millis: u32) {}
 
+    fn set_frozen(&self, _frozen: bool) {}
+
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(35 * 1024 * 1024)
     }

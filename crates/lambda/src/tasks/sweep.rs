@@ -15,14 +15,19 @@ use crate::state::function::FunctionRecord;
 /// Records read at a time.
 const PAGE_RECORDS: usize = 500;
 
-/// Runs until shutdown, once every `every`.
+/// After a start, in seconds: what a crash has left goes soon, but not in the way of first requests.
+const FIRST_ROUND_S: u64 = 2;
+
+/// Runs until shutdown, soon after the start and then once every `every`.
 pub(crate) async fn run(store: Store, rt: Rt, every: Duration) {
     let mut shutdown = rt.shutdown();
+    let mut pause = Duration::from_secs(FIRST_ROUND_S).min(every);
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
-            () = rt.sleep(every) => {}
+            () = rt.sleep(pause) => {}
         }
+        pause = every;
         match sweep(&store).await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(Swept { files, bundles, bytes }) => {

@@ -264,7 +264,7 @@ def test_an_idle_server_ends_at_once(fresh_server):
 def on_small_disk(mount, tmp_path):
     """A server whose data is on a disk of 24 MB, and a way to put packages of 1.5 MB onto it."""
     folder = mount("size=24m")
-    server = Server(folder / "server")
+    server = Server(folder / "server", "--set", "functions.transition_ms=20")
     # The log has a test of its own.
     server.log = tmp_path / "serve.log"
     server.start()

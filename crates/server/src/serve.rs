@@ -80,7 +80,7 @@ async fn live(
     let barriers = host.barriers().to_vec();
     let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
     let credentials = credentials(&config);
-    let lambda = functions::start(&config, &rt, &store, sandboxes, &credentials).await?;
+    let lambda = functions::start(&config, &rt, &store, sandboxes.clone(), &credentials).await?;
     let front = Front::new(
         front_config(&config, address)?,
         rt.clone(),

@@ -125,6 +125,12 @@ class Server:
                 mine.append(pid)
         return mine
 
+    def runtimes(self):
+        """Processes of functions: everything below the server that runs another program."""
+        program = os.path.realpath(f"/proc/{self.process.pid}/exe")
+        return [pid for pid in descendants(self.process.pid)
+                if not same_program(pid, program) and resident_kb(pid)]
+
 
 def same_program(pid, program):
     try:

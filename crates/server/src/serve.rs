@@ -101,7 +101,13 @@ async fn live(
         rt.spawn("listener", TaskKind::Essential, serving)
     };
     notify.ready();
-    let verdict = until_stopped(&rt, &config, purpose, address).await;
+    let verdict = tokio::select! {
+        verdict = until_stopped(&rt, &config, purpose, address) => verdict,
+        () = sandboxes.spawner_gone() => {
+            let text = "the spawner has ended, so functions cannot run any more: stopping";
+            Err(Failure::new(Kind::Isolation, text))
+        }
+    };
 
     // Drain: no new requests, then the running ones, then the environments, then the files.
     notify.stopping();

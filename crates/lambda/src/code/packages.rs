@@ -68,7 +68,8 @@ impl Packages {
     /// As for [`Packages::take`].
     pub async fn check(&self, zip: Bytes) -> Result<Code, Error> {
         let code = self.measure(&zip).await?;
-        self.unpack(zip).await?;
+        let staged = self.unpack(zip).await?;
+        self.store.blobs().discard(staged).await.map_err(failed)?;
         Ok(code)
     }
 
@@ -93,7 +94,11 @@ impl Packages {
                 tracing::debug!(bytes, files, "package unpacked");
                 Ok(staged)
             }
-            Err(error) => Err(unpack_failed(&error)),
+            Err(error) => {
+                // At once: the disk may be full of it.
+                self.store.blobs().discard(staged).await.map_err(failed)?;
+                Err(unpack_failed(&error))
+            }
         }
     }
 }
@@ -108,7 +113,10 @@ fn unpack_failed(error: &UnpackError) -> Error {
         UnpackError::TooLarge { .. } => unzipped_too_large(),
         UnpackError::Write(error) => {
             tracing::error!(%error, "a package could not be written");
-            Error::internal("The deployment package could not be stored.")
+            Error::internal(match error.kind() {
+                std::io::ErrorKind::StorageFull => "The server's disk is full.",
+                _ => "The deployment package could not be stored.",
+            })
         }
     }
 }

@@ -44,6 +44,11 @@ impl Blobs {
         .await
     }
 
+    /// Throws a folder away and gives its room back before this answers.
+    pub async fn discard(&self, staged: Staged) -> Result<(), BlobError> {
+        self.blocking("discard a bundle", move || tree::remove(&staged.path)).await
+    }
+
     /// Makes a filled folder durable and gives it the name `digest`; answers its path. If a
     /// bundle of that name is there already, that one stays and the staged one goes.
     pub async fn publish(&self, staged: Staged, digest: &Digest) -> Result<PathBuf, BlobError> {

@@ -4,13 +4,40 @@ use std::sync::Mutex;
 
 /// Where random bytes come from.
 pub(crate) enum Source {
-    System,
+    /// The kernel's bytes, fetched in advance: a system call for each request id is dear.
+    System(Box<Mutex<Fetched>>),
     Seeded(Mutex<u64>),
+}
+
+/// Bytes that nobody has had yet. Whoever takes some wipes them.
+pub(crate) struct Fetched {
+    bytes: [u8; FETCHED_BYTES],
+    used: usize,
+}
+
+const FETCHED_BYTES: usize = 1_024;
+
+impl Fetched {
+    fn take(&mut self, wanted: &mut [u8]) {
+        if wanted.len() > FETCHED_BYTES - self.used {
+            system(&mut self.bytes);
+            self.used = 0;
+        }
+        let taken = &mut self.bytes[self.used..self.used + wanted.len()];
+        wanted.copy_from_slice(taken);
+        taken.fill(0);
+        self.used += wanted.len();
+    }
+}
+
+fn system(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the kernel gives random bytes once it has booted");
 }
 
 impl Source {
     pub(crate) fn system() -> Source {
-        Source::System
+        let fetched = Fetched { bytes: [0; FETCHED_BYTES], used: FETCHED_BYTES };
+        Source::System(Box::new(Mutex::new(fetched)))
     }
 
     pub(crate) fn seeded(seed: u64) -> Source {
@@ -19,8 +46,9 @@ impl Source {
 
     pub(crate) fn fill(&self, bytes: &mut [u8]) {
         match self {
-            Source::System => {
-                getrandom::fill(bytes).expect("the kernel gives random bytes once it has booted");
+            Source::System(_) if bytes.len() > FETCHED_BYTES => system(bytes),
+            Source::System(fetched) => {
+                fetched.lock().expect("no panic while the bytes are held").take(bytes);
             }
             Source::Seeded(state) => {
                 let mut state = state.lock().expect("no panic while the seed is held");
@@ -50,6 +78,18 @@ pub(crate) fn uuid(source: &Source) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_bytes_are_given_out_once() {
+        let source = Source::system();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            assert!(seen.insert(uuid(&source)));
+        }
+        let mut many = vec![0; 3 * FETCHED_BYTES];
+        source.fill(&mut many);
+        assert!(many.iter().filter(|byte| **byte == 0).count() < 100);
+    }
 
     #[test]
     fn the_same_seed_gives_the_same_uuids() {

@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
 /// Runs a server from start to end. Returns when it has drained.
 pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     // Configure.
-    logging::start(&config.log);
+    let mut log = logging::start(&config.log);
     for variable in &config.variables_unknown {
         tracing::warn!(variable, "there is no such setting; the variable is not used");
     }
@@ -44,10 +44,13 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
 
     let runtime = reactor(config.threads)
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
+    log.run()
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
     let ended = runtime.block_on(live(config, purpose, host, listener));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(scratch);
+    drop(log);
     ended
 }
 

@@ -142,7 +142,7 @@ impl Contender {
 
     fn create(&self, name: &str, package: &Package) -> Result<(), String> {
         let document = json!({
-            "FunctionName": name, "Runtime": package.id, "Handler": package.handler, "Timeout": 30,
+            "FunctionName": name, "Runtime": package.id, "Handler": package.handler, "Timeout": 30, "MemorySize": 1769,
             "Role": "arn:aws:iam::111122223333:role/bench",
             "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(&package.zip)},
         });

@@ -23,7 +23,9 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
 /// Whether `program` is found in `PATH`.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    // Debian keeps administrators' tools where only root's PATH leads.
+    let system = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    std::env::split_paths(&path).chain(system).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs a command with our own terminal; an error says which command failed and how.

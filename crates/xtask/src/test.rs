@@ -19,6 +19,10 @@ const TOOLS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("go", "golang-go"),
+    // For environments: the size of /tmp, the way out, a network that stands for the world.
+    ("mkfs.ext4", "e2fsprogs"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
 ];
 
 /// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`
@@ -31,7 +35,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         return Err(format!("'{}' would go to pytest, which --unit leaves out", rest[0]));
     }
     let root = shell::root();
-    install_tools(if e2e { TOOLS } else { &TOOLS[..1] })?;
+    install_tools(TOOLS)?;
     let mut closing = Vec::new();
     let mut passed = true;
     if unit {

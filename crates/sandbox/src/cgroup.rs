@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::Group;
 
+/// Of the v2 group that holds the daemon and the spawner themselves.
+const LEAF_SUFFIX: &str = "-self";
+
 /// The controllers that are used, and where this process's own group is in each.
 #[derive(Debug, Clone)]
 pub(crate) struct Groups {
@@ -66,7 +69,11 @@ impl Groups {
             controllers if controllers.is_empty() => {
                 let base =
                     find_v2(&mounts, &own).ok_or("no control group file system is mounted")?;
-                prepare_v2(&base, &name)?
+                prepare_v2(
+                    &base,
+                    &name,
+                    &[std::process::id(), std::os::unix::process::parent_id()],
+                )?
             }
             controllers => Layout::V1 {
                 controllers: controllers.into_iter().map(|(c, p)| (c, p.join(&name))).collect(),
@@ -189,6 +196,7 @@ impl Groups {
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 let pid = name.to_str().and_then(|name| name.strip_prefix("lambic-"));
+                let pid = pid.map(|pid| pid.strip_suffix(LEAF_SUFFIX).unwrap_or(pid));
                 let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
                 if pid != std::process::id() && !is_running_spawner(pid) {
                     thaw_tree(&entry.path());
@@ -202,6 +210,9 @@ impl Groups {
     pub(crate) fn remove_all(&self) {
         for (_, base) in self.bases() {
             remove_tree(&base);
+        }
+        if let Layout::V2 { base, .. } = &self.layout {
+            leave_v2(base);
         }
     }
 }
@@ -295,9 +306,9 @@ fn below(point: &str, root: &str, path: &str) -> PathBuf {
     Path::new(point).join(inner)
 }
 
-/// v2 lets only leaf groups hold processes: this process moves into a leaf of its own before the
-/// controllers are handed down to its siblings.
-fn prepare_v2(own: &Path, name: &str) -> Result<Layout, String> {
+/// v2 lets only leaf groups hold processes: the daemon and the spawner move into a leaf of their own
+/// before the controllers are handed down to its siblings. Processes of others are not moved.
+fn prepare_v2(own: &Path, name: &str, ours: &[u32]) -> Result<Layout, String> {
     let available = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
     let controllers: Vec<Controller> = [Controller::Memory, Controller::Cpu, Controller::Pids]
         .into_iter()
@@ -307,12 +318,20 @@ fn prepare_v2(own: &Path, name: &str) -> Result<Layout, String> {
         return Err(format!("{} offers no memory, cpu or pids controller", own.display()));
     }
     let base = own.join(name);
-    let leaf = own.join(format!("{name}-self"));
+    let leaf = own.join(format!("{name}{LEAF_SUFFIX}"));
+    let members = fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
+    let members: Vec<u32> = members.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    if members.iter().any(|pid| !ours.contains(pid)) {
+        return Err(format!(
+            "other processes share the control group {}: start as a service with Delegate=yes, or \
+             with systemd-run --scope -p Delegate=yes",
+            own.display()
+        ));
+    }
     let run = || -> io::Result<()> {
         fs::create_dir_all(&leaf)?;
-        let members = fs::read_to_string(own.join("cgroup.procs"))?;
-        for pid in members.split_whitespace() {
-            fs::write(leaf.join("cgroup.procs"), pid)?;
+        for pid in members {
+            fs::write(leaf.join("cgroup.procs"), pid.to_string())?;
         }
         fs::create_dir_all(&base)?;
         for controller in &controllers {
@@ -323,10 +342,23 @@ fn prepare_v2(own: &Path, name: &str) -> Result<Layout, String> {
         Ok(())
     };
     run().map_err(|error| format!("{} is not ours to divide: {error}", own.display()))?;
-    Ok(Layout::V2 {
-        base,
-        controllers: controllers.into_iter().chain([Controller::Freezer]).collect(),
-    })
+    let controllers = controllers.into_iter().chain([Controller::Freezer]).collect();
+    Ok(Layout::V2 { base, controllers })
+}
+
+/// Undoes [`prepare_v2`] as far as possible: the daemon and this process go back to where they
+/// were, and the leaf goes away.
+fn leave_v2(base: &Path) {
+    let (Some(own), Some(name)) = (base.parent(), base.file_name()) else { return };
+    let leaf = own.join(format!("{}{LEAF_SUFFIX}", name.to_string_lossy()));
+    for controller in [Controller::Memory, Controller::Cpu, Controller::Pids] {
+        let _ = fs::write(own.join("cgroup.subtree_control"), format!("-{}", controller.name()));
+    }
+    let members = fs::read_to_string(leaf.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.split_whitespace() {
+        let _ = fs::write(own.join("cgroup.procs"), pid);
+    }
+    let _ = fs::remove_dir(&leaf);
 }
 
 #[cfg(test)]
@@ -369,7 +401,8 @@ mod tests {
         let own = tempfile::tempdir().unwrap();
         fs::write(own.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
         fs::write(own.path().join("cgroup.procs"), "1\n2\n").unwrap();
-        let Layout::V2 { base, controllers } = prepare_v2(own.path(), "lambic-9").unwrap() else {
+        let Layout::V2 { base, controllers } = prepare_v2(own.path(), "lambic-9", &[1, 2]).unwrap()
+        else {
             panic!("not v2");
         };
         assert_eq!(base, own.path().join("lambic-9"));
@@ -386,9 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn a_v2_group_that_others_live_in_is_left_alone() {
+        let own = tempfile::tempdir().unwrap();
+        fs::write(own.path().join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        fs::write(own.path().join("cgroup.procs"), "1\n2\n3\n").unwrap();
+        let error = prepare_v2(own.path(), "lambic-9", &[2, 3]).unwrap_err();
+        assert!(error.contains("Delegate=yes"), "{error}");
+        assert_eq!(fs::read_dir(own.path()).unwrap().count(), 2, "nothing was made");
+    }
+
+    #[test]
     fn a_v2_folder_without_controllers_is_refused_by_name() {
         let own = tempfile::tempdir().unwrap();
-        let error = prepare_v2(own.path(), "lambic-9").unwrap_err();
+        let error = prepare_v2(own.path(), "lambic-9", &[]).unwrap_err();
         assert!(error.contains("offers no memory, cpu or pids controller"), "{error}");
     }
 }

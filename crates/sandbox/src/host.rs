@@ -63,6 +63,7 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     if fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(StartError::Threads);
     }
+    raise_descriptor_limit();
     let (ours, theirs) = Channel::pair()?;
     if sys::fork()?.is_none() {
         // What the daemon has open is not the spawner's.
@@ -77,6 +78,17 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
         Some(Reply::Hello { barriers, mode }) => Ok(SandboxHost { channel: ours, barriers, mode }),
         Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
         _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
+    }
+}
+
+/// An environment costs five descriptors here, and the usual limit of 1,024 is meant for programs
+/// that use `select`. Functions get a limit of their own.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 
@@ -168,16 +180,20 @@ impl Sandboxes {
         };
         let request = Request::Launch { id, spec: spec.clone() };
         let descriptors = [ends.output_inside.as_fd(), ends.stream_inside.as_fd()];
-        let sent = inner
-            .socket
-            .async_io(Interest::WRITABLE, |fd| channel::send_on(fd.as_fd(), &request, &descriptors))
-            .await;
-        if let Err(error) = sent {
-            inner.forget(id);
-            return Err(error.into());
-        }
+        let asked = async {
+            let send = |fd: &OwnedFd| channel::send_on(fd.as_fd(), &request, &descriptors);
+            inner.socket.async_io(Interest::WRITABLE, send).await?;
+            Ok::<_, io::Error>(receiver.await)
+        };
+        let answer = match inner.rt.within(LAUNCH_LIMIT, asked).await.transpose() {
+            Ok(answer) => answer,
+            Err(error) => {
+                inner.forget(id);
+                return Err(error.into());
+            }
+        };
         drop((ends.output_inside, ends.stream_inside));
-        match inner.rt.within(LAUNCH_LIMIT, receiver).await {
+        match answer {
             Some(Ok(launched)) => {
                 Sandbox::assemble(launched?, ends.output, ends.stream, self.clone())
             }

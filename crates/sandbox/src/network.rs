@@ -2,8 +2,8 @@
 //! on, one point-to-point link to the host, which translates addresses (NAT) and filters.
 //!
 //! From inside, everything the host can reach can be reached, except the host itself (any of its
-//! addresses, so that what listens on it stays private), other environments, and link-local
-//! addresses (where clouds keep instance metadata). From outside, nothing inside can be reached.
+//! addresses, before they are translated, so that what listens on it or is published by it stays
+//! private), other environments, and the addresses where clouds keep instance metadata. From outside, nothing inside can be reached.
 //! The link ends with the namespace; the filter table ends with the spawner.
 
 use std::fs;
@@ -38,6 +38,8 @@ pub(crate) struct Link {
 pub(crate) struct Network {
     table: String,
     netlink: OwnedFd,
+    /// Whether forwarding was off before, and is to be off again.
+    turned_forwarding_on: bool,
     /// The number to try next; links of other spawners and of namespaces that the kernel has not
     /// let go of yet keep theirs.
     next: u32,
@@ -55,7 +57,8 @@ impl Network {
         }
         let table = format!("{TABLE_PREFIX}{}", std::process::id());
         nft(&["-f", "-"], &rules(&table))?;
-        if fs::read_to_string(FORWARDING).is_ok_and(|on| on.trim() == "0") {
+        let turned_forwarding_on = fs::read_to_string(FORWARDING).is_ok_and(|on| on.trim() == "0");
+        if turned_forwarding_on {
             fs::write(FORWARDING, "1").map_err(|error| format!("{FORWARDING}: {error}"))?;
         }
         let netlink = socket(
@@ -65,7 +68,7 @@ impl Network {
             SockProtocol::NetlinkRoute,
         )
         .map_err(|error| format!("netlink: {error}"))?;
-        Ok(Network { table, netlink, next: std::process::id() % LINKS_MAX })
+        Ok(Network { table, netlink, turned_forwarding_on, next: std::process::id() % LINKS_MAX })
     }
 
     /// Links the network namespace of process `pid` with the host.
@@ -105,6 +108,10 @@ impl Network {
     /// Removes the filter; the links are gone with their namespaces.
     pub(crate) fn close(&self) {
         let _ = nft(&["delete", "table", "inet", &self.table], "");
+        let others = nft(&["list", "tables", "inet"], "").unwrap_or_default();
+        if self.turned_forwarding_on && !others.contains(TABLE_PREFIX) {
+            let _ = fs::write(FORWARDING, "0");
+        }
     }
 }
 
@@ -116,10 +123,15 @@ fn addresses(number: u32) -> Link {
 fn rules(table: &str) -> String {
     format!(
         "table inet {table} {{
+  chain early {{
+    type filter hook prerouting priority -310; policy accept;
+    iifname \"lmb*\" fib daddr type {{ local, broadcast, anycast, multicast }} drop
+    iifname \"lmb*\" meta nfproto ipv6 drop
+  }}
   chain forward {{
     type filter hook forward priority filter - 5; policy accept;
     iifname \"lmb*\" oifname \"lmb*\" drop
-    iifname \"lmb*\" ip daddr 169.254.0.0/16 drop
+    iifname \"lmb*\" ip daddr {{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }} drop
     oifname \"lmb*\" ct state established,related accept
     oifname \"lmb*\" drop
   }}

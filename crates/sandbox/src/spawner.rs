@@ -24,6 +24,8 @@ use crate::{init, sys, unisolated};
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
 /// How long a group may stay non-empty after its last process was killed before another look.
 const CLEAN_AGAIN_MS: u16 = 20;
+/// After a process that was to wait could not be made.
+const AGAIN_MS: u16 = 1_000;
 
 /// Runs the spawner until the daemon is gone. Never returns.
 pub(crate) fn run(daemon: Channel, config: &SpawnerConfig) -> ! {
@@ -53,6 +55,8 @@ struct Spawner {
     /// Ended; their groups are not empty yet.
     cleaning: Vec<u32>,
     ready_wanted: usize,
+    /// The last process that was to wait could not be made; the next try has to wait a moment.
+    failing: bool,
     bind_roots: Vec<PathBuf>,
 }
 struct Running {
@@ -79,6 +83,7 @@ impl Spawner {
                     running: Vec::new(),
                     cleaning: Vec::new(),
                     ready_wanted: config.ready_count,
+                    failing: false,
                     bind_roots: config.bind_roots.clone(),
                 })
             }
@@ -100,6 +105,7 @@ impl Spawner {
         loop {
             let idle = self.ready.len() >= self.ready_wanted;
             let timeout = match (idle, self.cleaning.is_empty()) {
+                (false, _) if self.failing => PollTimeout::from(AGAIN_MS),
                 (false, _) => PollTimeout::ZERO,
                 (true, false) => PollTimeout::from(CLEAN_AGAIN_MS),
                 (true, true) => PollTimeout::NONE,
@@ -129,9 +135,12 @@ impl Spawner {
             self.clean();
             if !idle {
                 match self.machine.make_waiting() {
-                    Ok(waiting) => self.ready.insert(0, waiting),
-                    // The machine has no room for more; the next launch will say why.
-                    Err(_) => self.ready_wanted = self.ready.len(),
+                    Ok(waiting) => {
+                        self.ready.insert(0, waiting);
+                        self.failing = false;
+                    }
+                    // The machine has no room for more; a launch that finds none ready says why.
+                    Err(_) => self.failing = true,
                 }
             }
         }

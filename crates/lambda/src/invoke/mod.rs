@@ -282,15 +282,11 @@ impl Common {
 
     /// Ends what was idle for too long or did not come back, and forgets empty pools.
     fn sweep(self: &Arc<Common>) {
-        let mut closed = Vec::new();
         for shell in self.all_pools() {
             if shell.sweep(self.rt.instant()) {
-                closed.push(shell.version().generation);
+                // By identity: a request may have put a fresh pool in its place by now.
+                self.forget(&shell);
             }
-        }
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        for generation in closed {
-            pools.remove(&generation);
         }
     }
 

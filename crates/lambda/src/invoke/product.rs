@@ -95,7 +95,9 @@ impl Accept for Listener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxIo>> {
         async move {
             let (stream, _) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a connection stays slower than it could be");
+            }
             Ok(Box::pin(stream) as BoxIo)
         }
         .boxed()
@@ -125,8 +127,11 @@ impl Control for Power {
 
     fn set_frozen(&self, frozen: bool) {
         let done = if frozen { self.0.freeze() } else { self.0.thaw() };
-        if let Err(error) = done {
-            tracing::warn!(%error, frozen, "an environment could not be frozen or thawed");
+        let Err(error) = done else { return };
+        tracing::warn!(%error, frozen, "an environment could not be frozen or thawed");
+        if !frozen {
+            // Whoever gets it finds it dead, which costs less than one that never answers.
+            self.0.kill();
         }
     }
 

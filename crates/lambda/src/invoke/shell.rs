@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// so a function that is called all the time does not pay it.
 const FREEZE_AFTER: Duration = Duration::from_secs(1);
 
+/// Under the pool's lock, so not all of a thousand at once.
+const FREEZES_PER_SWEEP_MAX: usize = 64;
+
 /// A running environment, as those who use it see it.
 #[derive(Clone)]
 pub(super) struct Handle {
@@ -333,11 +336,16 @@ impl Shell {
 impl Inner {
     /// Stops what has been idle for a while. Under the lock, so that none of it is handed out.
     fn freeze_idle(&mut self, now: Instant) {
+        let mut left = FREEZES_PER_SWEEP_MAX;
         for (id, since) in self.pool.idle() {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let idle = now.saturating_duration_since(since);
             if let (Some(handle), false, true) = (&entry.handle, entry.frozen, idle >= FREEZE_AFTER)
             {
+                if left == 0 {
+                    return;
+                }
+                left -= 1;
                 handle.control.set_frozen(true);
                 entry.frozen = true;
             }

@@ -33,6 +33,9 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// How long an answer that was written right before the process ended may take to arrive.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
 
+/// After a connection that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 /// How the start of a runtime ended.
 enum InitEnd {
     Ready,
@@ -111,8 +114,6 @@ struct Running {
     connections: Arc<Semaphore>,
     api_connections: Arc<Semaphore>,
     rt: Rt,
-    accepts: bool,
-    api_accepts: bool,
 }
 
 /// Credentials that are valid as long as this lives.
@@ -260,8 +261,6 @@ async fn start(
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         api_connections: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
         rt: common.rt.clone(),
-        accepts: true,
-        api_accepts: true,
     };
     if let Some(io) = launched.inherited {
         running.serve_runtime(io);
@@ -287,6 +286,20 @@ async fn start(
     Err(failed)
 }
 
+/// Waits for the next connection. What fails (no descriptors, a connection that was reset at once)
+/// passes, so it is tried again after a moment.
+async fn accept(listener: &mut Box<dyn Accept>, rt: &Rt, what: &'static str) -> BoxIo {
+    loop {
+        match listener.accept().await {
+            Ok(io) => return io,
+            Err(error) => {
+                tracing::warn!(%error, what, "an environment's connection was not accepted");
+                rt.sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
 impl Running {
     fn handle(&self, recorder: &Arc<Recorder>) -> Handle {
         Handle {
@@ -307,20 +320,8 @@ impl Running {
                 biased;
                 value = &mut what => return Ok(value),
                 exit = &mut self.exit => return Err(exit),
-                io = self.runtime.accept(), if self.accepts => match io {
-                    Ok(io) => self.serve_runtime(io),
-                    Err(error) => {
-                        tracing::warn!(%error, "an environment's Runtime API cannot accept");
-                        self.accepts = false;
-                    }
-                },
-                io = self.api.accept(), if self.api_accepts => match io {
-                    Ok(io) => self.serve_api(shell, io),
-                    Err(error) => {
-                        tracing::warn!(%error, "an environment's AWS endpoint cannot accept");
-                        self.api_accepts = false;
-                    }
-                },
+                io = accept(&mut self.runtime, &self.rt, "Runtime API") => self.serve_runtime(io),
+                io = accept(&mut self.api, &self.rt, "AWS endpoint") => self.serve_api(shell, io),
             }
         }
     }

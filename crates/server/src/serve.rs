@@ -113,14 +113,17 @@ async fn live(
     };
 
     // Drain: no new requests, then the running ones, then the environments, then the files.
+    // One deadline for all of it.
     notify.stopping();
+    let deadline = rt.instant() + config.drain;
     rt.shutdown_sender().stop();
     if let Some(Ok(drained)) = serving.await
         && drained.requests_abandoned > 0
     {
         tracing::warn!(requests = drained.requests_abandoned, "requests were not finished");
     }
-    if !lambda.drain(config.drain).await {
+    let left = deadline.saturating_duration_since(rt.instant());
+    if !lambda.drain(left).await {
         tracing::warn!("some invocations were still running and were ended");
     }
     store.close().await;

@@ -25,7 +25,11 @@ pub(super) struct Inside {
     pub(super) printed: DuplexStream,
     pub(super) plan: Plan,
     pub(super) dial: mpsc::Sender<BoxIo>,
+    pub(super) happened: Happened,
 }
+
+/// What was done to environments and what they noted themselves, in order.
+pub(super) type Happened = Arc<Mutex<Vec<&'static str>>>;
 
 pub(super) type Script = Arc<dyn Fn(Inside) -> BoxFuture<'static, Ended> + Send + Sync>;
 
@@ -45,6 +49,7 @@ pub(super) struct Fake {
     pub(super) launches: AtomicUsize,
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) fails: bool,
+    pub(super) happened: Happened,
 }
 
 pub(super) struct Dialled(mpsc::Receiver<BoxIo>);
@@ -69,16 +74,21 @@ impl Output for Pipe {
     }
 }
 
-pub(super) struct Killer(Arc<Notify>);
+pub(super) struct Switch {
+    kill: Arc<Notify>,
+    happened: Happened,
+}
 
-impl Control for Killer {
+impl Control for Switch {
     fn kill(&self) {
-        self.0.notify_one();
+        self.kill.notify_one();
     }
 
     fn limit_cpu(&self, _millis: u32) {}
 
-    fn set_frozen(&self, _frozen: bool) {}
+    fn set_frozen(&self, frozen: bool) {
+        self.happened.lock().unwrap().push(if frozen { "frozen" } else { "thawed" });
+    }
 
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(30 * 1024 * 1024)
@@ -105,7 +115,8 @@ impl Launcher for Fake {
         let (dial, runtime) = mpsc::channel(64);
         let (_, api) = mpsc::channel(1);
         let runtime_client = Client::new(ours);
-        let inside = Inside { number, runtime: runtime_client, printed, plan, dial };
+        let happened = self.happened.clone();
+        let inside = Inside { number, runtime: runtime_client, printed, plan, dial, happened };
         let run = (self.script)(inside);
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(self.alive.clone());
@@ -126,7 +137,7 @@ impl Launcher for Fake {
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
             exit: exit.boxed(),
-            control: Arc::new(Killer(kill)),
+            control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };
         std::future::ready(Ok(environment)).boxed()
     }
@@ -166,7 +177,13 @@ impl Machine {
         std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
         let clients = Clients::install(&folder.path().join("clients")).unwrap();
         let packs = Packs::new(PacksConfig::default(), clients, rt.clone());
-        let fake = Arc::new(Fake { script: run, launches: 0.into(), alive: Arc::default(), fails });
+        let fake = Arc::new(Fake {
+            script: run,
+            launches: 0.into(),
+            alive: Arc::default(),
+            fails,
+            happened: Arc::default(),
+        });
         let keys = Arc::new(Keys::default());
         let invoker = Invoker::start(config, rt, fake.clone(), Arc::new(packs), keys.clone());
         Machine { invoker, fake, keys, folder }
@@ -207,6 +224,10 @@ impl Machine {
 
     pub(super) fn launches(&self) -> usize {
         self.fake.launches.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn happened(&self) -> Vec<&'static str> {
+        self.fake.happened.lock().unwrap().clone()
     }
 
     pub(super) async fn until_alive(&self, count: usize) {

@@ -384,3 +384,30 @@ async fn idle_environments_are_reaped() {
     assert_eq!(machine.invoker.used(), (0, 0));
     assert_eq!(machine.text("2").await, ("2".into(), None));
 }
+
+#[tokio::test]
+async fn an_idle_environment_is_frozen_and_thawed_before_its_next_event() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        while let Some(event) = inside.runtime.try_next().await {
+            inside.happened.lock().unwrap().push("event");
+            inside.runtime.respond(&event.request_id(), &event.body).await;
+        }
+        exited(0)
+    }));
+    let rt = Rt::real();
+    let begun = rt.instant();
+    for _ in 0..3 {
+        machine.text("1").await;
+    }
+    let frozen = async {
+        while !machine.happened().contains(&"frozen") {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(rt.within(Duration::from_secs(10), frozen).await.is_some(), "never frozen");
+    assert!(rt.instant().duration_since(begun) >= Duration::from_secs(1), "frozen too early");
+    machine.text("2").await;
+    let expected = ["event", "event", "event", "frozen", "thawed", "event"];
+    assert_eq!(machine.happened(), expected);
+    assert_eq!(machine.launches(), 1);
+}

@@ -1,6 +1,7 @@
 """Execution environments: reused while warm, one invocation at a time, private, and gone when idle."""
 
 import concurrent.futures
+import pathlib
 import time
 
 import pytest
@@ -184,6 +185,53 @@ def handler(event, context):
 
 @pytest.mark.last
 @pytest.mark.timeout(240)
+def test_an_idle_environment_stands_still(fresh_server):
+    """A thread that a function leaves behind gets no processor time until the next event."""
+    server = fresh_server()
+    client = server.client()
+    name = Functions(client).python("""
+        import threading, time
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(time.monotonic())
+                time.sleep(0.01)
+        thread = threading.Thread(target=tick, daemon=True)
+        def handler(event, context):
+            if not thread.is_alive():
+                thread.start()
+            before = len(ticks)
+            time.sleep(0.2)
+            gaps = [b - a for a, b in zip(ticks, ticks[1:])]
+            ticks.clear()
+            return [before, max(gaps)]
+    """, MemorySize=512)
+    assert invoke(client, name).value[1] < 0.5
+    [runtime] = server.runtimes()
+    still_s = 1.0
+    seen = {"switches": None, "since": 0.0}
+
+    def stands_still():
+        switches, now = context_switches(runtime), time.monotonic()
+        if switches != seen["switches"]:
+            seen.update(switches=switches, since=now)
+        return now - seen["since"] >= still_s
+    until(stands_still, f"the idle environment to do nothing for {still_s} s", 20)
+    before, gap = invoke(client, name).value
+    assert gap >= still_s, f"the longest pause of the thread was {gap:.3f} s, after {before} ticks"
+    assert server.runtimes() == [runtime], "the same environment went on"
+
+
+def context_switches(pid):
+    """How often the threads of a process have given up the processor; ticking ones do all the time."""
+    total = 0
+    for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
+        for line in status.read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                total += int(line.split()[1])
+    return total
+
+
 def test_idle_environments_end_and_new_ones_start(idle_probe):
     server, client, first = idle_probe
     until(lambda: not server.runtimes(), "the idle environment to end", 150, every=0.5)

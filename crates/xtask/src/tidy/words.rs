@@ -10,6 +10,8 @@ use super::{File, Sin};
 const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 /// Macros of unfinished work, refused in code.
 const MACROS: &[&str] = &["todo!", "unimplemented!", "dbg!"];
+/// A place in the documentation that was kept free and never filled.
+const PLACEHOLDER: &str = "(The output of the demo comes here.)";
 /// Folders of somebody's machine.
 const WORKPLACES: &[&str] = &["/work/", "/Users/", "/tmp/lambic/"];
 
@@ -49,6 +51,9 @@ fn bad_words(place: &str, line: &str) -> Vec<Sin> {
                 "{place}: '{word}' marks unfinished work; finish it or open an issue"
             ));
         }
+    }
+    if line.contains(PLACEHOLDER) {
+        sins.push(format!("{place}: run `lambic demo --once` and put what it prints here"));
     }
     for path in WORKPLACES {
         if starts_a_path(line, path) {
@@ -120,6 +125,7 @@ mod tests {
         finds("crates/a/src/lib.rs", "// the todo! macro\nlet s = \"dbg!\";", &[]);
         finds("a.md", "MASTODON and XXXL", &[]);
         finds("Cargo.lock", "TODO", &[]);
+        finds("README.md", "```text\n(The output of the demo comes here.)\n```", &["README.md:2"]);
     }
 
     #[test]

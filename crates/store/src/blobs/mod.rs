@@ -299,6 +299,7 @@ impl Inner {
                 swept.bytes += bytes;
             }
         }
+        self.uses.lock().forget_through(mark);
         self.empty(&self.trash)?;
         Ok(swept)
     }

@@ -45,6 +45,8 @@ pub(super) struct Uses {
 pub(super) struct UseTable {
     clock: u64,
     used: HashMap<Digest, Use>,
+    /// Uses up to this moment may have been forgotten; an older mark no longer tells anything.
+    forgotten_through: u64,
 }
 
 #[derive(Default)]
@@ -82,13 +84,20 @@ impl UseTable {
     pub(super) fn may_remove(&self, digest: &Digest, mark: Mark) -> bool {
         match self.used.get(digest) {
             Some(used) => used.holds == 0 && used.last <= mark.0,
-            None => true,
+            None => mark.0 >= self.forgotten_through,
         }
     }
 
     /// Nothing with this digest is left.
     pub(super) fn forget(&mut self, digest: &Digest) {
         self.used.remove(digest);
+    }
+
+    /// Forgets every use that no removal from `mark` on would spare. Otherwise each package that
+    /// was ever held, and be it a broken one, would be remembered for ever.
+    pub(super) fn forget_through(&mut self, mark: Mark) {
+        self.forgotten_through = self.forgotten_through.max(mark.0);
+        self.used.retain(|_, used| used.holds > 0 || used.last > mark.0);
     }
 
     fn tick(&mut self) -> u64 {
@@ -98,5 +107,41 @@ impl UseTable {
 
     fn of(&mut self, digest: &Digest) -> &mut Use {
         self.used.entry(digest.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use bytes::Bytes;
+    use lambic_rt::Rt;
+
+    use super::*;
+    use crate::Store;
+
+    #[tokio::test]
+    async fn a_sweep_forgets_what_was_never_stored() {
+        let store = Store::in_memory(Rt::real()).unwrap();
+        let blobs = store.blobs();
+        let remembered = || blobs.inner.uses.lock().used.len();
+        for number in 0..100 {
+            drop(blobs.hold(&Digest::of(format!("broken {number}").as_bytes())));
+        }
+        let kept = blobs.put(Bytes::from_static(b"kept")).await.unwrap();
+        let held = blobs.hold(&Digest::of(b"held"));
+        assert_eq!(remembered(), 102);
+        let older = blobs.mark();
+        let again = blobs.put(Bytes::from_static(b"again")).await.unwrap();
+        let mark = blobs.mark();
+        let after = blobs.put(Bytes::from_static(b"after")).await.unwrap();
+        let referenced = HashSet::from([kept, again.clone()]);
+        blobs.sweep(referenced, mark).await.unwrap();
+        assert_eq!(remembered(), 2, "what is held, and what came after the mark");
+        // An older mark does not know of a use that is forgotten.
+        assert_eq!(blobs.remove(&again, older).await, Ok(false));
+        assert_eq!(blobs.remove(&again, blobs.mark()).await, Ok(true));
+        assert_eq!(blobs.remove(&after, blobs.mark()).await, Ok(true));
+        drop(held);
     }
 }

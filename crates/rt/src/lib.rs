@@ -11,7 +11,7 @@ mod tasks;
 mod time;
 
 pub use shutdown::{Shutdown, ShutdownSender};
-pub use tasks::{Task, TaskKind};
+pub use tasks::{Fate, Task, TaskKind};
 pub use time::{Instant, Timestamp};
 
 use std::future::Future;
@@ -84,6 +84,12 @@ impl Rt {
         F::Output: Send + 'static,
     {
         tasks::spawn(name, kind, self.shutdown_sender(), future)
+    }
+
+    /// The fate of a thread that must run as long as the server does. The thread keeps it to its
+    /// end; its panic stops the server, as that of an essential task does.
+    pub fn essential_thread(&self, name: &'static str) -> Fate {
+        Fate::essential(name, self.shutdown_sender())
     }
 
     /// Runs blocking work (files, SQLite, unpacking) on tokio's blocking threads and waits for it.

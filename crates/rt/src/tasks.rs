@@ -13,7 +13,8 @@ use crate::ShutdownSender;
 pub enum TaskKind {
     /// Serves one connection, request or environment; its panic is logged and ends only itself.
     Request,
-    /// Must run as long as the server does; its panic stops the server.
+    /// Must run as long as the server does; its panic stops the server, which then ends with a
+    /// failure ([`crate::Shutdown::fault`]).
     Essential,
 }
 
@@ -54,36 +55,35 @@ where
 {
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     let handle = tokio::spawn(async move {
-        let guard = OnPanic { name, kind, shutdown, armed: true };
-        let output = future.await;
-        guard.disarm();
-        Some(output)
+        let _fate = Fate { name, kind, shutdown };
+        Some(future.await)
     });
     Task { handle }
 }
 
-/// Dropped while armed only when the future unwinds (or is aborted, which is not a fault).
-struct OnPanic {
+/// Lives as long as a task or thread does, and tells of its panic. Any other end, an abort too, is
+/// no fault.
+#[derive(Debug)]
+pub struct Fate {
     name: &'static str,
     kind: TaskKind,
     shutdown: ShutdownSender,
-    armed: bool,
 }
 
-impl OnPanic {
-    fn disarm(mut self) {
-        self.armed = false;
+impl Fate {
+    pub(crate) fn essential(name: &'static str, shutdown: ShutdownSender) -> Fate {
+        Fate { name, kind: TaskKind::Essential, shutdown }
     }
 }
 
-impl Drop for OnPanic {
+impl Drop for Fate {
     fn drop(&mut self) {
-        if !self.armed || !std::thread::panicking() {
+        if !std::thread::panicking() {
             return;
         }
         tracing::error!(task = self.name, "a task panicked");
         if self.kind == TaskKind::Essential {
-            self.shutdown.stop();
+            self.shutdown.stop_because(self.name);
         }
     }
 }
@@ -103,5 +103,37 @@ pub(crate) async fn blocking<T: Send + 'static>(
                 std::future::pending().await
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Rt, TaskKind};
+
+    #[tokio::test]
+    async fn the_panic_of_an_essential_task_stops_everything_and_says_so() {
+        let rt = Rt::simulated(1);
+        rt.spawn("small", TaskKind::Request, async { panic!("on purpose") }).await;
+        assert!(!rt.shutdown().is_requested());
+        rt.spawn("finished", TaskKind::Essential, async {}).await;
+        assert!(!rt.shutdown().is_requested());
+        rt.spawn("great", TaskKind::Essential, async { panic!("on purpose") }).await;
+        assert!(rt.shutdown().is_requested());
+        rt.shutdown_sender().stop_because("later");
+        assert_eq!(rt.shutdown().fault(), Some("great"));
+    }
+
+    #[tokio::test]
+    async fn the_panic_of_an_essential_thread_too_even_while_all_stops() {
+        let rt = Rt::simulated(1);
+        rt.shutdown_sender().stop();
+        assert_eq!(rt.shutdown().fault(), None);
+        let fate = rt.essential_thread("thread");
+        let thread = std::thread::spawn(move || {
+            let _fate = fate;
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(rt.shutdown().fault(), Some("thread"));
     }
 }

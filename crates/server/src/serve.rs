@@ -127,7 +127,19 @@ async fn live(
         tracing::warn!("some invocations were still running and were ended");
     }
     store.close().await;
-    verdict
+    verdict.and_then(|()| unbroken(&rt))
+}
+
+/// Whether the server stopped because it was asked to. When a part that it cannot do without broke,
+/// it has to end with a failure: otherwise a service manager would not start it again.
+fn unbroken(rt: &Rt) -> Result<(), Failure> {
+    match rt.shutdown().fault() {
+        None => Ok(()),
+        Some(part) => {
+            let text = format!("stopped because a part of the server broke: {part}; see the log");
+            Err(Failure::new(Kind::Other, text))
+        }
+    }
 }
 
 /// Waits for the signal to stop; before that, shows the demo if that is what we are here for.
@@ -224,4 +236,19 @@ fn front_config(config: &Config, address: SocketAddr) -> Result<FrontConfig, Fai
     limits.body_stall_ms_max = config.front.body_stall_ms_max;
     limits.drain_ms_max = u64::try_from(config.drain.as_millis()).unwrap_or(u64::MAX);
     Ok(front)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broken_part_is_a_failure_and_a_signal_is_none() {
+        let rt = Rt::simulated(1);
+        rt.shutdown_sender().stop();
+        assert_eq!(unbroken(&rt), Ok(()));
+        rt.spawn("catalog", TaskKind::Essential, async { panic!("on purpose") }).await;
+        let failure = unbroken(&rt).unwrap_err();
+        assert_eq!((failure.kind, failure.message.contains("catalog")), (Kind::Other, true));
+    }
 }

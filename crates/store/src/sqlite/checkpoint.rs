@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use lambic_rt::Rt;
 use rusqlite::Connection;
 
 /// A checkpoint is due after about as many log frames (of 4 KiB).
@@ -27,13 +28,16 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(crate) fn start(connection: Connection) -> io::Result<Checkpointer> {
+    pub(crate) fn start(connection: Connection, rt: &Rt) -> io::Result<Checkpointer> {
         let (wake, woken) = sync_channel(1);
         let help = Arc::new(AtomicBool::new(false));
         let asked = help.clone();
-        let thread = std::thread::Builder::new()
-            .name("store-checkpoint".into())
-            .spawn(move || run(&connection, &woken, &asked))?;
+        let fate = rt.essential_thread("store-checkpoint");
+        let thread =
+            std::thread::Builder::new().name("store-checkpoint".into()).spawn(move || {
+                let _fate = fate;
+                run(&connection, &woken, &asked);
+            })?;
         Ok(Checkpointer { wake: Some(wake), thread: Some(thread), help, frames: 0 })
     }
 

@@ -49,7 +49,7 @@ impl SqliteEngine {
         let readers = Readers::open(&path, rt.clone()).map_err(failed)?;
         let checkpoints = schema::open_writer(&path).map_err(failed)?;
         let watchers = Arc::new(Watchers::new());
-        let writer = Writer::start(connection, checkpoints, revision, watchers.clone(), &lock)
+        let writer = Writer::start(connection, checkpoints, revision, watchers.clone(), &lock, &rt)
             .map_err(|error| OpenError::io(dir, error))?;
         Ok(SqliteEngine {
             writer: Arc::new(writer),

@@ -61,11 +61,15 @@ impl Writer {
         revision: Revision,
         watchers: Arc<Watchers>,
         lock: &Arc<DirLock>,
+        rt: &Rt,
     ) -> io::Result<Writer> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let checkpointer = Checkpointer::start(checkpoints)?;
+        let checkpointer = Checkpointer::start(checkpoints, rt)?;
         let lock = lock.clone();
+        // Reads would go on without it, and the server look well while no write is possible.
+        let fate = rt.essential_thread("store-writer");
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+            let _fate = fate;
             let mut work = Work { connection, checkpointer, watchers, revision };
             work.run(receiver);
             work.finish();
@@ -277,4 +281,26 @@ fn put(
 
 fn text(key: &[u8]) -> &str {
     std::str::from_utf8(key).expect("Commit::check refuses keys that are no UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dir;
+    use crate::sqlite::SqliteEngine;
+
+    #[tokio::test]
+    async fn a_writer_that_breaks_stops_the_server() {
+        let scratch = tempfile::tempdir().unwrap();
+        let rt = Rt::real();
+        let lock = Arc::new(dir::prepare(scratch.path()).unwrap());
+        let engine = SqliteEngine::open(scratch.path(), lock, rt.clone()).unwrap();
+        // Past the check, which keeps such a key away from the thread.
+        let puts = vec![(b"\xff".to_vec(), Bytes::new())];
+        let (reply, answer) = oneshot::channel();
+        engine.writer.enqueue(Commit { puts, ..Commit::default() }, reply).await.unwrap();
+        assert!(answer.await.is_err());
+        rt.within(Duration::from_secs(10), rt.shutdown().requested()).await.unwrap();
+        assert_eq!(rt.shutdown().fault(), Some("store-writer"));
+    }
 }

@@ -12,7 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use lambic_rt::{Rt, TaskKind, Timestamp};
-use lambic_store::{RecordChange, Revision, Store, StoreError, Stored, TableWatch, WatchEnd};
+use lambic_store::{
+    Listing, RecordChange, Revision, Store, StoreError, Stored, TableWatch, WatchEnd,
+};
 use tokio::sync::watch;
 
 use crate::names::{LATEST, function_arn};
@@ -90,8 +92,8 @@ impl Catalog {
     /// # Errors
     /// When a stored function cannot be read.
     pub async fn start(store: Store, rt: Rt, on_retire: OnRetire) -> Result<Catalog, StoreError> {
-        let (functions, watch) = store.table::<FunctionRecord>().list_and_watch(&[]).await?;
-        let (seen, _) = watch::channel(0);
+        let (listing, watch) = store.table::<FunctionRecord>().list_and_watch(&[]).await?;
+        let (seen, _) = watch::channel(listing.revision);
         let inner = Inner {
             store,
             rt: rt.clone(),
@@ -102,7 +104,7 @@ impl Catalog {
             on_retire,
         };
         let catalog = Catalog { inner: Arc::new(inner) };
-        for stored in functions {
+        for stored in listing.records {
             catalog.put(stored);
         }
         let following = catalog.clone();
@@ -194,8 +196,8 @@ impl Catalog {
         let table = self.inner.store.table::<FunctionRecord>();
         loop {
             match table.list_and_watch(&[]).await {
-                Ok((functions, watch)) => {
-                    self.replace(functions);
+                Ok((listing, watch)) => {
+                    self.replace(listing);
                     return watch;
                 }
                 Err(error) => {
@@ -206,25 +208,24 @@ impl Catalog {
         }
     }
 
-    fn replace(&self, functions: Vec<Stored<FunctionRecord>>) {
+    fn replace(&self, listing: Listing<FunctionRecord>) {
         let listed: BTreeSet<Vec<String>> =
-            functions.iter().map(|stored| stored.key.clone()).collect();
+            listing.records.iter().map(|stored| stored.key.clone()).collect();
         for key in self.keys() {
             if !listed.contains(&key) {
                 self.remove(&key);
             }
         }
-        let newest = functions.iter().map(|stored| stored.revision).max();
-        for stored in functions {
+        for stored in listing.records {
             self.put(stored);
         }
-        if let Some(newest) = newest {
-            self.inner.seen.send_if_modified(|seen| {
-                let newer = newest > *seen;
-                *seen = newest.max(*seen);
-                newer
-            });
-        }
+        // The listing's own revision: the last commit may have been a deletion, which no record
+        // that is left tells of.
+        self.inner.seen.send_if_modified(|seen| {
+            let newer = listing.revision > *seen;
+            *seen = listing.revision.max(*seen);
+            newer
+        });
     }
 
     fn keys(&self) -> Vec<Vec<String>> {
@@ -424,6 +425,24 @@ mod tests {
         assert_eq!(setup.catalog.usage("000000000000", "us-east-1"), Usage::default());
         assert_eq!(setup.catalog.unsettled(Timestamp::from_micros(i64::MAX)).0.len(), 0);
         assert_eq!(*setup.retired.lock().unwrap(), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_after_which_the_watch_fell_behind_is_known() {
+        let setup = setup(&[]).await;
+        let mut flood = Transaction::new();
+        for number in 0..=lambic_store::WATCH_CHANGES_MAX {
+            let record = record(&format!("f{number}"));
+            flood.put(&record.key(), &record);
+        }
+        setup.store.commit(flood).await.unwrap();
+        let mut transaction = Transaction::new();
+        transaction.delete::<FunctionRecord>(&record("f7").key());
+        let revision = setup.store.commit(transaction).await.unwrap();
+        setup.catalog.caught_up(revision).await;
+        assert_eq!(*setup.catalog.changes().borrow(), revision);
+        assert!(setup.catalog.find("000000000000", "us-east-1", "f7").is_none());
+        assert!(setup.catalog.find("000000000000", "us-east-1", "f8").is_some());
     }
 
     #[tokio::test]

@@ -122,7 +122,7 @@ pub trait Engine: Send + Sync + 'static {
     fn list_and_watch(
         &self,
         prefix: Vec<u8>,
-    ) -> BoxFuture<'_, Result<(Vec<Entry>, Watch), EngineError>> {
+    ) -> BoxFuture<'_, Result<(Snapshot, Watch), EngineError>> {
         Box::pin(async move {
             // The watch starts first, so that whatever the snapshot misses is in the watch; what
             // both have is then skipped by its revision.
@@ -135,7 +135,7 @@ pub trait Engine: Send + Sync + 'static {
                 )));
             }
             watch.skip_through(snapshot.revision);
-            Ok((snapshot.entries, watch))
+            Ok((snapshot, watch))
         })
     }
 }

@@ -28,6 +28,6 @@ pub use memory::MemoryEngine;
 pub use record::{Record, Stored};
 pub use sqlite::{DATABASE_FILE, SqliteEngine};
 pub use store::{Store, StoreError};
-pub use table::{RecordChange, Table, TableWatch};
+pub use table::{Listing, RecordChange, Table, TableWatch};
 pub use transaction::Transaction;
 pub use watch::{Change, WATCH_BYTES_MAX, WATCH_CHANGES_MAX, Watch, WatchEnd};

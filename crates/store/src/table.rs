@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::StoreError;
-use crate::engine::{Engine, Revision, prefix_end};
+use crate::engine::{Engine, Revision, Snapshot, prefix_end};
 use crate::key;
 use crate::record::{self, Record, Stored};
 use crate::watch::{Change, Watch, WatchEnd};
@@ -64,12 +64,22 @@ impl<R: Record> Table<R> {
     pub async fn list_and_watch(
         &self,
         prefix: &[&str],
-    ) -> Result<(Vec<Stored<R>>, TableWatch<R>), StoreError> {
+    ) -> Result<(Listing<R>, TableWatch<R>), StoreError> {
         let prefix = key::encode_prefix(R::KIND, prefix);
-        let (entries, watch) = self.engine.list_and_watch(prefix).await?;
+        let (Snapshot { entries, revision }, watch) = self.engine.list_and_watch(prefix).await?;
         let records = entries.iter().map(record::decode).collect::<Result<_, _>>()?;
-        Ok((records, TableWatch::new(watch)))
+        Ok((Listing { records, revision }, TableWatch::new(watch)))
     }
+}
+
+/// What a table looked like at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<R> {
+    /// The records in the order of their keys.
+    pub records: Vec<Stored<R>>,
+    /// The last commit that `records` reflect, whichever keys it touched: also one that only
+    /// removed some, so it may be later than the revision of every record.
+    pub revision: Revision,
 }
 
 /// Changes to records of one type.

@@ -159,7 +159,7 @@ async fn typed_watches() {
     write(&store, &["a", "1"], &ThingV1 { size_kb: 1 }).await;
     let table = store.table::<Thing>();
     let (listed, mut watch) = table.list_and_watch(&["a"]).await.unwrap();
-    assert_eq!(listed.len(), 1);
+    assert_eq!(listed.records.len(), 1);
     write(&store, &["b", "1"], &Thing { size_bytes: 1 }).await;
     write(&store, &["a", "2"], &ThingV1 { size_kb: 1 }).await;
     let RecordChange::Put(stored) = watch.next().await.unwrap() else { panic!("no put") };

@@ -47,8 +47,8 @@ async fn a_slow_reader_is_told_and_may_start_again() {
         }
         assert_eq!(watch.next().await, Err(WatchEnd::Lagged));
         assert_eq!(watch.next().await, Err(WatchEnd::Lagged));
-        let (entries, mut watch) = engine.list_and_watch(b"a".to_vec()).await.unwrap();
-        assert_eq!(entries.len(), more);
+        let (listed, mut watch) = engine.list_and_watch(b"a".to_vec()).await.unwrap();
+        assert_eq!(listed.entries.len(), more);
         engine.commit(put("a", "again")).await.unwrap();
         assert_eq!(watch.next().await.unwrap().key(), b"a");
     })
@@ -126,16 +126,17 @@ async fn nothing_is_missing_between_listing_and_watch() {
         let writers: Vec<_> = writers.collect();
         let mut readers = Vec::new();
         for _ in 0..20 {
-            let (entries, watch) = engine.list_and_watch(b"a ".to_vec()).await.unwrap();
-            let state: State = entries.into_iter().map(|e| (e.key, e.revision)).collect();
+            let (listed, watch) = engine.list_and_watch(b"a ".to_vec()).await.unwrap();
+            let state: State = listed.entries.into_iter().map(|e| (e.key, e.revision)).collect();
             readers.push((state, watch));
         }
         for writer in writers {
             writer.await.expect("no writer panics");
         }
         let end = engine.commit(put("a end", "x")).await.unwrap();
-        let (entries, _) = engine.list_and_watch(b"a ".to_vec()).await.unwrap();
-        let expected: State = entries.into_iter().map(|e| (e.key, e.revision)).collect();
+        let (listed, _) = engine.list_and_watch(b"a ".to_vec()).await.unwrap();
+        assert_eq!(listed.revision, end);
+        let expected: State = listed.entries.into_iter().map(|e| (e.key, e.revision)).collect();
         for (mut state, mut watch) in readers {
             let reading = read_through(&mut watch, &mut state, end);
             let limit = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
 use lambic_store::Store;
 
-use crate::config::Config;
+use crate::config::{Config, Functions};
 use crate::failure::{Failure, Kind};
 use crate::machine_runtimes;
 
@@ -42,10 +42,38 @@ fn lambda_config(config: &Config) -> LambdaConfig {
         control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
-            budget: Budget { memory_mb_max: functions.memory_mb_max, ..usual.budget },
+            budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
+    }
+}
+
+/// Room for as many environments as one account may use at the same time, so that the concurrency
+/// that GetAccountSettings tells can be had as long as there is memory.
+fn budget(usual: Budget, functions: &Functions) -> Budget {
+    let wanted = usize::try_from(functions.concurrency_max).unwrap_or(usize::MAX);
+    Budget {
+        memory_mb_max: functions.memory_mb_max,
+        environments_max: usual.environments_max.max(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_machine_holds_what_an_account_may_use() {
+        let usual = InvokeConfig::default().budget;
+        let of = |concurrency_max| {
+            let (idle, transition) = (Duration::ZERO, Duration::ZERO);
+            budget(usual, &Functions { concurrency_max, memory_mb_max: 512, idle, transition })
+        };
+        assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });
+        assert_eq!(of(20_000).environments_max, 20_000);
     }
 }

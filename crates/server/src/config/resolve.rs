@@ -203,6 +203,10 @@ fn front(origins: &Origins<'_>, raw: &RawFront) -> Result<Front, Failure> {
     })
 }
 
+/// Execution environments that one machine has places for; each runs one invocation at a time, so
+/// promising more would only be refused later.
+const CONCURRENCY_MAX: i64 = 20_000;
+
 fn functions(
     origins: &Origins<'_>,
     raw: &RawFunctions,
@@ -211,7 +215,7 @@ fn functions(
     let number = |name: &str, value: i64, min: i64, max: i64| {
         origins.number(&format!("functions.{name}"), value, min, max)
     };
-    let concurrency = number("concurrency_max", raw.concurrency_max, 1, 1_000_000)?;
+    let concurrency = number("concurrency_max", raw.concurrency_max, 1, CONCURRENCY_MAX)?;
     let memory_mb = origins.number_or_auto(
         "functions.memory_mb_max",
         &raw.memory_mb_max,
@@ -221,7 +225,7 @@ fn functions(
     let idle_minutes = number("idle_minutes", raw.idle_minutes, 1, 1_440)?;
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
-        concurrency_max: u32::try_from(concurrency).expect("the limit is a million"),
+        concurrency_max: u32::try_from(concurrency).expect("the limit is twenty thousand"),
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         transition: Duration::from_millis(transition_ms),

@@ -139,6 +139,12 @@ fn what_is_wrong_is_named_with_its_place() {
         ("front = 1", &[], &[], "lambic.toml: 'front' is of type integer, table is wanted"),
         ("a = 1\nb = = 2", &[], &[], "lambic.toml line 2: "),
         ("drain_s = -1", &[], &[], "lambic.toml: 'drain_s' is -1; it has to be between 0 and 3600"),
+        (
+            "[functions]\nconcurrency_max = 20001",
+            &[],
+            &[],
+            "'functions.concurrency_max' is 20001; it has to be between 1 and 20000",
+        ),
         ("threads = \"few\"", &[], &[], "lambic.toml: 'threads' is \"few\"; it has to be a whole"),
         ("", &["LAMBIC_DRAIN_S=soon"], &[], "LAMBIC_DRAIN_S: 'soon' is no whole number"),
         ("", &["LAMBIC_RUNTIMES_STRICT=yes"], &[], "LAMBIC_RUNTIMES_STRICT: 'yes' is neither"),

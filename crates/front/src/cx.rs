@@ -46,6 +46,8 @@ pub struct Call {
     pub endpoint: String,
     /// Where the request came from.
     pub origin: Origin,
+    /// The request's `X-Amzn-Trace-Id`, as it came, if it has one.
+    pub trace_header: Option<String>,
     /// Time, randomness, tasks.
     pub rt: Rt,
     /// Where [`crate::serve`] counts.
@@ -68,6 +70,7 @@ impl Call {
             request_id: rt.uuid(),
             endpoint: endpoint.to_owned(),
             origin: Origin::Process,
+            trace_header: None,
             rt: rt.clone(),
             metrics: Metrics::process().clone(),
         }
@@ -84,6 +87,7 @@ impl Call {
             request_id: &self.request_id,
             endpoint: &self.endpoint,
             origin: &self.origin,
+            trace_header: self.trace_header.as_deref(),
             rt: &self.rt,
             call: self,
         }
@@ -108,6 +112,8 @@ pub struct Cx<'a, S: ?Sized> {
     pub endpoint: &'a str,
     /// Where the request came from.
     pub origin: &'a Origin,
+    /// The request's `X-Amzn-Trace-Id`, as it came, if it has one: a stranger's text of any form.
+    pub trace_header: Option<&'a str>,
     /// Time, randomness, tasks.
     pub rt: &'a Rt,
     pub(crate) call: &'a Call,

@@ -20,6 +20,9 @@ use crate::internal::{self, InternalCall, InternalReply};
 use crate::reply::{self, ReplyBody};
 use crate::service::Service;
 
+/// AWS X-Ray's header. It is no part of any operation's model, so it is read here.
+const TRACE_HEADER: &str = "x-amzn-trace-id";
+
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub(crate) async fn answer<B: Body<Data = Bytes> + Unpin>(
     front: &Arc<Front>,
@@ -231,6 +234,7 @@ async fn operate(
         endpoint: endpoint(&front, &request),
         request_id,
         origin: peer.origin.clone(),
+        trace_header: request.header(TRACE_HEADER).map(str::to_owned),
         rt: front.rt.clone(),
         metrics: front.config.metrics.clone(),
     };

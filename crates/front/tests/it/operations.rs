@@ -22,6 +22,17 @@ async fn errors_are_printed_as_aws_prints_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_caller_s_trace_is_passed_on() {
+    let world = World::new(development());
+    for (header, seen) in [("X-Amzn-Trace-Id: Root=1-2-3\r\n", "\"Root=1-2-3\""), ("", "null")] {
+        let reply =
+            world.ask(&format!("GET /echo HTTP/1.1\r\nHost: localhost\r\n{header}\r\n")).await;
+        let text = String::from_utf8(reply.body).unwrap();
+        assert!(text.contains(&format!("\"trace\":{seen}")), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_account_is_denied() {
     let world = World::new(development());
     let reply = world.ask("GET /foreign HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

@@ -74,7 +74,7 @@ impl Serve for Echo {
     async fn run(cx: &Cx<'_, Fake>, input: InputOf<Self>) -> Result<OutputOf<Self>, Error> {
         Ok(json!({
             "account": cx.account, "region": cx.region, "principal": cx.principal.arn,
-            "endpoint": cx.endpoint, "request_id": cx.request_id, "bytes": input.body.len(),
+            "endpoint": cx.endpoint, "trace": cx.trace_header, "request_id": cx.request_id, "bytes": input.body.len(),
             "body": String::from_utf8_lossy(&input.body), "query": input.query,
         }))
     }

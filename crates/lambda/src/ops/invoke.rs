@@ -67,7 +67,7 @@ impl Serve for Invoke {
             invoked_arn,
             payload,
             client_context,
-            trace_id: None,
+            trace_id: cx.trace_header.map(str::to_owned),
             log_tail: input.log_type == Some(LogType::Tail),
         };
         let answer = cx.service.runner.invoke(function.latest.clone(), invocation).await?;
@@ -123,6 +123,7 @@ fn client_context(header: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use lambic_front::Service;
     use serde_json::json;
 
     use super::*;
@@ -147,6 +148,20 @@ mod tests {
         let reply = harness.invoke(PATH, br#"{"fail": true}"#, &[]).await;
         assert_eq!(reply.header("x-amz-function-error"), Some("Unhandled"));
         assert_eq!(reply.header("x-amz-log-result"), None);
+    }
+
+    #[tokio::test]
+    async fn the_caller_s_trace_reaches_the_function() {
+        let harness = Harness::with_hello().await;
+        let sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+        for header in [None, Some(sent)] {
+            let mut call = harness.call();
+            call.trace_header = header.map(str::to_owned);
+            let request = Harness::request("POST", PATH, br#"{"trace": 1}"#);
+            let response = harness.lambda.handle(&call, request).await.unwrap();
+            let seen: Option<String> = serde_json::from_slice(&response.body).unwrap();
+            assert_eq!(seen.as_deref(), header);
+        }
     }
 
     #[tokio::test]

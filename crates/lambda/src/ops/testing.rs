@@ -21,7 +21,7 @@ use crate::tasks::settle;
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
-/// Answers every event with itself; `{"fail": true}` fails.
+/// Answers every event with itself; `{"fail": …}` fails, `{"trace": …}` answers the trace header.
 pub(crate) struct Echo;
 
 impl Runner for Echo {
@@ -31,9 +31,13 @@ impl Runner for Echo {
         invocation: Invocation,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         let fails = invocation.payload.starts_with(br#"{"fail""#);
+        let payload = match invocation.payload.starts_with(br#"{"trace""#) {
+            true => Bytes::from(json!(invocation.trace_id).to_string()),
+            false => invocation.payload,
+        };
         Box::pin(async move {
             Ok(Answer {
-                payload: invocation.payload,
+                payload,
                 function_error: fails.then_some("Unhandled"),
                 log_tail: invocation.log_tail.then(|| b"log".to_vec()),
                 executed_version: version.version.clone(),

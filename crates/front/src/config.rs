@@ -48,10 +48,8 @@ impl FrontConfig {
 pub struct Limits {
     /// Connections from outside that are open at the same time; more are answered 429 and closed.
     pub connections_max: usize,
-    /// Connections from all execution environments together.
+    /// Connections from all execution environments together. Who accepts them limits those of each.
     pub environment_connections_max: usize,
-    /// Connections from one execution environment.
-    pub connections_per_environment_max: usize,
     /// Requests being served at the same time, with those whose client has gone.
     pub requests_in_flight_max: usize,
     /// Bytes of one request's line and headers; more are answered 431. At least 8,192.
@@ -82,7 +80,6 @@ impl Default for Limits {
         Limits {
             connections_max: 4_096,
             environment_connections_max: 4_096,
-            connections_per_environment_max: 128,
             requests_in_flight_max: 8_192,
             header_bytes_max: 64 * 1_024,
             header_read_ms_max: 30_000,

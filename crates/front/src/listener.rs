@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::authenticate::{NotLoopback, is_loopback};
-use crate::budget::{Slot, Slots};
+use crate::budget::Slot;
 use crate::connection;
-use crate::cx::{EnvironmentOrigin, Origin};
+use crate::cx::Origin;
 use crate::front::Front;
 
 /// How a listener ended.
@@ -77,32 +77,6 @@ impl Front {
         }
         drop(listener);
         Ok(self.drain().await)
-    }
-
-    /// Serves the listener inside an execution environment's network namespace. Runs until it is
-    /// dropped; connections end with the environment, and not at shutdown, because functions that
-    /// are finishing may still need an answer.
-    pub async fn serve_environment(
-        self: &Arc<Front>,
-        listener: TcpListener,
-        environment: EnvironmentOrigin,
-    ) {
-        let environment = Arc::new(environment);
-        let slots = Slots::new(self.config.limits.connections_per_environment_max);
-        loop {
-            let (stream, _) = self.accept(&listener).await;
-            let Some(slot) = slots.take() else {
-                self.turn_away(stream);
-                continue;
-            };
-            let front = self.clone();
-            let origin = Origin::Environment(environment.clone());
-            let connection = async move {
-                front.serve(stream, origin, None).await;
-                drop(slot);
-            };
-            self.rt.spawn("environment connection", TaskKind::Request, connection).detach();
-        }
     }
 
     /// Serves one connection until it ends. A connection from outside ends after its present

@@ -1,8 +1,8 @@
 //! Real listeners: who may listen, and how they end.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use lambic_front::{AuthMode, EnvironmentOrigin, ListenError};
+use lambic_front::{AuthMode, EnvironmentOrigin, ListenError, Origin};
 use lambic_rt::TaskKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,7 +31,7 @@ async fn development_mode_refuses_a_listener_that_others_reach() {
 #[tokio::test(start_paused = true)]
 async fn development_mode_refuses_peers_from_elsewhere() {
     let world = World::new(development());
-    let origin = lambic_front::Origin::Remote("10.1.2.3:99".parse().unwrap());
+    let origin = Origin::Remote("10.1.2.3:99".parse().unwrap());
     assert!(world.connect_from(origin).closed().await.is_empty());
 }
 
@@ -104,41 +104,35 @@ async fn a_reset_connection_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn an_environment_has_connections_of_its_own() {
+async fn environments_have_connections_of_their_own() {
     let mut config = development();
-    config.limits.connections_per_environment_max = 1;
+    config.limits.environment_connections_max = 1;
     let world = World::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let front = world.front.clone();
-    let environment = EnvironmentOrigin {
+    let environment = Arc::new(EnvironmentOrigin {
         name: "e".to_owned(),
         account: "111111111111".to_owned(),
         region: "eu-west-1".to_owned(),
-    };
-    let serving = async move { front.serve_environment(listener, environment).await };
-    let serving = world.rt.spawn("environment", TaskKind::Request, serving);
-
+    });
+    let connect = || world.connect_from(Origin::Environment(environment.clone()));
     let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let mut first = TcpStream::connect(address).await.unwrap();
-    first.write_all(ask("/echo").as_bytes()).await.unwrap();
-    let mut text = String::new();
-    while !text.contains("principal") {
-        let mut piece = [0; 4_096];
-        let read = first.read(&mut piece).await.unwrap();
-        text.push_str(std::str::from_utf8(&piece[..read]).unwrap());
-    }
-    assert!(text.contains("\"account\":\"111111111111\",\"region\":\"eu-west-1\""), "{text}");
-    let mut second = TcpStream::connect(address).await.unwrap();
-    second.write_all(ask("/echo").as_bytes()).await.unwrap();
-    let mut rest = String::new();
-    second.read_to_string(&mut rest).await.unwrap();
-    assert!(rest.starts_with("HTTP/1.1 429"), "{rest}");
+
+    let mut first = connect();
+    first.send(&ask("/echo")).await;
+    let reply = first.reply().await;
+    let text = String::from_utf8(reply.body).unwrap();
+    assert!(text.contains("\"account\":\"111111111111\""), "{text}");
+    assert!(text.contains("\"region\":\"eu-west-1\""), "{text}");
+
+    let mut second = connect();
+    second.send(&ask("/echo")).await;
+    assert_eq!(second.reply().await.status, 429);
+    // What functions use up is not missing outside.
+    assert_eq!(world.ask(&ask("/echo")).await.status, 200);
     // The figures are not for functions.
-    first.write_all(ask("/metrics").as_bytes()).await.unwrap();
-    let mut piece = [0; 16];
-    first.read_exact(&mut piece).await.unwrap();
-    assert!(piece.starts_with(b"HTTP/1.1 404"));
-    serving.abort();
-    assert_eq!(world.rt.within(Duration::from_secs(5), serving).await, Some(None));
+    first.send(&ask("/metrics")).await;
+    assert_eq!(first.reply().await.status, 404);
+    // A function that is finishing still gets its answer.
+    world.rt.shutdown_sender().stop();
+    first.send(&ask("/echo")).await;
+    assert_eq!(first.reply().await.status, 200);
 }

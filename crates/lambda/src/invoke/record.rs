@@ -187,11 +187,15 @@ impl Recorder {
         if !self.is_heard() {
             return;
         }
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE_BYTES_MAX - state.line.len();
-            state.line.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") || state.line.len() == LINE_BYTES_MAX {
-                self.end_line(state);
+        for mut rest in bytes.split_inclusive(|byte| *byte == b'\n') {
+            while !rest.is_empty() {
+                let room = LINE_BYTES_MAX - state.line.len();
+                let (piece, behind) = rest.split_at(rest.len().min(room));
+                state.line.extend_from_slice(piece);
+                if piece.ends_with(b"\n") || state.line.len() == LINE_BYTES_MAX {
+                    self.end_line(state);
+                }
+                rest = behind;
             }
         }
     }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use futures_util::FutureExt;
 use lambic_rt::TaskKind;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 use crate::invoke::fault::{Exit, Fault};
@@ -154,4 +157,53 @@ fn lines_beyond_the_limits_of_a_second_are_dropped_and_counted() {
     let half = now + Duration::from_millis(1_500);
     assert_eq!(window.wait_to_read(half), Some(Duration::from_millis(500)));
     assert_eq!(window.wait_to_read(now + Duration::from_secs(2)), None);
+}
+
+/// Keeps the lines that are passed on.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Heard {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Heard {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "function"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_line_that_is_too_long_is_cut_and_nothing_of_it_is_lost() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    // Pieces of a size at which the cut falls inside of one.
+    let printed: String = (0..100_000).map(|number| format!("{number:06}")).collect();
+    for piece in printed.as_bytes().chunks(1_000) {
+        recorder.take(piece);
+    }
+    recorder.take(b"\nnext\n");
+    let lines = heard.0.lock().unwrap().clone();
+    let (next, pieces) = lines.split_last().unwrap();
+    assert_eq!((next.as_str(), pieces.concat() == printed), ("next", true));
+    let lengths: Vec<usize> = pieces.iter().map(String::len).collect();
+    assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 600_000 - 2 * LINE_BYTES_MAX]);
 }

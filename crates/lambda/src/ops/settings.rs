@@ -170,16 +170,24 @@ pub(crate) fn environment(given: model::Environment) -> Result<Variables, Error>
     Ok(Variables(variables))
 }
 
-/// `x86_64`, or what the machine itself is.
+/// The machine's own architecture, if that is what was asked for; `x86_64` when nothing was.
 pub(crate) fn architecture(given: &[model::Architecture]) -> Result<&'static str, Error> {
-    match given {
-        [] | [model::Architecture::X86_64] => Ok("x86_64"),
-        [model::Architecture::Arm64] if cfg!(target_arch = "aarch64") => Ok("arm64"),
-        [model::Architecture::Arm64] => {
-            Err(Error::not_offered("Architectures arm64 (on a host that is not arm64)"))
-        }
-        _ => Err(invalid("Architectures must hold one value.")),
+    architecture_on(std::env::consts::ARCH, given)
+}
+
+/// Code runs as it is, without emulation. So a host that is not x86_64 refuses AWS's default too,
+/// rather than to show one architecture and run another.
+fn architecture_on(host: &str, given: &[model::Architecture]) -> Result<&'static str, Error> {
+    let (asked, needed, why) = match given {
+        [] => ("x86_64", "x86_64", "the default of Architectures"),
+        [model::Architecture::X86_64] => ("x86_64", "x86_64", "in Architectures"),
+        [model::Architecture::Arm64] => ("arm64", "aarch64", "in Architectures"),
+        _ => return Err(invalid("Architectures must hold one value.")),
+    };
+    if host == needed {
+        return Ok(asked);
     }
+    Err(Error::not_offered(&format!("{asked} ({why}) on a host whose architecture is {host}")))
 }
 
 /// Tags given at creation.
@@ -257,6 +265,19 @@ mod tests {
         let error = Unoffered { layers: Some(&layers), ..Default::default() }.check("f");
         let error = error.unwrap_err();
         assert_eq!((error.status, error.message.contains("Layers")), (501, true));
+    }
+
+    #[test]
+    fn architectures_are_the_host_s_own() {
+        use model::Architecture::{Arm64, X86_64};
+        assert_eq!(architecture_on("x86_64", &[]), Ok("x86_64"));
+        assert_eq!(architecture_on("x86_64", &[X86_64]), Ok("x86_64"));
+        assert_eq!(architecture_on("aarch64", &[Arm64]), Ok("arm64"));
+        for (host, given) in [("x86_64", &[Arm64][..]), ("aarch64", &[X86_64]), ("aarch64", &[])] {
+            let error = architecture_on(host, given).unwrap_err();
+            assert_eq!((error.status, error.message.contains(host)), (501, true), "{error:?}");
+        }
+        assert_eq!(architecture_on("x86_64", &[X86_64, X86_64]).unwrap_err().status, 400);
     }
 
     #[test]

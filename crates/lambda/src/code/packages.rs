@@ -69,7 +69,7 @@ impl Packages {
     pub async fn check(&self, zip: Bytes) -> Result<Code, Error> {
         let code = self.measure(&zip).await?;
         let staged = self.unpack(zip).await?;
-        self.store.blobs().discard(staged).await.map_err(failed)?;
+        self.discard(staged).await;
         Ok(code)
     }
 
@@ -95,10 +95,17 @@ impl Packages {
                 Ok(staged)
             }
             Err(error) => {
-                // At once: the disk may be full of it.
-                self.store.blobs().discard(staged).await.map_err(failed)?;
+                self.discard(staged).await;
                 Err(unpack_failed(&error))
             }
+        }
+    }
+
+    /// At once: the disk may be full of it. What cannot be discarded is swept at the next start; it
+    /// changes nothing for the caller, so it must not take the place of the caller's answer.
+    async fn discard(&self, staged: Staged) {
+        if let Err(error) = self.store.blobs().discard(staged).await {
+            tracing::error!(%error, "an unpacked package could not be discarded");
         }
     }
 }

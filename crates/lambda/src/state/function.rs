@@ -15,13 +15,21 @@ use serde::{Deserialize, Serialize};
 use crate::names::function_arn;
 
 /// Life of a function.
+///
+/// Nothing sets `Failed` yet, and that is no omission: whatever can go wrong with a package (it is
+/// broken, too large, the disk is full) goes wrong before the request that brought it is answered,
+/// since code is unpacked and on disk before its record is committed. The reconciler only lets the
+/// moment pass that AWS takes. A bundle that is missing later is damage to the data directory: its
+/// invokes are told so, and the function is well again with the directory, which a stored `Failed`
+/// would not be. The state is part of the record's format because AWS has it and operations that
+/// really work after their answer (images, VPCs) will need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Created, not invocable yet.
     Pending,
     /// Invocable.
     Active,
-    /// It could not be made ready.
+    /// It could not be made ready. Not set yet; see above.
     Failed,
 }
 
@@ -34,7 +42,7 @@ pub enum UpdateStatus {
     InProgress,
     /// In force.
     Successful,
-    /// Not in force, and it will not be.
+    /// Not in force, and it will not be. Not set yet, for the same reason as [`State::Failed`].
     Failed,
 }
 

@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(*setup.retired.lock().unwrap(), [None]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_deletion_after_which_the_watch_fell_behind_is_known() {
         let setup = setup(&[]).await;
         let mut flood = Transaction::new();

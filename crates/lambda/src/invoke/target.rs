@@ -83,8 +83,10 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
     let timeout = work.timeout;
     let left = (work.since + timeout).saturating_duration_since(rt.instant());
     let request_id = work.event.request_id.clone();
-    handle.recorder.start(&request_id);
-    let Ok(mut receiver) = handle.desk.hand_out(work) else {
+    // START stands before all that the function prints, and not in the log of an environment that
+    // turns out to be dead: the request's START is then in that of the next one.
+    let begins = |request_id: &str| handle.recorder.start(request_id);
+    let Ok(mut receiver) = handle.desk.hand_out(work, begins) else {
         handle.control.kill();
         return None;
     };

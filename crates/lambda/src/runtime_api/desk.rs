@@ -174,8 +174,14 @@ impl Desk {
         Desk { state: Mutex::new(state), owner, rt }
     }
 
-    /// Gives the environment an event. The receiver tells how the invocation ended.
-    pub fn hand_out(&self, work: Work) -> Result<oneshot::Receiver<Finished>, NotIdle> {
+    /// Gives the environment an event. The receiver tells how the invocation ended. `begins` is
+    /// called once it is certain that the environment takes the event and before the runtime can
+    /// see it; it must be short and not come back to the desk, whose lock is held.
+    pub fn hand_out(
+        &self,
+        work: Work,
+        begins: impl FnOnce(&str),
+    ) -> Result<oneshot::Receiver<Finished>, NotIdle> {
         let (done, finished) = oneshot::channel();
         let facts = WorkFacts {
             since: work.since,
@@ -186,6 +192,7 @@ impl Desk {
         let event = Arc::new(work.event);
         let mut state = self.lock();
         state.life = state.life.step(Move::HandOut).map_err(|_| NotIdle)?;
+        begins(&event.request_id);
         state.last_id.clone_from(&event.request_id);
         state.current = Some(Current { event: event.clone(), done, work: facts });
         let waiting = state.waiting.take();

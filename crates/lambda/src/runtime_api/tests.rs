@@ -76,7 +76,7 @@ impl Bench {
         id: &str,
         wants_tail: bool,
     ) -> Result<oneshot::Receiver<Finished>, NotIdle> {
-        self.desk.hand_out(Work {
+        let work = Work {
             event: Event {
                 request_id: id.to_owned(),
                 deadline_ms: 1_767_225_603_000,
@@ -89,7 +89,8 @@ impl Bench {
             since: self.rt.instant(),
             init: None,
             wants_tail,
-        })
+        };
+        self.desk.hand_out(work, |id| self.told.add(format!("begins {id}")))
     }
 
     /// A runtime that waits for its first event.
@@ -145,7 +146,7 @@ async fn an_event_goes_out_with_its_headers_and_the_response_comes_back() {
     assert_eq!((accepted.status, accepted.text()), (202, "{\"status\":\"OK\"}\n"));
     let finished = receiver.await.unwrap();
     assert_eq!(finished.completion, Completion::Response(Bytes::from_static(b"\"done\"")));
-    assert_eq!(bench.told.take(), ["ready", "responded"]);
+    assert_eq!(bench.told.take(), ["ready", "begins a", "responded"]);
     client.send(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n").await;
     bench.until(Life::Idle).await;
     assert_eq!(bench.told.take(), ["record a error=false", "ready"]);
@@ -241,7 +242,7 @@ async fn asking_again_gives_the_same_event_and_takes_the_place_of_an_older_quest
     let _receiver = bench.hand_out("a").unwrap();
     assert_eq!(second.try_reply().await.unwrap().request_id(), "a");
     assert_eq!(first.next().await.request_id(), "a");
-    assert_eq!(bench.told.take(), ["ready"]);
+    assert_eq!(bench.told.take(), ["ready", "begins a"]);
 }
 
 #[tokio::test]
@@ -345,7 +346,9 @@ async fn an_exit_ends_the_invocation_even_in_the_middle_of_its_answer() {
     let (_client, receiver) = bench.running().await;
     bench.desk.exited(exit);
     assert_eq!(receiver.await.unwrap().completion, Completion::Fault(Fault::Exited(exit)));
+    bench.told.take();
     assert!(bench.hand_out("b").is_err());
+    assert!(bench.told.take().is_empty(), "what is not taken has not begun");
 
     let bench = Bench::new();
     let (mut client, receiver) = bench.running().await;
@@ -370,7 +373,7 @@ async fn time_is_up_once_and_a_late_answer_is_refused() {
     assert_eq!(finished.completion, Completion::Fault(Fault::TimedOut { timeout }));
     assert_eq!(bench.desk.time_out("a", timeout), None);
     assert_eq!(client.respond("a", b"1").await.status, 403);
-    assert_eq!(bench.told.take(), ["ready", "record a error=true"]);
+    assert_eq!(bench.told.take(), ["ready", "begins a", "record a error=true"]);
 }
 
 #[tokio::test]
@@ -381,7 +384,7 @@ async fn the_tail_comes_with_the_answer_when_it_is_wanted() {
     client.try_reply().await.unwrap();
     client.respond("a", b"1").await;
     assert_eq!(receiver.await.unwrap().log_tail, Some(b"tail".to_vec()));
-    assert_eq!(bench.told.take(), ["ready", "responded", "record a error=false"]);
+    assert_eq!(bench.told.take(), ["ready", "begins a", "responded", "record a error=false"]);
 }
 
 #[tokio::test]

@@ -159,6 +159,7 @@ impl Sessions for Keys {
 /// A machine with a fake launcher.
 pub(super) struct Machine {
     pub(super) invoker: Invoker,
+    pub(super) metrics: Metrics,
     pub(super) fake: Arc<Fake>,
     pub(super) keys: Arc<Keys>,
     pub(super) folder: tempfile::TempDir,
@@ -171,6 +172,9 @@ impl Machine {
 
     pub(super) fn with(config: InvokeConfig, run: Script, fails: bool) -> Machine {
         let rt = Rt::real();
+        // Of its own: the process's figures are those of all tests.
+        let metrics = Metrics::new();
+        let config = InvokeConfig { metrics: metrics.clone(), ..config };
         let folder = tempfile::tempdir().unwrap();
         let bootstrap = folder.path().join("bootstrap");
         std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
@@ -186,7 +190,7 @@ impl Machine {
         });
         let keys = Arc::new(Keys::default());
         let invoker = Invoker::start(config, rt, fake.clone(), Arc::new(packs), keys.clone());
-        Machine { invoker, fake, keys, folder }
+        Machine { invoker, metrics, fake, keys, folder }
     }
 
     pub(super) fn version(&self, generation: u64) -> Version {

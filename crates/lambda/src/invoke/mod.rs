@@ -15,6 +15,7 @@ pub mod admit;
 #[cfg(test)]
 mod fake;
 pub mod fault;
+mod figures;
 pub mod launcher;
 pub mod place;
 pub mod pool;
@@ -34,12 +35,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
 use crate::runtimes::packs::Packs;
 use crate::state::version::Version;
 use admit::Account;
+use figures::Figures;
 use launcher::{ApiFront, Launcher, Sessions};
 use place::{Budget, Used};
 use shell::Shell;
@@ -91,6 +94,8 @@ pub struct InvokeConfig {
     pub pids_max: u32,
     /// File descriptors of one process (AWS: 1,024).
     pub files_max: u32,
+    /// Where invocations and environments are counted.
+    pub metrics: Metrics,
 }
 
 impl Default for InvokeConfig {
@@ -104,23 +109,9 @@ impl Default for InvokeConfig {
             wait_max: Duration::from_secs(60),
             pids_max: 1_024,
             files_max: 1_024,
+            metrics: Metrics::process().clone(),
         }
     }
-}
-
-/// Totals since the start of the server.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Invocations that ran.
-    pub invocations: AtomicU64,
-    /// Those that ended with an error.
-    pub errors: AtomicU64,
-    /// Requests refused with 429.
-    pub throttles: AtomicU64,
-    /// Environments that were started.
-    pub environments_started: AtomicU64,
-    /// Milliseconds billed.
-    pub billed_ms: AtomicU64,
 }
 
 /// What all parts of the invoke path share.
@@ -159,13 +150,13 @@ impl Invoker {
         sessions: Arc<dyn Sessions>,
     ) -> Invoker {
         let common = Arc::new(Common {
+            figures: Figures::new(&config.metrics),
             config,
             rt: rt.clone(),
             launcher,
             packs,
             sessions,
             api_front: OnceLock::new(),
-            figures: Figures::default(),
             pools: RwLock::default(),
             accounts: Mutex::default(),
             used: Mutex::default(),
@@ -238,15 +229,10 @@ impl Invoker {
         done
     }
 
-    /// Totals since the start.
-    pub fn figures(&self) -> &Figures {
+    /// What `/metrics` shows of the invoke path.
+    #[cfg(test)]
+    pub(crate) fn figures(&self) -> &Figures {
         &self.common.figures
-    }
-
-    /// Environments that there are now, and the sum of their memory sizes in MB.
-    pub fn used(&self) -> (usize, u64) {
-        let used = *self.common.used.lock().unwrap_or_else(PoisonError::into_inner);
-        (used.environments, used.memory_mb)
     }
 }
 
@@ -310,6 +296,7 @@ impl Common {
             match place::place(self.config.budget, *used, memory_mb, idle) {
                 place::Placement::Start => {
                     *used = used.plus(memory_mb);
+                    self.figures.environments_are(*used);
                     return true;
                 }
                 place::Placement::Full => return false,
@@ -327,5 +314,6 @@ impl Common {
     pub(crate) fn give_room_back(&self, memory_mb: u32) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         *used = used.minus(memory_mb);
+        self.figures.environments_are(*used);
     }
 }

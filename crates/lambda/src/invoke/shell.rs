@@ -2,7 +2,6 @@
 //! handles of its environments and the senders of those who wait, under one short lock.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -150,7 +149,7 @@ impl Shell {
     }
 
     fn throttled(&self, throttle: Throttle) -> Error {
-        self.common.figures.throttles.fetch_add(1, Ordering::Relaxed);
+        self.common.figures.throttles.increment();
         throttle.to_error()
     }
 
@@ -173,7 +172,7 @@ impl Shell {
         inner.pool.starts(id);
         inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, _room: room });
         drop(inner);
-        self.common.figures.environments_started.fetch_add(1, Ordering::Relaxed);
+        self.common.figures.environments_started.increment();
         let life = worker::live(self.clone(), id);
         self.common.rt.spawn("execution environment", TaskKind::Request, life).detach();
         true

@@ -1,14 +1,12 @@
 //! One invocation, from the pool of its snapshot to its answer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lambic_rt::Instant;
 use lambic_wire::error::Error;
 
 use super::fault::{Exit, Fault};
-use super::record::billed_ms;
 use super::shell::{Grant, Handle, Shell};
 use super::{Answer, Invocation, reply, trace};
 use crate::runtime_api::desk::{Completion, Event, Finished, Outcome, Work};
@@ -114,8 +112,5 @@ fn answered(pool: &Shell, finished: Finished, invocation: &Invocation) -> Answer
 
 /// Adds one invocation to the totals.
 pub(super) fn count(pool: &Shell, outcome: &Outcome) {
-    let figures = &pool.common.figures;
-    figures.invocations.fetch_add(1, Ordering::Relaxed);
-    figures.errors.fetch_add(u64::from(outcome.is_error), Ordering::Relaxed);
-    figures.billed_ms.fetch_add(billed_ms(outcome), Ordering::Relaxed);
+    pool.common.figures.invocation_ended(outcome);
 }

@@ -30,8 +30,21 @@ async fn an_environment_is_reused_and_its_start_is_reported_once() {
         assert!(log.starts_with("START") && !log.contains("Init Duration"), "{log}");
     }
     assert_eq!(machine.launches(), 1);
-    assert_eq!(machine.invoker.figures().invocations.load(Ordering::Relaxed), 51);
-    assert_eq!(machine.invoker.used(), (1, 128));
+    assert_eq!(machine.invoker.figures().invocations.value(), 51);
+    assert_eq!(machine.invoker.figures().used(), (1, 128));
+    let shown = machine.metrics.render();
+    for line in [
+        "lambic_invocations_total 51",
+        "lambic_invocation_errors_total 0",
+        "lambic_throttles_total 0",
+        "lambic_cold_starts_total 1",
+        "lambic_invocation_duration_seconds_count 51",
+        "lambic_environments_started_total 1",
+        "lambic_environments 1",
+        "lambic_memory_promised_mb 128",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "no {line} in\n{shown}");
+    }
 }
 
 #[tokio::test]
@@ -73,7 +86,7 @@ async fn an_error_of_the_function_leaves_its_environment_alive() {
         assert_eq!(machine.text("1").await, (r#"{"errorType":"T"}"#.into(), Some("Unhandled")));
     }
     assert_eq!(machine.launches(), 1);
-    assert_eq!(machine.invoker.figures().errors.load(Ordering::Relaxed), 3);
+    assert_eq!(machine.invoker.figures().errors.value(), 3);
 }
 
 #[tokio::test]
@@ -147,7 +160,7 @@ async fn a_start_that_fails_is_repeated_inside_the_invocation() {
     }
     assert_eq!(machine.launches(), 2);
     machine.until_alive(0).await;
-    assert_eq!(machine.invoker.used(), (0, 0));
+    assert_eq!(machine.invoker.figures().used(), (0, 0));
 }
 
 #[tokio::test]
@@ -207,7 +220,7 @@ async fn a_sandbox_that_fails_is_the_server_s_error() {
     assert_eq!((error.status, error.code.as_ref()), (500, "ServiceException"));
     let error = machine.invoke(machine.version(1), "1").await.unwrap_err();
     assert!(error.message.contains("no room"), "{error}");
-    assert_eq!(machine.invoker.used(), (0, 0));
+    assert_eq!(machine.invoker.figures().used(), (0, 0));
 }
 
 #[tokio::test]
@@ -256,7 +269,7 @@ async fn the_account_s_limit_throttles_and_gives_back() {
     assert_eq!(error.members[0].1, "ConcurrentInvocationLimitExceeded");
     gate.add_permits(1);
     assert_eq!(machine.text("4").await, ("4".into(), None));
-    assert_eq!(machine.invoker.figures().throttles.load(Ordering::Relaxed), 1);
+    assert_eq!(machine.invoker.figures().throttles.value(), 1);
 }
 
 #[tokio::test]
@@ -270,7 +283,7 @@ async fn idle_environments_of_others_make_room_and_busy_ones_do_not() {
         machine.invoke(machine.version(generation), "1").await.unwrap();
     }
     machine.until_alive(2).await;
-    assert_eq!((machine.launches(), machine.invoker.used()), (3, (2, 256)));
+    assert_eq!((machine.launches(), machine.invoker.figures().used()), (3, (2, 256)));
     let (four, five) =
         (machine.invoke(machine.version(4), "1"), machine.invoke(machine.version(5), "1"));
     let six = async {
@@ -314,7 +327,7 @@ async fn a_caller_that_hangs_up_does_not_end_its_invocation() {
     let call = machine.text("1");
     assert!(rt.within(Duration::from_millis(50), call).await.is_none());
     gate.add_permits(1);
-    let counted = || machine.invoker.figures().invocations.load(Ordering::Relaxed);
+    let counted = || machine.invoker.figures().invocations.value();
     let done = async {
         while counted() < 1 {
             tokio::task::yield_now().await;
@@ -381,7 +394,7 @@ async fn idle_environments_are_reaped() {
     let machine = Machine::with(config, script(echo), false);
     assert_eq!(machine.text("1").await, ("1".into(), None));
     machine.until_alive(0).await;
-    assert_eq!(machine.invoker.used(), (0, 0));
+    assert_eq!(machine.invoker.figures().used(), (0, 0));
     assert_eq!(machine.text("2").await, ("2".into(), None));
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lambic_front::metrics::Metrics;
 use lambic_rt::Rt;
 use serde_json::Value;
 use tokio::net::unix::pipe;
@@ -188,7 +189,7 @@ impl Function {
         let packs = Packs::new(PacksConfig { overrides, strict: false }, clients, rt.clone());
         packs.resolve(runtime).await.expect("an interpreter for this runtime");
         let processes = Arc::new(Processes { by_tcp, launches: 0.into() });
-        let config = InvokeConfig::default();
+        let config = InvokeConfig { metrics: Metrics::new(), ..InvokeConfig::default() };
         let invoker =
             Invoker::start(config, rt, processes.clone(), Arc::new(packs), Arc::new(NoKeys));
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -241,7 +242,7 @@ impl Function {
     /// Waits until no process is left.
     pub(super) async fn until_gone(&self) {
         let gone = async {
-            while self.invoker.used().0 > 0 {
+            while self.invoker.figures().used().0 > 0 {
                 tokio::task::yield_now().await;
             }
         };

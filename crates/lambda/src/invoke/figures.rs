@@ -1,0 +1,77 @@
+//! What `/metrics` shows of the invoke path: numbers that an operator watches. No series is labelled
+//! with a function's name, because those are strangers' texts and without a bound.
+
+use lambic_front::metrics::{Buckets, Counter, Gauge, Histogram, Metrics};
+
+use super::place::Used;
+use super::record::billed_ms;
+use crate::runtime_api::desk::Outcome;
+
+/// Totals since the start of the server, and what there is now.
+pub(crate) struct Figures {
+    pub(crate) invocations: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) throttles: Counter,
+    pub(crate) cold_starts: Counter,
+    pub(crate) billed_ms: Counter,
+    pub(crate) durations: Histogram,
+    pub(crate) environments_started: Counter,
+    pub(crate) environments: Gauge,
+    pub(crate) memory_promised_mb: Gauge,
+}
+
+impl Figures {
+    pub(super) fn new(metrics: &Metrics) -> Figures {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        let gauge = |name, help| metrics.gauge(name, help, &[]);
+        Figures {
+            invocations: counter("lambic_invocations_total", "Invocations that ended."),
+            errors: counter(
+                "lambic_invocation_errors_total",
+                "Invocations that ended with an error of the function: thrown, timed out, crashed.",
+            ),
+            throttles: counter("lambic_throttles_total", "Invokes refused with 429."),
+            cold_starts: counter(
+                "lambic_cold_starts_total",
+                "Invocations that were the first of their execution environment.",
+            ),
+            billed_ms: counter("lambic_billed_ms_total", "Milliseconds billed."),
+            durations: metrics.histogram(
+                "lambic_invocation_duration_seconds",
+                "Time from the event to the end of the answer, without the environment's start.",
+                &[],
+                Buckets::DURATION_US,
+            ),
+            environments_started: counter(
+                "lambic_environments_started_total",
+                "Execution environments whose start began.",
+            ),
+            environments: gauge("lambic_environments", "Execution environments now."),
+            memory_promised_mb: gauge(
+                "lambic_memory_promised_mb",
+                "Memory sizes of all execution environments, in MB.",
+            ),
+        }
+    }
+
+    /// Adds one invocation.
+    pub(super) fn invocation_ended(&self, outcome: &Outcome) {
+        self.invocations.increment();
+        self.errors.add(u64::from(outcome.is_error));
+        self.cold_starts.add(u64::from(outcome.init.is_some()));
+        self.billed_ms.add(billed_ms(outcome));
+        self.durations.observe_duration(outcome.duration);
+    }
+
+    /// What there is now.
+    pub(super) fn environments_are(&self, used: Used) {
+        self.environments.set(i64::try_from(used.environments).unwrap_or(i64::MAX));
+        self.memory_promised_mb.set(i64::try_from(used.memory_mb).unwrap_or(i64::MAX));
+    }
+
+    /// Environments now, and their memory in MB.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> (i64, i64) {
+        (self.environments.value(), self.memory_promised_mb.value())
+    }
+}

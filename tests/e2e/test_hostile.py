@@ -104,7 +104,7 @@ def test_a_memory_bomb(functions, neighbour):
             hoard = []
             while True:
                 hoard.append(bytearray(b"x" * (8 << 20)))
-    """, Timeout=20, MemorySize=256)
+    """, Timeout=120, MemorySize=256)
     answer = while_it_runs(functions, name, None, lambda: neighbour(10))
     assert answer.error == "Unhandled"
     assert answer.value["errorType"] == "Runtime.ExitError"

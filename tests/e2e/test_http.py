@@ -223,3 +223,32 @@ def test_health_and_metrics(server):
     assert request(server.port, "GET", "/_lambic/health").status == 200
     metrics = request(server.port, "GET", "/metrics")
     assert metrics.status == 200 and b"# TYPE" in metrics.body
+
+
+def test_metrics_tell_of_invocations(server, functions):
+    def figure(name):
+        text = request(server.port, "GET", "/metrics").body.decode()
+        return int(re.search(rf"^{name} (\d+)$", text, re.M).group(1))
+
+    names = ["lambic_invocations_total", "lambic_invocation_errors_total", "lambic_cold_starts_total"]
+    before = [figure(name) for name in names]
+    name = functions.python("def handler(event, context): return 1 / event\n")
+    assert functions.invoke(name, 1).error is None
+    assert functions.invoke(name, 0).error == "Unhandled"
+    more = [figure(name) - was for name, was in zip(names, before)]
+    assert more == [2, 1, 1], more
+    assert figure("lambic_environments") >= 1 and figure("lambic_memory_promised_mb") >= 128
+
+
+def test_the_caller_s_trace_reaches_the_function(server, functions):
+    name = functions.python("""
+        import os
+        def handler(event, context):
+            return os.environ["_X_AMZN_TRACE_ID"]
+    """)
+    path = f"/2015-03-31/functions/{name}/invocations"
+    sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    reply = request(server.port, "POST", path, b"{}", headers={"X-Amzn-Trace-Id": sent})
+    assert json.loads(reply.body) == sent
+    made = json.loads(request(server.port, "POST", path, b"{}").body)
+    assert re.fullmatch("Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0", made), made

@@ -28,7 +28,7 @@ pub(crate) fn guard(
     {
         return Err(refused(&format!(
             "The Host header '{host}' is neither an IP address nor localhost. In development mode \
-             other names must be allowed in the configuration (hosts_allowed)."
+             other names must be allowed in the configuration (allowed_hosts)."
         )));
     }
     if let Some(origin) = single(headers, ORIGIN.as_str())? {
@@ -37,7 +37,7 @@ pub(crate) fn guard(
         }
         return Err(refused(&format!(
             "The request comes from a web page of '{origin}'. In development mode other sites must \
-             be allowed in the configuration (origins_allowed)."
+             be allowed in the configuration (allowed_origins)."
         )));
     }
     let site = single(headers, "sec-fetch-site")?;

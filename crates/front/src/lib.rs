@@ -10,6 +10,7 @@
 //! preflight (a browser on another site has no business here), and never cancels an operation that
 //! has begun because its client went away.
 
+mod absent;
 mod authenticate;
 mod authorize;
 mod body;

@@ -8,6 +8,7 @@ use http_body::Body;
 use lambic_wire::sigv4::{self, Claim};
 use lambic_wire::{Error, Request, Response};
 
+use crate::absent;
 use crate::authenticate::Authenticator;
 use crate::body::{self, Refusal};
 use crate::browser;
@@ -57,7 +58,12 @@ async fn steps<B: Body<Data = Bytes> + Unpin>(
     }
     // identify the service
     let claim = read_claim(front, &request)?;
-    let service = identify(front, &request, claim.as_ref())?;
+    let Some(service) = identify(front, &request, claim.as_ref()) else {
+        let Some(claim) = &claim else {
+            return Err(Error::new("UnknownOperationException", 404, ""));
+        };
+        return absent::answer(&request, &claim.service, request_id);
+    };
     // read the body
     let bytes_max = service.body_bytes_max(&request.method, &request.path);
     let (bytes, loan) = match read_body(front, peer, &request, &mut body, bytes_max).await {
@@ -121,21 +127,13 @@ fn read_claim(front: &Front, request: &Request) -> Result<Option<Claim>, Error> 
 }
 
 /// By the signature's service; an unsigned request by its path.
-fn identify(
-    front: &Front,
-    request: &Request,
-    claim: Option<&Claim>,
-) -> Result<Arc<dyn Service>, Error> {
+fn identify(front: &Front, request: &Request, claim: Option<&Claim>) -> Option<Arc<dyn Service>> {
     let mut services = front.services.iter();
     let found = match claim {
         Some(claim) => services.find(|service| service.signing_name() == claim.service),
         None => services.find(|service| service.owns_path(&request.method, &request.path)),
     };
-    match (found, claim) {
-        (Some(service), _) => Ok(service.clone()),
-        (None, Some(claim)) => Err(Error::not_offered(&format!("the service {}", claim.service))),
-        (None, None) => Err(Error::new("UnknownOperationException", 404, "")),
-    }
+    found.cloned()
 }
 
 async fn read_body<B: Body<Data = Bytes> + Unpin>(

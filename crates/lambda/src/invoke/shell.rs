@@ -164,6 +164,11 @@ impl Shell {
     fn start_one(self: &Arc<Shell>) -> bool {
         let memory_mb = self.version.memory_mb;
         if !self.common.make_room(memory_mb) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                memory_mb,
+                "no room for another environment (functions.memory_mb_max): the request is throttled"
+            );
             return false;
         }
         let room = Room { common: self.common.clone(), memory_mb };

@@ -131,6 +131,15 @@ async fn crashes_are_the_invocation_s_error_and_end_the_process() {
 }
 
 #[tokio::test]
+async fn callbacks_are_refused_from_node_24_on() {
+    let code = "exports.handler = (event, context, done) => done(null, 1);";
+    let function = Function::new("nodejs24.x", "index.handler", &[("index.js", code)]).await;
+    let said = function.call("{}").await;
+    assert!(said.is_error);
+    assert_eq!(said.value["errorType"], "Runtime.CallbackHandlerDeprecated", "{said:?}");
+}
+
+#[tokio::test]
 async fn callbacks_wait_for_an_empty_loop_unless_told_otherwise() {
     let code = "let ran = 0; exports.handler = (wait, context, done) => {\n\
                 if (wait === null) return;\n\

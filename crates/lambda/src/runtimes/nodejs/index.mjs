@@ -30,6 +30,7 @@ for (const name of [
   'HandlerNotFound',
   'MalformedHandlerName',
   'UserCodeSyntaxError',
+  'CallbackHandlerDeprecated',
   'MalformedStreamingHandler',
   'InvalidStreamingOperation',
 ]) {
@@ -321,6 +322,15 @@ async function loadHandler(root, full) {
   if (!found) throw new runtimeErrors.HandlerNotFound(`${full} is undefined or not exported`);
   if (typeof found !== 'function') {
     throw new runtimeErrors.HandlerNotFound(`${full} is not a function`);
+  }
+  const release = Number(/nodejs(\d+)/.exec(process.env.AWS_EXECUTION_ENV || '')?.[1] || 0);
+  if (release >= 24 && found.length >= 3 && !found[STREAMING]) {
+    throw new runtimeErrors.CallbackHandlerDeprecated(
+      'AWS Lambda has removed support for callback-based function handlers starting with ' +
+        'Node.js 24. You need to modify this function to use a supported handler signature to ' +
+        'use Node.js 24 or later. For more information see ' +
+        'https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.'
+    );
   }
   if (found[STREAMING] && found[STREAMING] !== 'response') {
     throw new runtimeErrors.MalformedStreamingHandler('Only response streaming is supported.');

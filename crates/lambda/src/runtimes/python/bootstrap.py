@@ -370,7 +370,9 @@ def _set_up_logging(logging):
     class LambdaLoggerHandler(logging.Handler):
         def emit(self, record):
             try:
-                sys.stdout.write(self.format(record))
+                line = self.format(record)
+                # A record is an event of its own, whatever format the function has set.
+                sys.stdout.write(line if line.endswith("\n") else line + "\n")
                 sys.stdout.flush()
             except Exception:
                 self.handleError(record)

@@ -258,7 +258,9 @@ fn limit_memory_v1(folder: &Path, bytes: u64) -> io::Result<()> {
     let (memory, with_swap) =
         (folder.join("memory.limit_in_bytes"), folder.join("memory.memsw.limit_in_bytes"));
     fs::write(&memory, bytes.to_string())?;
-    write_if_present(&with_swap, &bytes.to_string())
+    write_if_present(&with_swap, &bytes.to_string())?;
+    // v1 keeps the buffers of sockets in an account of their own; v2 counts them with the rest.
+    write_if_present(&folder.join("memory.kmem.tcp.limit_in_bytes"), &(bytes / 4).to_string())
 }
 
 /// The v1 hierarchies of the controllers we use, each with this process's own group in it.

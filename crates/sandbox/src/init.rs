@@ -86,6 +86,9 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
     if setup.isolated {
         become_unprivileged_user()?;
+        // Changing the user has cleared it.
+        sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
+        limit_shared_objects();
         nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
         // The group of the environment becomes the root of what it can see of control groups.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
@@ -122,6 +125,14 @@ fn become_unprivileged_user() -> Result<(), String> {
     let (uid, gid) = (Uid::from_raw(UID_INSIDE), Gid::from_raw(GID_INSIDE));
     nix::unistd::setresgid(gid, gid, gid).map_err(|error| format!("setresgid: {error}"))?;
     nix::unistd::setresuid(uid, uid, uid).map_err(|error| format!("setresuid: {error}"))
+}
+
+/// The kernel counts these per user and user namespace, up to the host's own user: an environment
+/// gets a small part. Where the kernel does not let it, the descriptors' limit is the bound.
+fn limit_shared_objects() {
+    for (name, most) in [("max_inotify_instances", "16"), ("max_inotify_watches", "8192")] {
+        let _ = std::fs::write(format!("/proc/sys/user/{name}"), most);
+    }
 }
 
 fn listeners(isolated: bool) -> Result<(TcpListener, TcpListener), String> {
@@ -230,7 +241,11 @@ fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), 
     let set = |resource: Resource, value: u64| {
         setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
     };
-    set(Resource::RLIMIT_CORE, 0)?;
+    // 1 keeps crashes from the host's core handler too, which 0 does not (core(5)).
+    set(Resource::RLIMIT_CORE, 1)?;
+    set(Resource::RLIMIT_SIGPENDING, 4_096)?;
+    set(Resource::RLIMIT_MSGQUEUE, 0)?;
+    set(Resource::RLIMIT_MEMLOCK, 64 * 1024)?;
     set(Resource::RLIMIT_NOFILE, spec.files_max.into())?;
     if limit_data && isolated {
         // Without control groups these stand in for them, per process and per user.

@@ -23,6 +23,9 @@ use crate::sys;
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 /// Links that can exist at a time: two addresses each in a range of 131,072.
 const LINKS_MAX: u32 = 65_536;
+/// Connections that one environment may have through the host at a time (AWS: 1,024 descriptors);
+/// the kernel's table of them is everybody's.
+const FLOWS_MAX: u32 = 1_024;
 const TRIES_MAX: u32 = 4_096;
 const TABLE_PREFIX: &str = "lambic_";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -128,10 +131,14 @@ fn rules(table: &str) -> String {
     iifname \"lmb*\" fib daddr type {{ local, broadcast, anycast, multicast }} drop
     iifname \"lmb*\" meta nfproto ipv6 drop
   }}
+  set flows {{
+    type ipv4_addr; size 65536; flags dynamic;
+  }}
   chain forward {{
     type filter hook forward priority filter - 5; policy accept;
+    iifname \"lmb*\" ct state new add @flows {{ ip saddr ct count over {FLOWS_MAX} }} drop
     iifname \"lmb*\" oifname \"lmb*\" drop
-    iifname \"lmb*\" ip daddr {{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200 }} drop
+    iifname \"lmb*\" ip daddr {{ 169.254.0.0/16, 168.63.129.16, 100.100.100.200, 192.0.0.192 }} drop
     oifname \"lmb*\" ct state established,related accept
     oifname \"lmb*\" drop
   }}

@@ -42,7 +42,15 @@ const ETC_COPIED: [&str; 8] = [
 const ETC_FOLDERS: [&str; 7] =
     ["ssl", "pki", "ca-certificates", "alternatives", "fonts", "crypto-policies", "ld.so.conf.d"];
 /// Files below `/proc` that tell about the host's kernel rather than about the environment.
-const MASKED: [&str; 6] = [
+const MASKED: [&str; 14] = [
+    "proc/cmdline",
+    "proc/diskstats",
+    "proc/partitions",
+    "proc/config.gz",
+    "proc/iomem",
+    "proc/ioports",
+    "proc/interrupts",
+    "proc/slabinfo",
     "proc/kcore",
     "proc/keys",
     "proc/key-users",

@@ -86,10 +86,16 @@ fn conditional(
     let mut sockets = Vec::new();
     sockets.push(SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?])?);
     for family in [libc::AF_INET, libc::AF_INET6] {
-        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+        for (kind, protocol) in [
+            (libc::SOCK_STREAM, 0),
+            (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+            (libc::SOCK_DGRAM, 0),
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        ] {
             sockets.push(SeccompRule::new(vec![
                 when(0, Eq, family as u64)?,
                 when(1, MaskedEq(0xf), kind as u64)?,
+                when(2, Eq, protocol as u64)?,
             ])?);
         }
     }
@@ -98,6 +104,8 @@ fn conditional(
         when(2, Eq, libc::NETLINK_ROUTE as u64)?,
     ])?);
     rules.insert(libc::SYS_socket, sockets);
+    let pairs = vec![SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?])?];
+    rules.insert(libc::SYS_socketpair, pairs);
     let mut personalities = Vec::new();
     // Querying it, the default, and the default without address randomisation (some runtimes ask).
     for value in [0xffff_ffff, 0, 0x0004_0000] {
@@ -129,7 +137,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_llistxattr, libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_lsetxattr,
     libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
     libc::SYS_fchmodat2, libc::SYS_io_setup, libc::SYS_io_submit, libc::SYS_io_getevents,
-    libc::SYS_io_destroy, libc::SYS_io_cancel, libc::SYS_sync,
+    libc::SYS_io_destroy, libc::SYS_io_cancel,
     // Waiting.
     libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_signalfd4,
@@ -169,7 +177,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sysinfo, libc::SYS_getrandom, libc::SYS_seccomp, libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self,
     // Sockets that exist.
-    libc::SYS_socketpair, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
+    libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
     libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_sendto,
     libc::SYS_recvfrom, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg,
     libc::SYS_recvmmsg, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_shutdown,

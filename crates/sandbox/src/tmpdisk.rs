@@ -20,6 +20,9 @@ use crate::sys;
 
 const MB: u64 = 1 << 20;
 const LOOP_TRIES_MAX: u32 = 16;
+/// Formatted images that are kept for the next of their size; each is an open file.
+const TEMPLATES_MAX: usize = 16;
+const FORMATS_MAX: u32 = 4;
 
 /// Makes temporary disks of any size from templates that are formatted once.
 pub(crate) struct TmpDisks {
@@ -53,6 +56,10 @@ impl TmpDisks {
     /// the given user and group of the host.
     pub(crate) fn create(&mut self, size_mb: u32, uid: u32, gid: u32) -> Result<OwnedFd, String> {
         if !self.templates.contains_key(&size_mb) {
+            if self.templates.len() >= TEMPLATES_MAX {
+                // Rarely more than a few sizes are in use; the usual ones are soon back.
+                self.templates.clear();
+            }
             let template = self.format(size_mb)?;
             self.templates.insert(size_mb, template);
         }
@@ -72,7 +79,7 @@ impl TmpDisks {
     fn format(&self, size_mb: u32) -> Result<File, String> {
         let wanted = u64::from(size_mb) * MB;
         let mut length = wanted + 16 * MB;
-        for _ in 0..3 {
+        for attempt in 0..FORMATS_MAX {
             let image = anonymous_file(&self.images).map_err(|e| format!("template: {e}"))?;
             image.set_len(length).map_err(|error| format!("template: {error}"))?;
             make_file_system(&image)?;
@@ -84,10 +91,13 @@ impl TmpDisks {
                 Ok(())
             })?;
             let excess = free as i64 - wanted as i64;
-            if (0..256 * 1024).contains(&excess) {
+            // Block groups come and go with the length, so the last try may be a little larger.
+            let most = if attempt + 1 < FORMATS_MAX { 256 * 1024 } else { 2 * MB as i64 };
+            if (0..most).contains(&excess) {
                 return Ok(image);
             }
-            length = (length as i64 - excess + 64 * 1024) as u64 / 4096 * 4096;
+            let spare = if attempt + 2 < FORMATS_MAX { 64 * 1024 } else { MB as i64 };
+            length = (length as i64 - excess + spare) as u64 / 4096 * 4096;
         }
         Err(format!("no file system of exactly {size_mb} MB could be made"))
     }

@@ -156,6 +156,9 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, w
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;
+    if limited(mode) {
+        odd_disks(sandboxes).await;
+    }
     if world {
         network(sandboxes).await;
     }
@@ -202,6 +205,8 @@ async fn refusals(sandboxes: &Sandboxes) {
         ("test -s /proc/kcore || echo empty", "empty"),
         ("dmesg", "Operation not permitted"),
         ("echo > /dev/tcp/127.0.0.1/80", "Connection refused"),
+        ("cat /proc/cmdline; test -s /proc/cmdline || echo empty", "empty"),
+        ("grep -c . /proc/self/limits; ulimit -Hi", "4096"),
         ("setpriv --reuid 0 true", "Operation not permitted|Invalid argument"),
     ] {
         let ran = run(sandboxes, &spec(&format!("{script} 2>&1"))).await;
@@ -210,8 +215,12 @@ async fn refusals(sandboxes: &Sandboxes) {
     }
 }
 
+fn limited(mode: Mode) -> bool {
+    mode == Mode::Privileged
+}
+
 async fn resources(sandboxes: &Sandboxes, mode: Mode) {
-    let limited = mode == Mode::Privileged;
+    let limited = limited(mode);
     let hog = "x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo ${#x}";
     let ran = run(sandboxes, &spec(hog)).await;
     assert!(!ran.output.contains("400000000"), "{}", ran.output);
@@ -309,6 +318,19 @@ async fn network(sandboxes: &Sandboxes) {
     let address = String::from_utf8_lossy(&address[..length]).trim().to_owned();
     let ran = run(sandboxes, &reach(&address, 9001)).await;
     assert_eq!(ran.output, " 124\n", "{address} of another environment answered: {}", ran.output);
+}
+
+/// Sizes for which the first lengths of the disk that come to mind do not fit.
+async fn odd_disks(sandboxes: &Sandboxes) {
+    for tmp_mb in [512, 513, 1_000, 10_216, 10_235, 10_236, 10_240] {
+        let mut spec = spec("stat -f -c '%a %S' /tmp; for i in 1 2; do :; done");
+        spec.tmp_mb = tmp_mb;
+        let ran = run(sandboxes, &spec).await;
+        let numbers: Vec<u64> =
+            ran.output.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let excess = (numbers[0] * numbers[1]) as i64 - (i64::from(tmp_mb) << 20);
+        assert!((0..2 << 20).contains(&excess), "{tmp_mb} MB: {excess} bytes more");
+    }
 }
 
 async fn endings(sandboxes: &Sandboxes) {

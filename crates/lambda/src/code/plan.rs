@@ -19,6 +19,8 @@ pub(crate) const NAME_BYTES_MAX: usize = 255;
 pub(crate) const LINK_BYTES_MAX: usize = 4_095;
 /// Files, folders and links of one package, with the folders that names only imply.
 pub(crate) const NODES_MAX: usize = 200_000;
+/// Parts of links looked at for a whole package; more would keep a processor busy for seconds.
+const LINK_STEPS_MAX: usize = 2_000_000;
 /// Links followed while one is resolved (Linux's own limit).
 const LINK_HOPS_MAX: usize = 40;
 
@@ -105,18 +107,18 @@ impl Plan {
 
     /// Refuses the plan if a link leads out of the package, however many links it goes through.
     pub(crate) fn check_links(&self) -> Result<(), UnpackError> {
+        let mut steps = 0;
         for &link in &self.links {
-            let mut hops = 0;
-            self.resolve(link, &mut hops)?;
+            self.resolve(link, &mut Walk { hops: 0, steps: &mut steps })?;
         }
         Ok(())
     }
 
     /// Where a link leads: a node, or `None` when nothing is there.
-    fn resolve(&self, link: usize, hops: &mut usize) -> Result<Option<usize>, UnpackError> {
+    fn resolve(&self, link: usize, walk: &mut Walk<'_>) -> Result<Option<usize>, UnpackError> {
         let Kind::Link(target) = &self.nodes[link].kind else { return Ok(Some(link)) };
-        *hops += 1;
-        if *hops > LINK_HOPS_MAX {
+        walk.hops += 1;
+        if walk.hops > LINK_HOPS_MAX {
             return Err(refused(&format!("link to '{target}' goes round in circles")));
         }
         if target.is_empty() || target.starts_with('/') || target.contains('\0') {
@@ -127,6 +129,10 @@ impl Plan {
         // last folder that exists still decides whether ".." leads out.
         let mut missing_depth = 0_usize;
         for part in target.split('/') {
+            *walk.steps += 1;
+            if *walk.steps > LINK_STEPS_MAX {
+                return Err(refused("its links are too many and too long"));
+            }
             match part {
                 "" | "." => {}
                 ".." if missing_depth > 0 => missing_depth -= 1,
@@ -137,7 +143,7 @@ impl Plan {
                 _ if missing_depth > 0 => missing_depth += 1,
                 name => match self.nodes[at].children.get(name) {
                     None => missing_depth = 1,
-                    Some(&child) => match self.resolve(child, hops)? {
+                    Some(&child) => match self.resolve(child, walk)? {
                         Some(node) => at = node,
                         None => missing_depth = 1,
                     },
@@ -146,6 +152,12 @@ impl Plan {
         }
         Ok((missing_depth == 0).then_some(at))
     }
+}
+
+/// How far the resolution of links has gone: of this link, and of the whole package.
+struct Walk<'a> {
+    hops: usize,
+    steps: &'a mut usize,
 }
 
 /// The parts of an entry's name, with `.` and empty parts left out.

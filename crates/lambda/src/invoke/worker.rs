@@ -104,6 +104,14 @@ impl StartFailed {
     }
 }
 
+/// When a runtime is started, and how long it may take: ahead of the invocation with all the
+/// processors there are, as on AWS, or again inside of it with the function's share of them.
+#[derive(Clone, Copy)]
+enum Phase {
+    Init(Duration),
+    Invoke(Duration),
+}
+
 /// An environment whose runtime is at work.
 struct Running {
     runtime: Box<dyn Accept>,
@@ -162,7 +170,7 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     let session = open_session(shell);
     let since = rt.instant();
     let limit = shell.common.config.init_max;
-    let failed = match start(shell, id, &recorder, &session.session, limit).await {
+    let failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
             shell.started(id, running.handle(&recorder), init);
@@ -175,7 +183,7 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     let sender = shell.claim(id)?;
     let since = rt.instant();
     let timeout = Duration::from_secs(u64::from(shell.version().timeout_s));
-    match start(shell, id, &recorder, &session.session, timeout).await {
+    match start(shell, id, &recorder, &session.session, Phase::Invoke(timeout)).await {
         Ok(running) => {
             let init = Some(rt.instant().duration_since(since));
             let handle = running.handle(&recorder);
@@ -228,16 +236,17 @@ fn open_session(shell: &Arc<Shell>) -> OpenSession {
     OpenSession { shell: shell.clone(), session }
 }
 
-/// Makes an environment and waits until its runtime asks for work, at most for `limit`.
+/// Makes an environment and waits until its runtime asks for work, as long as the phase allows.
 async fn start(
     shell: &Arc<Shell>,
     id: EnvironmentId,
     recorder: &Arc<Recorder>,
     session: &Session,
-    limit: Duration,
+    phase: Phase,
 ) -> Result<Running, StartFailed> {
     let common = &shell.common;
     let version = shell.version();
+    let share = limits::cpu_millis(version.memory_mb);
     let made = plan::make(common, version, session, id).await.map_err(StartFailed::fault)?;
     recorder.init_start(&made.runtime);
     let (sender, mut init) = oneshot::channel();
@@ -265,10 +274,17 @@ async fn start(
     if let Some(io) = launched.inherited {
         running.serve_runtime(io);
     }
+    let limit = match phase {
+        Phase::Init(limit) => limit,
+        Phase::Invoke(limit) => {
+            running.control.limit_cpu(share);
+            limit
+        }
+    };
     let ended = common.rt.within(limit, running.until(shell, &mut init)).await;
     let failed = match ended {
         Some(Ok(Ok(InitEnd::Ready))) => {
-            running.control.limit_cpu(limits::cpu_millis(version.memory_mb));
+            running.control.limit_cpu(share);
             return Ok(running);
         }
         Some(Ok(Ok(InitEnd::Error { body, error_type }))) => StartFailed {

@@ -151,6 +151,8 @@ struct State {
     last_id: String,
     unrecorded: Option<Outcome>,
     exit: Option<Exit>,
+    /// A report that the runtime cannot start is being read.
+    reporting: bool,
 }
 
 /// See the module.
@@ -170,6 +172,7 @@ impl Desk {
             last_id: String::new(),
             unrecorded: None,
             exit: None,
+            reporting: false,
         };
         Desk { state: Mutex::new(state), owner, rt }
     }
@@ -270,10 +273,21 @@ impl Desk {
         Ok(())
     }
 
-    /// Whether the runtime may report now that it cannot start; asked before its body is read.
-    pub fn may_report_init_error(&self) -> Result<(), Refusal> {
-        self.lock().life.step(Move::InitError)?;
+    /// The runtime begins to report that it cannot start. Asked before its body is read, and
+    /// granted once: what a second one sends at the same time is not read.
+    pub fn begin_init_error(&self) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        let (from, tried) = (state.life, Move::InitError);
+        from.step(tried)?;
+        if std::mem::replace(&mut state.reporting, true) {
+            return Err(Refusal::State(IllegalMove { from, tried }));
+        }
         Ok(())
+    }
+
+    /// The report did not arrive whole; another may begin.
+    pub fn init_error_broken(&self) {
+        self.lock().reporting = false;
     }
 
     /// Time is up for this request. `None` when it has ended already by other means, which its

@@ -11,14 +11,20 @@ use super::desk::Desk;
 use super::error::document;
 
 pub(super) async fn post(desk: &Desk, request: Request<Incoming>) -> Answer {
-    if let Err(refusal) = desk.may_report_init_error() {
+    if let Err(refusal) = desk.begin_init_error() {
         return from_refusal(refusal);
     }
     let (head, body) = request.into_parts();
     let body = match receive(body).await {
         Received::Whole(body, _) => document(body, &head.headers),
-        Received::TooLarge(_) => return too_large(),
-        Received::Broken => return truncated(),
+        Received::TooLarge(_) => {
+            desk.init_error_broken();
+            return too_large();
+        }
+        Received::Broken => {
+            desk.init_error_broken();
+            return truncated();
+        }
     };
     match desk.init_error(body, error_type(&head.headers)) {
         Ok(()) => accepted(),

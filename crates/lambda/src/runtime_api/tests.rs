@@ -258,6 +258,22 @@ async fn an_event_for_a_broken_connection_waits_for_the_next_question() {
 }
 
 #[tokio::test]
+async fn only_one_report_of_a_failed_start_is_read_at_a_time() {
+    let bench = Bench::new();
+    let (mut slow, mut second, mut third) = (bench.connect(), bench.connect(), bench.connect());
+    let head = "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\n\
+                Content-Length: 1000\r\n\r\n{";
+    slow.send(head.as_bytes()).await;
+    // The first connection's request has been taken up once a second one is refused.
+    assert_eq!(second.post("init/error", b"{}").await.status, 403);
+    // One that breaks off makes room for another.
+    drop(slow);
+    let until_free = async { while third.post("init/error", b"{}").await.status == 403 {} };
+    let limit = std::time::Duration::from_secs(10);
+    assert!(lambic_rt::Rt::real().within(limit, until_free).await.is_some());
+}
+
+#[tokio::test]
 async fn a_start_that_fails_is_told() {
     let bench = Bench::new();
     let mut client = bench.connect();

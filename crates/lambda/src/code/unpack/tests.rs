@@ -195,3 +195,16 @@ proptest! {
         let _ = check_bytes(&bytes);
     }
 }
+
+#[test]
+fn links_that_would_keep_a_processor_busy_are_refused() {
+    let long = "x/../".repeat(700);
+    let mut items = vec![Item::folder("x/")];
+    let names: Vec<String> = (0..6_000).map(|number| format!("l{number}")).collect();
+    let target = format!("{long}x");
+    for name in &names {
+        items.push(Item::link(name, &target));
+    }
+    let refused = check(&items).err().unwrap().to_string();
+    assert!(refused.contains("too many and too long"), "{refused}");
+}

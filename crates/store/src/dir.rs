@@ -105,7 +105,17 @@ pub(crate) fn is_full(kind: ErrorKind) -> bool {
 /// The right to use a data directory, given back when dropped (or when the process ends).
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing would not be enough: a child that another thread is just forking holds a copy of
+        // the descriptor until it execs, and the lock with it.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the data directory's lock goes with the process only");
+        }
+    }
 }
 
 /// Makes the directory if need be, locks it, and checks (or writes) its format.
@@ -158,7 +168,7 @@ fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     }
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(DirLock { _file: file })
+    Ok(DirLock { file })
 }
 
 fn check_format(dir: &Path) -> Result<(), OpenError> {

@@ -207,3 +207,19 @@ fn write_durably(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = prepare(dir.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(prepare(dir.path()), Err(OpenError::InUse { .. })));
+        drop(lock);
+        prepare(dir.path()).unwrap();
+        drop(copy);
+    }
+}

@@ -43,10 +43,11 @@ impl<T: Send + 'static> Future for GoesOn<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let work = self.work.as_mut().expect("nobody polls a future that has ended");
+        // Taken out, so that work which panics here is not picked up again by `drop`.
+        let mut work = self.work.take().expect("nobody polls a future that has ended");
         let polled = work.as_mut().poll(context);
-        if polled.is_ready() {
-            self.work = None;
+        if polled.is_pending() {
+            self.work = Some(work);
         }
         polled
     }

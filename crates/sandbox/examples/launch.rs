@@ -20,6 +20,7 @@ fn main() {
         images_dir: data.path().join("images"),
         bind_roots: vec![],
         outbound: true,
+        networks: vec![],
         ready_count: 2,
     };
     let begun = Instant::now();
@@ -44,6 +45,7 @@ async fn one_by_one(sandboxes: &Sandboxes, pause_ms: u64) -> Vec<Duration> {
         argv: vec!["/bin/true".to_owned()],
         env: vec![],
         cwd: "/".to_owned(),
+        network: std::env::var("NETWORK").ok(),
     };
     let mut times = Vec::new();
     for _ in 0..40 {

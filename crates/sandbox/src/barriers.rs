@@ -45,13 +45,9 @@ impl Machine {
             (None, Mode::None) => add("/tmp", Err("isolation is off")),
             (None, _) => add("/tmp", Err(&format!("in memory: {}", self.disks_missing))),
         }
-        match (&self.network, self.mode) {
-            (_, Mode::None) => add("network", Err("isolation is off")),
-            (Some(_), _) => add("network", Ok("private; outbound, but not to the host itself")),
-            (None, _) => {
-                let how = format!("private; no way out ({})", self.network_missing);
-                add("network", Ok(&how));
-            }
+        match self.mode {
+            Mode::None => add("network", Err("isolation is off")),
+            _ => add("network", Ok(&self.network.describe())),
         }
         add(
             "spawner",

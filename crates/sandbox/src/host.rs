@@ -257,6 +257,10 @@ impl Inner {
                 (id, result)
             }
             Ok(Reply::Failed { id, reason }) => (id, Err(LaunchError::Failed(reason))),
+            Ok(Reply::Notice { text }) => {
+                tracing::warn!("{text}");
+                return;
+            }
             Ok(Reply::Hello { .. } | Reply::Unable { .. }) | Err(_) => {
                 tracing::error!("the spawner sent what was not asked for");
                 return;

@@ -22,6 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
 use crate::channel::{Channel, Packet};
+use crate::network;
 use crate::protocol::{Assignment, Go, InitReport, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
@@ -94,9 +95,8 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
             .map_err(|error| format!("cgroup namespace: {error}"))?;
         sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
-        if let Some(link) = go.link {
-            sys::configure_interface("eth0", link.inside, Some(link.gateway))
-                .map_err(|error| format!("outbound interface: {error}"))?;
+        if let Some(arrival) = &go.way {
+            network::arrive(arrival)?;
         }
     }
     let (api, endpoint) = listeners(setup.isolated)?;
@@ -154,6 +154,9 @@ fn become_environment(
     let output = next("the output pipe")?;
     let stream = next("the runtime's stream")?;
     let spec = &assignment.spec;
+    if let Some(confinement) = &assignment.confinement {
+        network::confine(confinement)?;
+    }
     if setup.isolated {
         if assignment.tmp_disk {
             rootfs::attach(next("the disk of /tmp")?.as_fd(), "/tmp")?;

@@ -31,6 +31,9 @@ use std::path::PathBuf;
 
 pub use account::MemoryUse;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
+pub use network::{
+    AddressRange, LINK_ADDRESSES, METADATA_ADDRESSES, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach,
+};
 pub use protocol::{Barrier, BarrierState, Bind, Mode, Spec};
 pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
 
@@ -45,8 +48,11 @@ pub struct SpawnerConfig {
     pub images_dir: PathBuf,
     /// The folders of the host that a [`Bind`] may show (they, or anything below them).
     pub bind_roots: Vec<PathBuf>,
-    /// Whether functions reach what the host can reach (see `network`), where this machine can.
+    /// Whether environments without a private network reach what the host can reach (see
+    /// `network`), where this machine can.
     pub outbound: bool,
+    /// The private networks that [`Spec::network`] may name.
+    pub networks: Vec<PrivateNetwork>,
     /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.
     pub ready_count: usize,
 }

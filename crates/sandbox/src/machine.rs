@@ -13,7 +13,7 @@ use crate::SpawnerConfig;
 use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::init::{self, Setup};
-use crate::network::Network;
+use crate::network::{Network, Way};
 use crate::protocol::{Assignment, Go, InitReport, Mode, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
@@ -38,8 +38,7 @@ pub(crate) struct Machine {
     pub(crate) groups_missing: String,
     pub(crate) disks: Option<TmpDisks>,
     pub(crate) disks_missing: String,
-    pub(crate) network: Option<Network>,
-    pub(crate) network_missing: String,
+    pub(crate) network: Network,
     pub(crate) slots: Vec<bool>,
 }
 
@@ -51,6 +50,7 @@ pub(crate) struct Waiting {
     pub(crate) control: Channel,
     pub(crate) listeners: Vec<OwnedFd>,
     pub(crate) disk: Option<OwnedFd>,
+    pub(crate) way: Way,
 }
 
 impl Waiting {
@@ -78,8 +78,7 @@ impl Machine {
             groups_missing: "needs root".to_owned(),
             disks: None,
             disks_missing: "needs root".to_owned(),
-            network: None,
-            network_missing: "needs root".to_owned(),
+            network: Network::open(config)?,
             slots: Vec::new(),
             scratch: scratch.clone(),
         };
@@ -92,14 +91,6 @@ impl Machine {
                     machine.groups = Some(groups);
                 }
                 Err(reason) => machine.groups_missing = reason,
-            }
-        }
-        if mode == Mode::Privileged && !config.outbound {
-            machine.network_missing = "turned off".to_owned();
-        } else if mode == Mode::Privileged {
-            match Network::open() {
-                Ok(network) => machine.network = Some(network),
-                Err(reason) => machine.network_missing = reason,
             }
         }
         if mode == Mode::Privileged {
@@ -151,6 +142,18 @@ impl Machine {
         self.groups.as_ref().map(|groups| groups.group(&group_name(slot))).unwrap_or_default()
     }
 
+    /// Makes the first one, which proves that this machine can.
+    pub(crate) fn make_first(&mut self) -> Result<Waiting, String> {
+        match self.make_waiting() {
+            Err(reason) if self.network.is_unproven() => {
+                self.network.give_up(&reason)?;
+                // If it was not the way out that failed, this fails too.
+                self.make_waiting()
+            }
+            made => made,
+        }
+    }
+
     /// Makes an init process that waits for its assignment, limits and `/tmp` at their defaults.
     pub(crate) fn make_waiting(&mut self) -> Result<Waiting, String> {
         let slot = self.take_slot()?;
@@ -193,7 +196,7 @@ impl Machine {
         };
         drop(inner);
         match self.wait_until_ready(slot, pid, &control) {
-            Ok(listeners) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk }),
+            Ok((listeners, way)) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk, way }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
                 let _ = waitpid(nix::unistd::Pid::from_raw(pid), None);
@@ -207,7 +210,7 @@ impl Machine {
         slot: u32,
         pid: i32,
         control: &Channel,
-    ) -> Result<Vec<OwnedFd>, String> {
+    ) -> Result<(Vec<OwnedFd>, Way), String> {
         if self.mode != Mode::None {
             write_id_maps(pid, self.host_ids(slot))?;
         }
@@ -216,17 +219,16 @@ impl Machine {
                 .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
         }
-        let link = match &mut self.network {
-            Some(network) => Some(network.connect(pid)?),
-            None => None,
-        };
-        control.send(&Go { link }, &[]).map_err(|error| format!("starting init: {error}"))?;
+        let (way, arrival) = self.network.connect(pid)?;
+        let go = Go { way: arrival };
+        control.send(&go, &[]).map_err(|error| format!("starting init: {error}"))?;
+        way.wait_for(control, READY_LIMIT_MS)?;
         let packet = control
             .receive_within(READY_LIMIT_MS)
             .map_err(|error| format!("waiting for init: {error}"))?
             .ok_or("init ended without a word")?;
         match packet.parse() {
-            Ok(InitReport::Ready) => Ok(packet.descriptors),
+            Ok(InitReport::Ready) => Ok((packet.descriptors, way)),
             Ok(InitReport::SetupFailed { step }) => Err(step),
             Ok(other) => Err(format!("init said {other:?} instead of ready")),
             Err(error) => Err(format!("init: {error}")),
@@ -264,8 +266,10 @@ impl Machine {
                 mounts.push(detached_copy(&bind.source)?);
             }
         }
+        let network = self.network.find(spec.network.as_deref())?;
+        let confinement = self.network.join(&waiting.way, network)?;
         let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
-        let assignment = Assignment { spec, tmp_disk: disk.is_some(), limit_data };
+        let assignment = Assignment { spec, tmp_disk: disk.is_some(), limit_data, confinement };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![output.as_fd(), stream.as_fd()];
         descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));

@@ -27,6 +27,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Working directory inside.
     pub cwd: String,
+    /// One of the private networks of [`crate::SpawnerConfig::networks`]; `None` is the default one.
+    pub network: Option<String>,
 }
 
 /// A folder of the host and where it appears inside, read-only.
@@ -130,13 +132,15 @@ pub(crate) enum Reply {
     Launched { id: u64, pid: i32, group: Group },
     /// It could not be made.
     Failed { id: u64, reason: String },
+    /// Something that whoever runs this machine should know. May come at any time.
+    Notice { text: String },
 }
 
 /// From the spawner to a new init process: user map and control groups are in place, go on.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Go {
-    /// The link to the host, if there is one.
-    pub(crate) link: Option<crate::network::Link>,
+    /// What to do for the way out, if there is one.
+    pub(crate) way: Option<crate::network::Arrival>,
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,
@@ -146,6 +150,8 @@ pub(crate) struct Assignment {
     pub(crate) spec: Spec,
     pub(crate) tmp_disk: bool,
     pub(crate) limit_data: bool,
+    /// What of the way out is to be closed.
+    pub(crate) confinement: Option<crate::network::Confinement>,
 }
 
 /// From an init process to whoever holds its control channel.
@@ -218,6 +224,7 @@ mod tests {
             argv: vec!["/var/task/bootstrap".to_owned()],
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
+            network: None,
         }
     }
 

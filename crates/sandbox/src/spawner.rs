@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use crate::SpawnerConfig;
 use crate::channel::{Channel, Packet};
 use crate::machine::{Machine, Waiting};
+use crate::network::Way;
 use crate::protocol::{Mode, Reply, Request, Spec};
 use crate::{init, sys, unisolated};
 
@@ -58,12 +59,16 @@ struct Spawner {
     /// The last process that was to wait could not be made; the next try has to wait a moment.
     failing: bool,
     bind_roots: Vec<PathBuf>,
+    /// When to look at the network's filter again without being woken.
+    network_again_ms: Option<u16>,
 }
 struct Running {
     id: u64,
     slot: u32,
     pid: i32,
     pidfd: OwnedFd,
+    /// Kept as long as the environment lives.
+    way: Way,
 }
 
 impl Spawner {
@@ -85,6 +90,7 @@ impl Spawner {
                     ready_wanted: config.ready_count,
                     failing: false,
                     bind_roots: config.bind_roots.clone(),
+                    network_again_ms: None,
                 })
             }
             Err(reason) => Err((daemon, reason)),
@@ -96,7 +102,7 @@ impl Spawner {
         let _ = nix::unistd::setsid();
         let signals = take_signals()?;
         let mut machine = Machine::prepare(config)?;
-        let first = machine.make_waiting()?;
+        let first = machine.make_first()?;
         Ok((machine, signals, first))
     }
 
@@ -110,16 +116,27 @@ impl Spawner {
                 (true, false) => PollTimeout::from(CLEAN_AGAIN_MS),
                 (true, true) => PollTimeout::NONE,
             };
-            let mut polled = [
+            let timeout = self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms));
+            let mut polled = vec![
                 PollFd::new(self.daemon.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
+            polled.extend(
+                self.machine.network.changes().map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+            );
             match poll(&mut polled, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(_) => return,
             }
-            let [from_daemon, from_children] =
-                polled.map(|p| p.revents().is_some_and(|events| !events.is_empty()));
+            let happened = |at: usize| {
+                let events = polled.get(at).and_then(PollFd::revents);
+                events.is_some_and(|events| !events.is_empty())
+            };
+            let (from_daemon, from_children, from_network) =
+                (happened(0), happened(1), happened(2));
+            if from_network || self.network_again_ms.is_some() {
+                self.restore_network();
+            }
             if from_children {
                 self.reap();
             }
@@ -170,6 +187,7 @@ impl Spawner {
 
     fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
         spec.check(&self.bind_roots)?;
+        self.machine.network.find(spec.network.as_deref())?;
         let [output, stream]: [OwnedFd; 2] =
             given.try_into().map_err(|_| "two descriptors were expected".to_owned())?;
         let waiting = match self.ready.pop() {
@@ -183,8 +201,8 @@ impl Spawner {
             unisolated::rewrite(&mut spec, ports[0], ports[1]);
         }
         let assigned = self.machine.assign(&waiting, spec, output, stream);
-        let Waiting { pid, pidfd, control, listeners, .. } = waiting;
-        self.running.push(Running { id, slot, pid, pidfd });
+        let Waiting { pid, pidfd, control, listeners, way, .. } = waiting;
+        self.running.push(Running { id, slot, pid, pidfd, way });
         // On failure `control` closes here, which ends the process; it is reaped as a running one.
         assigned?;
         let group = self.machine.group(slot);
@@ -208,8 +226,34 @@ impl Spawner {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
                 self.cleaning.push(self.ready.remove(at).slot);
+            } else {
+                self.note_lost_way(pid);
             }
         }
+    }
+
+    /// If this was the process behind a way out: the environment keeps its work, but is told about;
+    /// one that waits is of no use any more.
+    fn note_lost_way(&self, pid: i32) {
+        for waiting in self.ready.iter().filter(|waiting| waiting.way.was_lost_with(pid)) {
+            let _ = sys::signal_pidfd(waiting.pidfd.as_fd(), libc::SIGKILL);
+        }
+        for running in self.running.iter().filter(|running| running.way.was_lost_with(pid)) {
+            let pid = running.pid;
+            self.tell(format!("the environment of process {pid} has lost its way out"));
+        }
+    }
+
+    fn restore_network(&mut self) {
+        let (notice, again_ms) = self.machine.network.restore();
+        self.network_again_ms = again_ms;
+        if let Some(text) = notice {
+            self.tell(text);
+        }
+    }
+
+    fn tell(&self, text: String) {
+        let _ = self.daemon.send(&Reply::Notice { text }, &[]);
     }
 
     fn clean(&mut self) {
@@ -225,6 +269,8 @@ impl Spawner {
             let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
         }
         self.running.iter().for_each(|running| self.machine.thaw(running.slot));
+        let ways = self.running.iter().map(|r| &r.way).chain(self.ready.iter().map(|w| &w.way));
+        ways.for_each(Way::end);
         while waitpid(None::<nix::unistd::Pid>, None).is_ok() {}
         let slots = self.running.iter().map(|r| r.slot).chain(self.ready.iter().map(|w| w.slot));
         for slot in slots.chain(self.cleaning.iter().copied()) {
@@ -233,10 +279,14 @@ impl Spawner {
         if let Some(groups) = &self.machine.groups {
             groups.remove_all();
         }
-        if let Some(network) = &self.machine.network {
-            network.close();
-        }
+        self.machine.network.close();
     }
+}
+
+/// A wait that is not longer than `ms`.
+fn at_most(timeout: PollTimeout, ms: u16) -> PollTimeout {
+    let longer = timeout.is_none() || i32::from(timeout) > i32::from(ms);
+    if longer { PollTimeout::from(ms) } else { timeout }
 }
 
 /// Blocks the signals that a terminal or a service manager sends to the daemon, and reads SIGCHLD.

@@ -33,6 +33,7 @@ fn spec(script: &str) -> Spec {
         argv: vec!["/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()],
         env: vec![("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin".to_owned())],
         cwd: "/".to_owned(),
+        network: None,
     }
 }
 
@@ -112,6 +113,7 @@ fn in_mode(mode: Mode) {
         images_dir: data.path().join("images"),
         bind_roots: vec![data.path().to_owned()],
         outbound: true,
+        networks: vec![],
         ready_count: 1,
     };
     let host = start(&config).unwrap();

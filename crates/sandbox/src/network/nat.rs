@@ -1,0 +1,250 @@
+//! The way out with root: one point-to-point link for each environment, and a table of nftables that
+//! translates addresses and filters.
+//!
+//! From inside, what the environment's network reaches can be reached, except the host itself (any
+//! of its addresses, before they are translated, so that what listens on it or is published by it
+//! stays private), environments outside of the network, and instance metadata. From outside, the
+//! host's own programs included, nothing inside can be reached. A link is made ahead of time, in a
+//! group that nothing passes, and moves to the group of its network when its environment is
+//! assigned. It ends with its namespace; the table ends with the spawner, and is put back when
+//! somebody removes it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lambic_rt::{Instant, Rt};
+
+use super::netlink::{CREATE_EXCLUSIVE, Message, Netlink, attribute};
+use super::watch::Watch;
+use super::{INTERFACE, LINK_ADDRESSES, Link, Networks, rules};
+use crate::sys;
+
+/// Links that can exist at a time: two addresses each in a range of 131,072.
+const LINKS_MAX: u32 = 65_536;
+const TRIES_MAX: u32 = 4_096;
+const TABLE_PREFIX: &str = "lambic_";
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Between two times that the table is put back, so that whoever insists on removing it does not
+/// keep the spawner from its work.
+const RESTORE_AGAIN_MS: u16 = 250;
+
+/// The host's side of all links.
+pub(super) struct Nat {
+    table: String,
+    /// What the table has to be.
+    script: String,
+    netlink: Netlink,
+    watch: Watch,
+    rt: Rt,
+    /// Somebody has changed the table since it was last put there.
+    changed: bool,
+    restored_at: Option<Instant>,
+    /// The last attempt to put it back failed, which has been told.
+    failing: bool,
+    /// Whether forwarding was off before, and is to be off again.
+    turned_forwarding_on: bool,
+    /// The number to try next; links of other spawners and of namespaces that the kernel has not
+    /// let go of yet keep theirs.
+    next: u32,
+}
+
+impl Nat {
+    /// Installs the filter and address translation; sweeps those of spawners that are gone.
+    pub(super) fn open(networks: &Networks) -> Result<Nat, String> {
+        let (tables, _) = nft(&["list", "tables", "inet"], "")?;
+        for table in tables.lines().filter_map(|line| line.strip_prefix("table inet ")) {
+            let pid = table.strip_prefix(TABLE_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !crate::cgroup::is_running_spawner(pid)) {
+                let _ = nft(&["delete", "table", "inet", table], "");
+            }
+        }
+        let spawner = std::process::id();
+        let table = format!("{TABLE_PREFIX}{spawner}");
+        let mut nat = Nat {
+            script: rules::script(&table, spawner, networks),
+            table,
+            netlink: Netlink::route().map_err(|error| format!("netlink: {error}"))?,
+            watch: Watch::open().map_err(|error| format!("watching nftables: {error}"))?,
+            rt: Rt::real(),
+            changed: false,
+            restored_at: None,
+            failing: false,
+            turned_forwarding_on: false,
+            next: spawner % LINKS_MAX,
+        };
+        nat.install()?;
+        nat.turned_forwarding_on = fs::read_to_string(FORWARDING).is_ok_and(|on| on.trim() == "0");
+        if nat.turned_forwarding_on {
+            fs::write(FORWARDING, "1").map_err(|error| format!("{FORWARDING}: {error}"))?;
+        }
+        Ok(nat)
+    }
+
+    /// Puts the table there, in place of whatever there is by its name.
+    fn install(&mut self) -> Result<(), String> {
+        let (_, own) = nft(&["-f", "-"], &self.script)?;
+        self.changed = self.watch.changed(&self.table, Some(own));
+        Ok(())
+    }
+
+    /// See [`super::Network::changes`].
+    pub(super) fn changes(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// See [`super::Network::restore`].
+    pub(super) fn restore(&mut self) -> (Option<String>, Option<u16>) {
+        self.changed |= self.watch.changed(&self.table, None);
+        if !self.changed {
+            return (None, None);
+        }
+        let now = self.rt.instant();
+        let pause = Duration::from_millis(RESTORE_AGAIN_MS.into());
+        if self.restored_at.is_some_and(|at| now < at + pause) {
+            return (None, Some(RESTORE_AGAIN_MS));
+        }
+        self.restored_at = Some(now);
+        let notice = match self.install() {
+            Ok(()) => {
+                self.failing = false;
+                let table = &self.table;
+                Some(format!("the network filter {table} was changed by somebody and is back"))
+            }
+            Err(_) if self.failing => None,
+            Err(error) => {
+                self.failing = true;
+                let table = &self.table;
+                let what = "was changed by somebody and cannot be put back";
+                Some(format!(
+                    "the network filter {table} {what}, functions may reach the host: {error}"
+                ))
+            }
+        };
+        (notice, self.changed.then_some(RESTORE_AGAIN_MS))
+    }
+
+    /// Links the network namespace of process `pid` with the host, in the group that waits.
+    pub(super) fn connect(&mut self, pid: i32) -> Result<(u32, Link), String> {
+        let group = rules::waiting_group(std::process::id());
+        for _ in 0..TRIES_MAX {
+            let number = self.next;
+            self.next = (number + 1) % LINKS_MAX;
+            let name = name_of(number);
+            match self.netlink.request(new_link(&name, group, pid)) {
+                Ok(()) => {
+                    // The name is the number and the number is the addresses, so whoever has the
+                    // name on this host, of all servers, has the addresses.
+                    let link = addresses(number);
+                    sys::configure_interface(&name, link.gateway, None)
+                        .map_err(|error| format!("address of {name}: {error}"))?;
+                    return Ok((number, link));
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+                Err(error) => return Err(format!("link {name}: {error}")),
+            }
+        }
+        Err("no number for another link is free".to_owned())
+    }
+
+    /// Moves a link to the group of its network.
+    pub(super) fn join(&self, number: u32, network: usize) -> Result<(), String> {
+        let (name, group) = (name_of(number), rules::group(std::process::id(), network));
+        let moved = self.netlink.request(move_link(&name, group));
+        moved.map_err(|error| format!("network of {name}: {error}"))
+    }
+
+    /// Removes the filter; the links are gone with their namespaces.
+    pub(super) fn close(&self) {
+        let _ = nft(&["delete", "table", "inet", &self.table], "");
+        let others = nft(&["list", "tables", "inet"], "").map(|(list, _)| list);
+        if self.turned_forwarding_on && !others.unwrap_or_default().contains(TABLE_PREFIX) {
+            let _ = fs::write(FORWARDING, "0");
+        }
+    }
+}
+
+fn name_of(number: u32) -> String {
+    format!("lmb{number}")
+}
+
+fn addresses(number: u32) -> Link {
+    let gateway = u32::from(LINK_ADDRESSES.first()) + 2 * number;
+    Link { gateway: Ipv4Addr::from(gateway), inside: Ipv4Addr::from(gateway + 1) }
+}
+
+/// Runs `nft`; what it printed and its process id.
+fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), String> {
+    let run = || -> io::Result<(std::process::Output, u32)> {
+        let mut child = Command::new("nft")
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pid = child.id();
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        Ok((child.wait_with_output()?, pid))
+    };
+    match run() {
+        Ok((output, pid)) if output.status.success() => {
+            Ok((String::from_utf8_lossy(&output.stdout).into_owned(), pid))
+        }
+        Ok((output, _)) => {
+            let error = String::from_utf8_lossy(&output.stderr);
+            Err(format!("nft: {}", error.lines().next().unwrap_or("failed")))
+        }
+        Err(error) => Err(format!("nft (package nftables): {error}")),
+    }
+}
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_SETLINK: u16 = 19;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_GROUP: u16 = 27;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+/// An `ifinfomsg` that says nothing.
+const NO_INTERFACE: [u8; 16] = [0; 16];
+
+/// A pair of virtual interfaces: `name` here in this group, `eth0` in the namespace of `pid`.
+fn new_link(name: &str, group: u32, pid: i32) -> Message {
+    let mut peer = NO_INTERFACE.to_vec();
+    peer.extend(attribute(IFLA_IFNAME, format!("{INTERFACE}\0").as_bytes()));
+    peer.extend(attribute(IFLA_NET_NS_PID, &pid.to_ne_bytes()));
+    let mut info = attribute(IFLA_INFO_KIND, b"veth");
+    info.extend(attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &peer)));
+    Message::new(RTM_NEWLINK, CREATE_EXCLUSIVE, &NO_INTERFACE)
+        .with(IFLA_IFNAME, format!("{name}\0").as_bytes())
+        .with(IFLA_GROUP, &group.to_ne_bytes())
+        .with(IFLA_LINKINFO, &info)
+}
+
+fn move_link(name: &str, group: u32) -> Message {
+    Message::new(RTM_SETLINK, 0, &NO_INTERFACE)
+        .with(IFLA_IFNAME, format!("{name}\0").as_bytes())
+        .with(IFLA_GROUP, &group.to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_environment_has_a_pair_of_addresses_of_its_own() {
+        let link = addresses(0);
+        assert_eq!((link.gateway, link.inside), ([198, 18, 0, 0].into(), [198, 18, 0, 1].into()));
+        let last = addresses(LINKS_MAX - 1);
+        assert!(last.inside < Ipv4Addr::new(198, 20, 0, 0));
+        assert_ne!(addresses(1).gateway, link.inside);
+    }
+}

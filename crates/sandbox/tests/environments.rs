@@ -9,12 +9,16 @@
     reason = "a test"
 )]
 
-use std::os::unix::process::CommandExt;
+#[path = "environments/network.rs"]
+mod network;
+
 use std::process::Command;
 use std::time::Duration;
 
 use lambic_rt::Rt;
 use lambic_sandbox::{Bind, Exit, Mode, Sandboxes, SpawnerConfig, Spec, StartFailure, start};
+
+use network::{Hand, World};
 
 struct Ran {
     output: String,
@@ -61,7 +65,7 @@ async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
-        return serve_greetings(&arguments[at + 1]);
+        return network::serve_greetings(&arguments[at + 1]);
     }
     match arguments.iter().position(|argument| argument == "--mode") {
         Some(at) => in_mode(match arguments[at + 1].as_str() {
@@ -84,21 +88,25 @@ fn in_every_mode() {
     }
     let root = nix::unistd::geteuid().is_root();
     assert!(root, "this test needs root, to try the privileged mode and the rootless one");
-    for mode in ["privileged", "rootless", "none"] {
-        let mut command = Command::new(&copy);
-        command.args(["--mode", mode]).env("TMPDIR", "/tmp").current_dir("/");
-        if mode == "rootless" {
-            command.uid(61_234).gid(61_234);
-        }
-        // Made here, because the process under test gives its privileges up.
-        let world = (mode == "privileged").then(World::build);
-        command.args(world.as_ref().map(|_| "--world"));
-        let status = command.status().unwrap();
-        drop(world);
-        assert!(status.success(), "mode {mode}: {status}");
-        println!("test environments in mode {mode} ... ok");
+    // Made here, because the process under test gives its privileges up.
+    let world = World::build();
+    for (mode, carrier) in [
+        ("privileged", None),
+        ("rootless", Some("pasta")),
+        ("rootless", Some("slirp4netns")),
+        ("none", None),
+    ] {
+        let mut command = match carrier {
+            Some(carrier) => network::as_user(&copy, folder.path(), carrier),
+            None => Command::new(&copy),
+        };
+        let status = command.args(["--mode", mode]).env("TMPDIR", "/tmp").current_dir("/").status();
+        let status = status.unwrap();
+        assert!(status.success(), "mode {mode}, {carrier:?}: {status}");
+        println!("test environments in mode {mode}, way out {carrier:?} ... ok");
     }
-    println!("\ntest result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    drop(world);
+    println!("\ntest result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
 }
 
 fn in_mode(mode: Mode) {
@@ -113,15 +121,17 @@ fn in_mode(mode: Mode) {
         images_dir: data.path().join("images"),
         bind_roots: vec![data.path().to_owned()],
         outbound: true,
-        networks: vec![],
+        networks: network::networks(mode),
         ready_count: 1,
     };
+    network::refused(&config);
+    // It keeps the privileges that this process gives up.
+    let hand = Hand::new();
     let host = start(&config).unwrap();
     println!("{mode:?}");
     for barrier in host.barriers() {
         println!("  {}: {:?}", barrier.name, barrier.state);
     }
-    let world = std::env::args().any(|argument| argument == "--world");
     host.drop_privileges().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rt = Rt::real();
@@ -129,7 +139,7 @@ fn in_mode(mode: Mode) {
         let sandboxes = host.into_async(&rt).unwrap();
         match mode {
             Mode::None => without_isolation(&sandboxes, &code).await,
-            _ => everything(&sandboxes, &code, mode, world).await,
+            _ => everything(&sandboxes, &code, mode, hand).await,
         }
     });
 }
@@ -145,7 +155,7 @@ async fn without_isolation(sandboxes: &Sandboxes, code: &std::path::Path) {
     assert_eq!(ran.exit.code, Some(3));
 }
 
-async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, world: bool) {
+async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, hand: Hand) {
     if let Some(script) = std::env::var_os("TRY") {
         let ran = run(sandboxes, &spec(script.to_str().unwrap())).await;
         println!("{}\n{:?} peak {} MB", ran.output, ran.exit, ran.peak_mb);
@@ -161,10 +171,14 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, w
     if limited(mode) {
         odd_disks(sandboxes).await;
     }
-    if world {
-        network(sandboxes).await;
+    match mode {
+        Mode::Privileged => network::privileged(sandboxes, hand).await,
+        _ => network::rootless(sandboxes).await,
     }
     endings(sandboxes).await;
+    if mode == Mode::Rootless {
+        network::the_end_of_carriers(sandboxes).await;
+    }
 }
 
 async fn files(sandboxes: &Sandboxes, code: &std::path::Path) {
@@ -241,85 +255,6 @@ async fn resources(sandboxes: &Sandboxes, mode: Mode) {
         assert!((size as i64 - (512 << 20)).abs() < 1 << 20, "{size}");
         assert!(!ran.exit.oom);
     }
-}
-
-/// Says hello to everyone who connects, until it is killed.
-fn serve_greetings(address: &str) {
-    let listener = std::net::TcpListener::bind(address).unwrap();
-    println!("listening");
-    for stream in listener.incoming() {
-        let _ = stream.and_then(|mut stream| std::io::Write::write_all(&mut stream, b"hello"));
-    }
-}
-
-/// A network namespace that stands for the rest of the world, linked with the host.
-struct World {
-    name: String,
-    server: std::process::Child,
-}
-
-impl World {
-    fn build() -> World {
-        let name = format!("lambic-world-{}", std::process::id());
-        let ip = |line: &str| {
-            let status = Command::new("ip").args(line.split(' ')).status();
-            let status = status.expect("the ip command (package iproute2) is needed");
-            assert!(status.success(), "ip {line}");
-        };
-        ip(&format!("netns add {name}"));
-        ip(&format!("link add lmw0 type veth peer name eth0 netns {name}"));
-        ip("addr add 198.51.100.1/30 dev lmw0");
-        ip("link set lmw0 up");
-        ip(&format!("-n {name} addr add 198.51.100.2/30 dev eth0"));
-        ip(&format!("-n {name} addr add 169.254.169.254/32 dev eth0"));
-        ip(&format!("-n {name} link set eth0 up"));
-        ip("route add 169.254.169.254/32 dev lmw0");
-        let me = std::env::current_exe().unwrap();
-        let mut server = Command::new("ip")
-            .args(["netns", "exec", &name])
-            .arg(me)
-            .args(["--serve", "0.0.0.0:8080"])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = [0; 9];
-        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut line).unwrap();
-        World { name, server }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
-}
-
-async fn network(sandboxes: &Sandboxes) {
-    let reach = |address: &str, port: u16| {
-        spec(&format!("timeout 2 bash -c 'cat < /dev/tcp/{address}/{port}' 2>&1; echo \" $?\""))
-    };
-    let host = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let host_port = host.local_addr().unwrap().port();
-    let ran = run(sandboxes, &reach("198.51.100.2", 8080)).await;
-    assert_eq!(ran.output, "hello 0\n", "the outside can be reached");
-    let ran = run(sandboxes, &reach("198.51.100.1", host_port)).await;
-    assert_eq!(ran.output, " 124\n", "the host's own address cannot: {}", ran.output);
-    let ran = run(sandboxes, &reach("169.254.169.254", 8080)).await;
-    assert_eq!(ran.output, " 124\n", "instance metadata cannot: {}", ran.output);
-    let ran = run(sandboxes, &reach("127.0.0.1", host_port)).await;
-    assert!(ran.output.contains("Connection refused"), "{}", ran.output);
-
-    // Another environment that listens on every address it has.
-    let listen = "ip -4 -o addr show dev eth0 | grep -o '198[0-9.]*' | head -1; sleep 30";
-    let mut other = sandboxes.launch(&spec(listen)).await.unwrap();
-    let mut output = other.output.take().unwrap();
-    let mut address = [0; 64];
-    let length = output.read(&mut address).await.unwrap();
-    let address = String::from_utf8_lossy(&address[..length]).trim().to_owned();
-    let ran = run(sandboxes, &reach(&address, 9001)).await;
-    assert_eq!(ran.output, " 124\n", "{address} of another environment answered: {}", ran.output);
 }
 
 /// Sizes for which the first lengths of the disk that come to mind do not fit.

@@ -1,0 +1,387 @@
+//! What environments reach, and what they do not: with links, and with each carrier.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use lambic_sandbox::{Mode, PrivateNetwork, Reach, Sandboxes, SpawnerConfig, Spec, start};
+
+use super::{Ran, run, spec};
+
+/// The user without rights.
+const USER: &str = "61234";
+/// Where the world's server says hello; one of its two addresses.
+const SERVER: &str = "198.51.100.2";
+const OTHER_ADDRESS: &str = "198.51.100.6";
+const METADATA: &str = "169.254.169.254";
+/// The host, as the world sees it.
+const HOST: &str = "198.51.100.1";
+
+fn network(name: &str, reach: &[&str], members_reach_each_other: bool) -> PrivateNetwork {
+    let ranges = reach.iter().map(|range| range.parse().unwrap()).collect();
+    PrivateNetwork { name: name.to_owned(), reach: Reach::Only(ranges), members_reach_each_other }
+}
+
+/// The private networks of all tests.
+pub(crate) fn networks(mode: Mode) -> Vec<PrivateNetwork> {
+    let mut networks =
+        vec![network("server-only", &[SERVER], false), network("closed", &[], false)];
+    match mode {
+        Mode::Privileged => networks.push(network("together", &[], true)),
+        Mode::Rootless => {}
+        Mode::None => networks.clear(),
+    }
+    networks
+}
+
+/// Networks that cannot be made end the start, and are named.
+pub(crate) fn refused(config: &SpawnerConfig) {
+    let why = match config.mode {
+        Mode::Privileged => return,
+        Mode::Rootless => "members that reach each other need root",
+        Mode::None => "private networks need isolation",
+    };
+    let mut config = config.clone();
+    config.networks.push(network("together", &[], true));
+    let error = start(&config).err().expect("it is refused").to_string();
+    assert!(error.contains(why), "{error}");
+}
+
+/// Says hello to everyone who connects, until it is killed.
+pub(crate) fn serve_greetings(address: &str) {
+    let listener = TcpListener::bind(address).unwrap();
+    println!("listening");
+    for stream in listener.incoming() {
+        let _ = stream.and_then(|mut stream| stream.write_all(b"hello"));
+    }
+}
+
+/// A network namespace that stands for the rest of the world, linked with the host.
+pub(crate) struct World {
+    name: String,
+    server: Child,
+}
+
+impl World {
+    pub(crate) fn build() -> World {
+        let name = format!("lambic-world-{}", std::process::id());
+        let ip = |line: &str| {
+            let status = Command::new("ip").args(line.split(' ')).status();
+            let status = status.expect("the ip command (package iproute2) is needed");
+            assert!(status.success(), "ip {line}");
+        };
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add lmw0 type veth peer name eth0 netns {name}"));
+        ip(&format!("addr add {HOST}/30 dev lmw0"));
+        ip("link set lmw0 up");
+        ip(&format!("-n {name} addr add {SERVER}/30 dev eth0"));
+        ip(&format!("-n {name} addr add {OTHER_ADDRESS}/32 dev eth0"));
+        ip(&format!("-n {name} addr add {METADATA}/32 dev eth0"));
+        ip(&format!("-n {name} link set eth0 up"));
+        ip(&format!("route add {METADATA}/32 dev lmw0"));
+        ip(&format!("route add {OTHER_ADDRESS}/32 dev lmw0"));
+        let me = std::env::current_exe().unwrap();
+        let mut server = Command::new("ip")
+            .args(["netns", "exec", &name])
+            .arg(me)
+            .args(["--serve", "0.0.0.0:8080"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 9];
+        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut line).unwrap();
+        World { name, server }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// The command that runs `program` as a user without rights who has this carrier only, and a tun
+/// device that everybody may use (as most systems have it, but not all), in a mount namespace.
+pub(crate) fn as_user(program: &Path, folder: &Path, carrier: &str) -> Command {
+    let tools = folder.join(format!("only-{carrier}"));
+    std::fs::create_dir(&tools).unwrap();
+    let real = ["/usr/bin", "/usr/local/bin", "/bin"].map(|folder| Path::new(folder).join(carrier));
+    let real = real.iter().find(|path| path.exists());
+    let real = real.unwrap_or_else(|| panic!("{carrier} is needed (Debian: passt, slirp4netns)"));
+    std::os::unix::fs::symlink(real, tools.join(carrier)).unwrap();
+    let script = format!(
+        "mkdir -p /dev/net && mount -t tmpfs -o mode=755 lambic-test /dev/net &&
+         mknod -m 666 /dev/net/tun c 10 200 &&
+         exec setpriv --reuid {USER} --regid {USER} --clear-groups env PATH={} \"$@\"",
+        tools.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(program);
+    command
+}
+
+/// A shell that keeps the rights of this process and does what it is told.
+pub(crate) struct Hand {
+    shell: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Hand {
+    pub(crate) fn new() -> Hand {
+        let (orders, answers) = (Stdio::piped(), Stdio::piped());
+        let mut shell = Command::new("/bin/sh").stdin(orders).stdout(answers).spawn().unwrap();
+        let (orders, answers) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        Hand { shell, orders, answers: BufReader::new(answers) }
+    }
+
+    /// What the command printed, errors included, and its exit status in the last line.
+    fn order(&mut self, command: &str) -> String {
+        writeln!(self.orders, "{{ {command}; }} 2>&1; echo \"end $?\"").unwrap();
+        let mut text = String::new();
+        while !text.lines().last().is_some_and(|line| line.starts_with("end ")) {
+            assert_ne!(self.answers.read_line(&mut text).unwrap(), 0, "{text}");
+        }
+        text
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+/// Connects and prints what is said, and 0; or why not, and another number.
+fn reach(address: &str, port: u16) -> Spec {
+    spec(&format!("timeout 2 bash -c 'cat < /dev/tcp/{address}/{port}' 2>&1; echo \" $?\""))
+}
+
+async fn reaches(sandboxes: &Sandboxes, network: Option<&str>, address: &str, port: u16) -> bool {
+    let mut spec = reach(address, port);
+    spec.network = network.map(str::to_owned);
+    let Ran { output, .. } = run(sandboxes, &spec).await;
+    let refused = output.ends_with(" 124\n") || output.ends_with(" 1\n");
+    assert!(output == "hello 0\n" || refused, "{address}: {output}");
+    !refused
+}
+
+/// A server on all addresses of this process's network, which nobody inside may reach.
+fn host_server() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|mut stream| stream.write_all(b"hello"));
+        }
+    });
+    let mut greeting = [0; 5];
+    let mut stream = std::net::TcpStream::connect((HOST, port)).unwrap();
+    std::io::Read::read_exact(&mut stream, &mut greeting).unwrap();
+    port
+}
+
+/// What holds however the way out is made.
+async fn the_same_everywhere(sandboxes: &Sandboxes, host_port: u16) {
+    assert!(reaches(sandboxes, None, SERVER, 8080).await, "the outside can be reached");
+    assert!(reaches(sandboxes, None, OTHER_ADDRESS, 8080).await);
+    assert!(!reaches(sandboxes, None, HOST, host_port).await, "the host's own address");
+    assert!(!reaches(sandboxes, None, METADATA, 8080).await, "instance metadata");
+    assert!(!reaches(sandboxes, None, "127.0.0.1", host_port).await, "the host's loopback");
+
+    let only = Some("server-only");
+    assert!(reaches(sandboxes, only, SERVER, 8080).await, "what the network names");
+    assert!(!reaches(sandboxes, only, OTHER_ADDRESS, 8080).await, "what it does not name");
+    assert!(!reaches(sandboxes, only, HOST, host_port).await);
+    assert!(!reaches(sandboxes, only, METADATA, 8080).await);
+    assert!(!reaches(sandboxes, Some("closed"), SERVER, 8080).await, "nothing from a closed one");
+
+    let mut unknown = spec("true");
+    unknown.network = Some("other".to_owned());
+    let error = sandboxes.launch(&unknown).await.err().expect("it is refused").to_string();
+    assert!(error.contains("there is no network \"other\""), "{error}");
+}
+
+pub(crate) async fn privileged(sandboxes: &Sandboxes, mut hand: Hand) {
+    let host_port = host_server();
+    the_same_everywhere(sandboxes, host_port).await;
+    neighbours(sandboxes).await;
+    numbers_that_are_taken(sandboxes, &mut hand).await;
+
+    let spawner = children(std::process::id(), "lambic-spawner")[0];
+    let table = format!("inet lambic_{spawner}");
+    let listed = hand.order(&format!("nft list table {table}"));
+    assert!(listed.ends_with("end 0\n"), "{listed}");
+    let gone = hand.order(&format!("nft delete table {table}"));
+    assert_eq!(gone, "end 0\n");
+    until(&mut hand, &format!("nft list table {table}"), |text| text.ends_with("end 0\n")).await;
+    the_same_everywhere(sandboxes, host_port).await;
+
+    let added = hand.order(&format!("nft insert rule {table} outwards accept comment intruder"));
+    assert_eq!(added, "end 0\n");
+    until(&mut hand, &format!("nft list table {table}"), |text| !text.contains("intruder")).await;
+    assert!(!reaches(sandboxes, Some("closed"), SERVER, 8080).await);
+    neighbours(sandboxes).await;
+}
+
+async fn until(hand: &mut Hand, command: &str, check: impl Fn(&str) -> bool) {
+    let wait = async {
+        while !check(&hand.order(command)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect(command);
+}
+
+/// Prints its address and says hello on port 7000 to everyone who connects.
+const SERVE_INSIDE: &str = "python3 -c '
+import socket, subprocess
+server = socket.create_server((\"0.0.0.0\", 7000))
+line = subprocess.check_output([\"ip\", \"-4\", \"-o\", \"addr\", \"show\", \"dev\", \"eth0\"], text=True)
+print(line.split()[3].split(\"/\")[0], flush=True)
+while True:
+    server.accept()[0].sendall(b\"hello\")
+'";
+
+/// Who reaches an environment that listens on every address it has.
+async fn neighbours(sandboxes: &Sandboxes) {
+    for network in [None, Some("server-only"), Some("closed"), Some("together")] {
+        let mut listening = spec(SERVE_INSIDE);
+        listening.network = network.map(str::to_owned);
+        let mut other = sandboxes.launch(&listening).await.unwrap();
+        let mut output = other.output.take().unwrap();
+        let mut address = [0; 64];
+        let length = output.read(&mut address).await.unwrap();
+        let address = String::from_utf8_lossy(&address[..length]).trim().to_owned();
+        let from = |network| reaches(sandboxes, network, &address, 7000);
+        let reached = tokio::join!(
+            from(None),
+            from(Some("server-only")),
+            from(Some("closed")),
+            from(Some("together"))
+        );
+        assert_eq!(reached, (false, false, false, network == Some("together")), "to {network:?}");
+        let refused = std::net::TcpStream::connect_timeout(
+            &format!("{address}:7000").parse().unwrap(),
+            Duration::from_millis(300),
+        );
+        assert!(refused.is_err(), "a program of the host reached into {network:?}");
+    }
+}
+
+/// The addresses of a link are nobody else's: another server may have taken its number.
+async fn numbers_that_are_taken(sandboxes: &Sandboxes, hand: &mut Hand) {
+    let address = "ip -4 -o addr show dev eth0 | grep -o '198[0-9.]*' | head -1";
+    let number = |ran: Ran| {
+        let inside: std::net::Ipv4Addr = ran.output.trim().parse().unwrap();
+        (u32::from(inside) - u32::from(std::net::Ipv4Addr::new(198, 18, 0, 0))) / 2
+    };
+    let first = number(run(sandboxes, &spec(address)).await);
+    let taken = first + 4;
+    assert_eq!(
+        hand.order(&format!("ip link add lmb{taken} type veth peer name lmt{taken}")),
+        "end 0\n"
+    );
+    let mut numbers = Vec::new();
+    while numbers.last().is_none_or(|last| *last <= taken) {
+        numbers.push(number(run(sandboxes, &spec(address)).await));
+        assert!(numbers.len() < 10, "{numbers:?} after {first}");
+    }
+    assert!(!numbers.contains(&taken), "{numbers:?}");
+    assert_eq!(hand.order(&format!("ip link del lmb{taken}")), "end 0\n");
+}
+
+pub(crate) async fn rootless(sandboxes: &Sandboxes) {
+    let host_port = host_server();
+    the_same_everywhere(sandboxes, host_port).await;
+    // A socket that is bound to the interface does not care for most routes.
+    let script = |address: &str, port: u16| {
+        format!(
+            "python3 -c '
+import socket
+s = socket.socket()
+s.settimeout(1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b\"eth0\")
+try:
+    s.connect((\"{address}\", {port}))
+    print(s.recv(5).decode())
+except OSError as error:
+    print(\"no\", error)
+'"
+        )
+    };
+    let ran = run(sandboxes, &spec(&script(SERVER, 8080))).await;
+    assert_eq!(ran.output, "hello\n", "the outside can be reached from a bound socket");
+    let of_carriers = ["198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.100"];
+    for address in ["127.0.0.1", HOST, "0.0.0.0"].into_iter().chain(of_carriers) {
+        let ran = run(sandboxes, &spec(&script(address, host_port))).await;
+        assert!(ran.output.starts_with("no "), "{address}: {}", ran.output);
+    }
+    let ran = run(sandboxes, &spec(&script(METADATA, 8080))).await;
+    assert!(ran.output.starts_with("no "), "{}", ran.output);
+    let mut only = spec(&script(OTHER_ADDRESS, 8080));
+    only.network = Some("server-only".to_owned());
+    let ran = run(sandboxes, &only).await;
+    assert!(ran.output.starts_with("no "), "{}", ran.output);
+
+    let change = "ip route del local 169.254.0.0/16 table local 2>&1; ip link set eth0 down 2>&1";
+    let ran = run(sandboxes, &spec(change)).await;
+    assert_eq!(ran.output.matches("Operation not permitted").count(), 2, "{}", ran.output);
+
+    // Those that have ended take their carriers along; the one that waits keeps its own.
+    let spawner = children(std::process::id(), "lambic-spawner")[0];
+    wait_for(|| children(spawner, "lambic-carrier").len() == 1, "the carriers of the ended").await;
+}
+
+/// However the spawner ends, the carriers do.
+pub(crate) async fn the_end_of_carriers(sandboxes: &Sandboxes) {
+    let spawner = children(std::process::id(), "lambic-spawner")[0];
+    let _running = sandboxes.launch(&spec("sleep 1000")).await.unwrap();
+    wait_for(|| children(spawner, "lambic-carrier").len() == 2, "a carrier for each").await;
+    let programs = || -> Vec<u32> {
+        let carriers = children(spawner, "lambic-carrier").into_iter();
+        carriers.flat_map(|carrier| children(carrier, "")).collect()
+    };
+    let before = programs();
+    assert_eq!(before.len(), 2);
+    let pid = nix::unistd::Pid::from_raw(spawner as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let lives = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !status.is_empty() && !status.contains(") Z ")
+    };
+    wait_for(|| !before.iter().any(lives), "the end of the carriers").await;
+}
+
+async fn wait_for(check: impl Fn() -> bool, what: &str) {
+    let wait = async {
+        while !check() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+}
+
+/// The living children of a process that have this name; all of them for an empty one.
+fn children(parent: u32, name: &str) -> Vec<u32> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((start, rest)) = stat.rsplit_once(')') else { continue };
+        let own_name = start.split_once('(').map_or("", |(_, name)| name);
+        let mut fields = rest.split_whitespace();
+        let (state, of) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let matches = own_name == name || name.is_empty();
+        if state != "Z" && of == parent.to_string() && matches {
+            found.insert(pid, ());
+        }
+    }
+    found.into_keys().collect()
+}

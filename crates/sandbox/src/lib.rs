@@ -31,9 +31,7 @@ use std::path::PathBuf;
 
 pub use account::MemoryUse;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
-pub use network::{
-    AddressRange, LINK_ADDRESSES, METADATA_ADDRESSES, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach,
-};
+pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached};
 pub use protocol::{Barrier, BarrierState, Bind, Mode, Spec};
 pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
 

@@ -7,6 +7,7 @@
 
 mod layers;
 mod machine;
+mod networks;
 mod raw;
 mod resolve;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use lambic_sandbox::PrivateNetwork;
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
 pub(crate) use machine::is_root;
@@ -42,8 +45,10 @@ pub(crate) struct Config {
     pub(crate) functions: Functions,
     pub(crate) runtimes: Runtimes,
     pub(crate) isolation: Isolation,
-    /// Whether functions reach what the machine can reach.
+    /// Whether functions of no private network reach what the machine can reach.
     pub(crate) outbound: bool,
+    /// In the order of the file: the first that has a function is the function's.
+    pub(crate) networks: Vec<Network>,
 }
 
 /// Somebody who may sign requests.
@@ -92,6 +97,15 @@ pub(crate) struct Runtimes {
     pub(crate) strict: bool,
     /// Runtime id to interpreter.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
+}
+
+/// A network that some functions have to themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// What the sandbox makes of it.
+    pub(crate) private: PrivateNetwork,
+    /// Names of functions, with `*` for any characters.
+    pub(crate) functions: Vec<String>,
 }
 
 /// How functions are kept apart from each other and from the machine.

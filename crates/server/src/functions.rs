@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
+use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
@@ -44,10 +45,17 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             concurrency_max: functions.concurrency_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
+            networks: networks(config),
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// Which network has which functions.
+fn networks(config: &Config) -> Networks {
+    let networks = config.networks.iter();
+    Networks::new(networks.map(|n| (n.private.name.clone(), n.functions.clone())).collect())
 }
 
 /// Room for as many environments as one account may use at the same time, so that the concurrency

@@ -98,12 +98,14 @@ fn start_in(
         Isolation::None => Mode::None,
     };
     let outbound = config.outbound;
+    let networks = config.networks.iter().map(|network| network.private.clone()).collect();
     let spawner = SpawnerConfig {
         mode,
         run_dir: scratch.run_dir.clone(),
         images_dir: scratch.images_dir.clone(),
         bind_roots,
         outbound,
+        networks,
         ready_count,
     };
     let host = lambic_sandbox::start(&spawner).map_err(|error| match error {

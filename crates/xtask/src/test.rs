@@ -23,6 +23,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
+    ("pasta", "passt"),
+    ("slirp4netns", "slirp4netns"),
 ];
 
 /// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`

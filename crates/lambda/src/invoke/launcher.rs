@@ -29,6 +29,8 @@ pub struct Plan {
     pub env: Vec<(String, String)>,
     /// Working directory inside.
     pub cwd: String,
+    /// The private network that it is in; `None` is the default one.
+    pub network: Option<String>,
 }
 
 /// Why an environment could not be made.

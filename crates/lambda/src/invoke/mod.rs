@@ -17,6 +17,7 @@ mod fake;
 pub mod fault;
 mod figures;
 pub mod launcher;
+pub mod networks;
 pub mod place;
 pub mod pool;
 pub mod product;
@@ -44,6 +45,7 @@ use crate::state::version::Version;
 use admit::Account;
 use figures::Figures;
 use launcher::{ApiFront, Launcher, Sessions};
+use networks::Networks;
 use place::{Budget, Used};
 use shell::Shell;
 
@@ -94,6 +96,8 @@ pub struct InvokeConfig {
     pub pids_max: u32,
     /// File descriptors of one process (AWS: 1,024).
     pub files_max: u32,
+    /// Which private network a function is in.
+    pub networks: Networks,
     /// Where invocations and environments are counted.
     pub metrics: Metrics,
 }
@@ -109,6 +113,7 @@ impl Default for InvokeConfig {
             wait_max: Duration::from_secs(60),
             pids_max: 1_024,
             files_max: 1_024,
+            networks: Networks::default(),
             metrics: Metrics::process().clone(),
         }
     }

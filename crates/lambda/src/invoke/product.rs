@@ -44,6 +44,7 @@ impl SandboxLauncher {
             argv: plan.argv,
             env: plan.env,
             cwd: plan.cwd,
+            network: plan.network,
         }
     }
 }

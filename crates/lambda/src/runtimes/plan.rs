@@ -77,6 +77,7 @@ pub(crate) async fn make(
         argv: start.argv,
         env,
         cwd: TASK.to_owned(),
+        network: common.config.networks.of(&version.function_name).map(str::to_owned),
     };
     Ok(Made { plan, runtime: start.runtime })
 }

@@ -35,7 +35,7 @@ pub use range::AddressRange;
 pub const PRIVATE_NETWORKS_MAX: usize = 31;
 
 /// Where clouds keep instance metadata and credentials: never reachable, whatever is configured.
-pub const METADATA_ADDRESSES: [AddressRange; 4] = [
+const METADATA_ADDRESSES: [AddressRange; 4] = [
     AddressRange::of([169, 254, 0, 0], 16),
     AddressRange::of([168, 63, 129, 16], 32),
     AddressRange::of([100, 100, 100, 200], 32),
@@ -44,7 +44,21 @@ pub const METADATA_ADDRESSES: [AddressRange; 4] = [
 
 /// RFC 2544's range for tests of network devices: reserved, so nobody's real network. Links and
 /// their ends get addresses from it.
-pub const LINK_ADDRESSES: AddressRange = AddressRange::of([198, 18, 0, 0], 15);
+const LINK_ADDRESSES: AddressRange = AddressRange::of([198, 18, 0, 0], 15);
+
+/// Addresses with a meaning of their own on every host: itself, and many at once.
+const SPECIAL_ADDRESSES: [AddressRange; 4] = [
+    AddressRange::of([0, 0, 0, 0], 8),
+    AddressRange::of([127, 0, 0, 0], 8),
+    AddressRange::of([224, 0, 0, 0], 4),
+    AddressRange::of([255, 255, 255, 255], 32),
+];
+
+/// Whether none of these addresses is ever reached, whatever a network says.
+pub fn is_never_reached(range: AddressRange) -> bool {
+    let mut never = METADATA_ADDRESSES.iter().chain(&SPECIAL_ADDRESSES).chain([&LINK_ADDRESSES]);
+    never.any(|known| known.contains(range))
+}
 
 /// The interface of an environment beside its loopback.
 const INTERFACE: &str = "eth0";

@@ -20,7 +20,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::{AddressRange, INTERFACE, METADATA_ADDRESSES};
+use super::{AddressRange, INTERFACE, METADATA_ADDRESSES, SPECIAL_ADDRESSES};
 use crate::channel::Channel;
 use crate::sys::{self, Cloned};
 
@@ -31,14 +31,6 @@ const USUAL_FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 const DESCRIPTORS_MAX: u64 = 1_024;
 /// What is kept of a carrier's last words.
 const WORDS_MAX: usize = 2_048;
-/// Addresses with a meaning of their own on every host: itself, and many at once.
-const SPECIAL_ADDRESSES: [AddressRange; 4] = [
-    AddressRange::of([0, 0, 0, 0], 8),
-    AddressRange::of([127, 0, 0, 0], 8),
-    AddressRange::of([224, 0, 0, 0], 4),
-    AddressRange::of([255, 255, 255, 255], 32),
-];
-
 /// Which program carries, and where it is.
 pub(super) struct Usermode {
     program: Program,

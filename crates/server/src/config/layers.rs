@@ -20,6 +20,9 @@ pub(crate) const DEFAULTS: &str = include_str!("../../../../lambic.default.toml"
 /// Tables whose keys are the user's own.
 const OPEN_TABLES: &[&str] = &["runtimes.interpreters"];
 
+/// Blocks, which only a file can hold.
+const BLOCKS: &[&str] = &["user", "sandbox.network"];
+
 /// Where configuration comes from, besides the defaults.
 pub(crate) struct Sources {
     /// `--config`; must exist when given.
@@ -210,7 +213,7 @@ fn list_settings(table: &Table, prefix: &str, settings: &mut BTreeMap<String, (S
         let setting = format!("{prefix}{key}");
         match value {
             Value::Table(below) => list_settings(below, &format!("{setting}."), settings),
-            value if setting != "user" => {
+            value if !BLOCKS.contains(&setting.as_str()) => {
                 let variable = format!("LAMBIC_{}", setting.replace('.', "_").to_uppercase());
                 settings.insert(variable, (setting, value.clone()));
             }
@@ -232,7 +235,7 @@ fn lookup<'a>(defaults: &'a Table, setting: &str) -> Option<&'a Value> {
     for word in words {
         value = value.as_table()?.get(word)?;
     }
-    (!value.is_table() && setting != "user").then_some(value)
+    (!value.is_table() && !BLOCKS.contains(&setting)).then_some(value)
 }
 
 /// Reads the text of a flag or variable as a value of the default's type.

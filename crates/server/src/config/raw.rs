@@ -74,4 +74,15 @@ pub(super) struct RawRuntimes {
 pub(super) struct RawSandbox {
     pub(super) isolation: String,
     pub(super) outbound: bool,
+    pub(super) network: Vec<RawNetwork>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNetwork {
+    pub(super) name: String,
+    pub(super) functions: Vec<String>,
+    pub(super) reach: Vec<String>,
+    #[serde(default)]
+    pub(super) members_reach_each_other: bool,
 }

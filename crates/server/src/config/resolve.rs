@@ -11,14 +11,14 @@ use toml::Value;
 
 use super::machine::Machine;
 use super::raw::{Raw, RawFront, RawFunctions, RawRuntimes, RawUser};
-use super::{Config, Front, Functions, Isolation, Log, Runtimes, User};
+use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, networks};
 use crate::failure::{Failure, Kind};
 
 /// The names of settings and their sources, for messages.
-struct Origins<'a>(&'a BTreeMap<String, String>);
+pub(super) struct Origins<'a>(&'a BTreeMap<String, String>);
 
 impl Origins<'_> {
-    fn refuse(&self, setting: &str, what: &str) -> Failure {
+    pub(super) fn refuse(&self, setting: &str, what: &str) -> Failure {
         let origin = self.0.get(setting).map_or("the defaults", String::as_str);
         Failure::new(Kind::Configuration, format!("{origin}: '{setting}' {what}"))
     }
@@ -73,6 +73,7 @@ pub(super) fn resolve(
     let auth_required = signed || !listen.ip().is_loopback();
     refuse_exposure(&origins, listen, auth_required, &users)?;
     let threads = origins.number_or_auto("threads", &raw.threads, 1, 1_024)?;
+    let isolation = isolation(&origins, &raw.sandbox.isolation)?;
     let formats = [("auto", !machine.terminal), ("json", true), ("text", false)];
     Ok(Config {
         file: None,
@@ -93,8 +94,9 @@ pub(super) fn resolve(
         front: front(&origins, &raw.front)?,
         functions: functions(&origins, &raw.functions, machine)?,
         runtimes: runtimes(&origins, raw.runtimes)?,
-        isolation: isolation(&origins, &raw.sandbox.isolation)?,
+        isolation,
         outbound: raw.sandbox.outbound,
+        networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use lambic_sandbox::Reach;
+
 use super::layers::load_on;
 use super::machine::Machine;
 use super::*;
@@ -102,6 +104,57 @@ fn users_of_a_file_open_an_address() {
     let failure = load("", &[], &["--listen listen=0.0.0.0:4566"]).unwrap_err();
     assert_eq!(failure.kind, Kind::Exposed);
     assert!(failure.message.contains("add a [[user]]"), "{failure}");
+}
+
+#[test]
+fn private_networks_are_blocks_of_the_file() {
+    let block = |name: &str, functions: &str, reach: &str| {
+        format!(
+            "[[sandbox.network]]\nname = \"{name}\"\nfunctions = {functions}\nreach = {reach}\n"
+        )
+    };
+    let file = [
+        block("orders", "[\"orders\", \"orders-*\"]", "[\"10.1.0.0/16\", \"192.0.2.7\"]"),
+        block("open", "[\"o*\"]", "[\"internet\"]"),
+        block("none", "[\"*-alone\"]", "[]") + "members_reach_each_other = true\n",
+    ];
+    let networks = load(&file.concat(), &[], &[]).unwrap().networks;
+    let names: Vec<&str> = networks.iter().map(|n| n.private.name.as_str()).collect();
+    assert_eq!(names, ["orders", "open", "none"]);
+    let ranges = ["10.1.0.0/16", "192.0.2.7/32"].map(|range| range.parse().unwrap());
+    assert_eq!(networks[0].private.reach, Reach::Only(ranges.to_vec()));
+    assert_eq!(networks[1].private.reach, Reach::Everything);
+    assert_eq!(networks[2].private.reach, Reach::Only(vec![]));
+    let each_other: Vec<bool> =
+        networks.iter().map(|n| n.private.members_reach_each_other).collect();
+    assert_eq!(each_other, [false, false, true]);
+    assert_eq!(networks[0].functions, ["orders", "orders-*"]);
+    assert!(load("", &[], &[]).unwrap().networks.is_empty());
+
+    let refused = |file: String, flags: &[&str], expected: &str| {
+        let message = load(&file, &[], flags).unwrap_err().message;
+        assert!(message.contains(expected), "{message}\nshould say {expected}");
+        assert!(message.starts_with("lambic.toml: 'sandbox.network'"), "{message}");
+    };
+    let two = |a: &str, b: &str| block("a", a, "[]") + &block("b", b, "[]");
+    refused(two("[\"x\", \"y*\"]", "[\"y*\"]"), &[], "'b' and 'a' both have 'y*'");
+    refused(file[2].replace("none", "No"), &[], "'No' is no name");
+    refused(file[0].clone() + &file[0], &[], "'orders' is there twice");
+    refused(block("a", "[]", "[]"), &[], "'a' has no functions");
+    refused(block("a", "[\"x y\"]", "[]"), &[], "'a' has 'x y', which is neither");
+    refused(block("a", "[\"x\"]", "[\"10.1.0.1/16\"]"), &[], "'10.1.0.1/16' begins at 10.1.0.0/16");
+    refused(block("a", "[\"x\"]", "[\"fd00::/8\"]"), &[], "is neither an IPv4 address nor");
+    refused(block("a", "[\"x\"]", "[\"169.254.169.254\"]"), &[], "which no function ever reaches");
+    refused(block("a", "[\"x\"]", "[\"127.0.0.1\"]"), &[], "which no function ever reaches");
+    refused(block("a", "[\"x\"]", "[\"internet\", \"10.0.0.0/8\"]"), &[], "and more");
+    let none = ["--isolation sandbox.isolation=none"];
+    refused(file[0].clone(), &none, "cannot be kept with --isolation none");
+    let many: String =
+        (0..32).map(|n| block(&format!("n{n}"), &format!("[\"{n}\"]"), "[]")).collect();
+    refused(many, &[], "is there 32 times; it can be 31");
+    let partial = "[[sandbox.network]]\nname = \"a\"\n";
+    assert!(load(partial, &[], &[]).unwrap_err().message.contains("missing field"));
+    assert!(load("", &[], &["--set sandbox.network=a"]).is_err());
 }
 
 #[test]

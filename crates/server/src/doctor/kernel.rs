@@ -25,7 +25,7 @@ pub(super) fn findings(is_root: bool) -> Vec<Finding> {
         landlock(&text("/sys/kernel/security/lsm")),
         overlay(&filesystems),
         loop_devices(is_root, Path::new("/dev/loop-control").exists()),
-        nftables(super::program("nft").is_some()),
+        way_out(is_root, Path::new(TUN), &|name| super::program(name).is_some()),
     ]
 }
 
@@ -189,12 +189,31 @@ fn loop_devices(is_root: bool, control: bool) -> Finding {
     Finding::bad("loop devices", State::Weaker, detail, remedy)
 }
 
-fn nftables(found: bool) -> Finding {
-    if found {
-        return Finding::good("nftables", "nft");
+/// What carrying packets without root needs besides a program.
+const TUN: &str = "/dev/net/tun";
+
+/// The program that functions' way out of this machine needs: a filter, or for an ordinary user one
+/// that carries their connections.
+fn way_out(is_root: bool, tun: &Path, has: &dyn Fn(&str) -> bool) -> Finding {
+    let name = "way out";
+    let (programs, packages) = if is_root {
+        (&["nft"][..], "nftables")
+    } else {
+        (&["pasta", "slirp4netns"][..], "passt (or slirp4netns)")
+    };
+    let Some(program) = programs.iter().find(|program| has(program)) else {
+        let detail = format!("no {}", programs.join(", no "));
+        let remedy =
+            format!("apt-get install {packages}; until then functions reach nothing outside");
+        return Finding::bad(name, State::Weaker, detail, remedy);
+    };
+    let opened = is_root || std::fs::OpenOptions::new().read(true).write(true).open(tun).is_ok();
+    if !opened {
+        let detail = format!("{program}, but {} cannot be opened", tun.display());
+        let remedy = format!("modprobe tun; chmod 666 {}", tun.display());
+        return Finding::bad(name, State::Weaker, detail, remedy);
     }
-    let remedy = "apt-get install nftables; until then functions have no way out";
-    Finding::bad("nftables", State::Weaker, "no nft", remedy)
+    Finding::good(name, *program)
 }
 
 #[cfg(test)]
@@ -252,6 +271,24 @@ mod tests {
         assert_eq!(overlay("nodev\tproc\nnodev\toverlay\n").state, State::Good);
         assert_eq!(overlay("nodev\tproc\n").state, State::Unused);
         assert_eq!(loop_devices(false, true).state, State::Weaker);
-        assert_eq!(nftables(true).state, State::Good);
+    }
+
+    #[test]
+    fn the_way_out_is_another_for_an_ordinary_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tun, none) = (folder.path().join("tun"), folder.path().join("none"));
+        std::fs::write(&tun, "").unwrap();
+        let check = |is_root, tun: &Path, programs: &[&str]| {
+            let finding = way_out(is_root, tun, &|name| programs.contains(&name));
+            (finding.state, finding.detail)
+        };
+        assert_eq!(check(true, &none, &["nft"]), (State::Good, "nft".to_owned()));
+        assert_eq!(check(true, &tun, &["pasta"]), (State::Weaker, "no nft".to_owned()));
+        assert_eq!(check(false, &tun, &["slirp4netns"]), (State::Good, "slirp4netns".to_owned()));
+        let both = check(false, &tun, &["slirp4netns", "pasta"]);
+        assert_eq!(both, (State::Good, "pasta".to_owned()));
+        let neither = check(false, &tun, &["nft"]);
+        assert_eq!(neither, (State::Weaker, "no pasta, no slirp4netns".to_owned()));
+        assert_eq!(check(false, &none, &["pasta"]).0, State::Weaker);
     }
 }

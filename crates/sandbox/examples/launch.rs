@@ -20,6 +20,7 @@ fn main() {
         images_dir: data.path().join("images"),
         bind_roots: vec![],
         outbound: true,
+        io_uring: false,
         networks: vec![],
         ready_count: 2,
     };

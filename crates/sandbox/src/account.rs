@@ -6,13 +6,51 @@ use std::path::Path;
 
 use crate::protocol::Group;
 
-/// Memory of one environment since it was made.
+/// The most memory that an environment has been seen to use, in bytes, without the cache of files.
+///
+/// The kernel's own record counts what it keeps of files too, everything a function wrote to `/tmp`
+/// for example, which it gives back when memory is wanted. It has no record without. So this puts
+/// together what is known for certain, and remembers the most of it: what is in use at the moment
+/// without the cache, the peaks of the processes that live, and the kernel's record less the most
+/// cache that was seen. As long as there was hardly any cache, the record itself is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// The most that was in use at a time, in bytes; 0 when this machine cannot tell.
-    pub peak_bytes: u64,
-    /// How many processes the kernel has killed because the limit was reached.
-    pub oom_kills: u64,
+pub(crate) struct MemoryFollower {
+    peak_bytes: u64,
+    cache_bytes_max: u64,
+}
+
+/// Cache that makes no difference to a figure in megabytes.
+const CACHE_BYTES_SMALL: u64 = 1 << 20;
+
+impl MemoryFollower {
+    /// The most until now; reads a few files of the kernel.
+    pub(crate) fn peak_bytes(&mut self, group: &Group, init_pid: i32) -> u64 {
+        let now = match &group.memory {
+            None => peak_of_tree(init_pid, 0),
+            Some(folder) => {
+                let [record, current, shared] = match group.v2 {
+                    true => ["memory.peak", "memory.current", "shmem"],
+                    false => ["memory.max_usage_in_bytes", "memory.usage_in_bytes", "total_shmem"],
+                };
+                let cached = if group.v2 { "file" } else { "total_cache" };
+                let of = |name| named_number(&folder.join("memory.stat"), name).unwrap_or(0);
+                // What is shared in memory is no cache: it has no file to go back to.
+                let cache = of(cached).saturating_sub(of(shared));
+                let record = number(&folder.join(record)).unwrap_or(0);
+                self.cache_bytes_max = self.cache_bytes_max.max(cache);
+                if self.cache_bytes_max <= CACHE_BYTES_SMALL {
+                    record
+                } else {
+                    let current = number(&folder.join(current)).unwrap_or(0);
+                    let certain = record.saturating_sub(self.cache_bytes_max);
+                    let processes = peak_of_tree(init_pid, 0).min(record);
+                    certain.max(current.saturating_sub(cache)).max(processes)
+                }
+            }
+        };
+        self.peak_bytes = self.peak_bytes.max(now);
+        self.peak_bytes
+    }
 }
 
 /// Length of the period within which the processor share is enforced, in microseconds. AWS uses
@@ -20,20 +58,11 @@ pub struct MemoryUse {
 const CPU_PERIOD_US: u64 = 20_000;
 
 impl Group {
-    /// What has been used so far.
-    pub(crate) fn memory_use(&self, init_pid: i32) -> MemoryUse {
-        let Some(folder) = &self.memory else {
-            return MemoryUse { peak_bytes: peak_of_tree(init_pid, 0), oom_kills: 0 };
-        };
-        let (peak, events) = if self.v2 {
-            ("memory.peak", "memory.events")
-        } else {
-            ("memory.max_usage_in_bytes", "memory.oom_control")
-        };
-        MemoryUse {
-            peak_bytes: number(&folder.join(peak)).unwrap_or(0),
-            oom_kills: named_number(&folder.join(events), "oom_kill").unwrap_or(0),
-        }
+    /// How many processes the kernel has killed because the limit was reached.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let Some(folder) = &self.memory else { return 0 };
+        let events = if self.v2 { "memory.events" } else { "memory.oom_control" };
+        named_number(&folder.join(events), "oom_kill").unwrap_or(0)
     }
 
     /// Limits the processors to `millis` thousandths of one; `None` lifts the limit.
@@ -105,14 +134,40 @@ mod tests {
 
     #[test]
     fn memory_is_read_from_both_layouts() {
-        let expected = MemoryUse { peak_bytes: 4096, oom_kills: 2 };
         let v1 = [
             ("memory.max_usage_in_bytes", "4096\n"),
             ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
         ];
-        assert_eq!(check(false, &v1).1.memory_use(0), expected);
         let v2 = [("memory.peak", "4096\n"), ("memory.events", "low 0\noom 3\noom_kill 2\n")];
-        assert_eq!(check(true, &v2).1.memory_use(0), expected);
+        for (is_v2, files) in [(false, v1), (true, v2)] {
+            let (_folder, group) = check(is_v2, &files);
+            assert_eq!(MemoryFollower::default().peak_bytes(&group, 0), 4096);
+            assert_eq!(group.oom_kills(), 2);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_caches_of_files_is_not_used_memory() {
+        const MB: u64 = 1 << 20;
+        let stat = |cache: u64, shared: u64| {
+            format!("cache 1\ntotal_cache {}\ntotal_shmem {}\n", cache * MB, shared * MB)
+        };
+        let (folder, group) = check(false, &[]);
+        let set = |record: u64, current: u64, stat: &str| {
+            let write = |name: &str, text: String| fs::write(folder.path().join(name), text);
+            write("memory.max_usage_in_bytes", (record * MB).to_string()).unwrap();
+            write("memory.usage_in_bytes", (current * MB).to_string()).unwrap();
+            write("memory.stat", stat.to_owned()).unwrap();
+        };
+        let mut follower = MemoryFollower::default();
+        set(50, 50, &stat(0, 0));
+        assert_eq!(follower.peak_bytes(&group, 0), 50 * MB);
+        set(360, 340, &stat(300, 0));
+        assert_eq!(follower.peak_bytes(&group, 0), 60 * MB, "the record less the cache");
+        set(360, 40, &stat(0, 0));
+        assert_eq!(follower.peak_bytes(&group, 0), 60 * MB, "the most is remembered");
+        set(500, 500, &stat(300, 280));
+        assert_eq!(follower.peak_bytes(&group, 0), 480 * MB, "shared memory has no file");
     }
 
     #[test]
@@ -131,6 +186,6 @@ mod tests {
     #[test]
     fn without_a_memory_controller_the_peak_comes_from_proc() {
         let own = std::process::id() as i32;
-        assert!(Group::default().memory_use(own).peak_bytes > 100_000);
+        assert!(MemoryFollower::default().peak_bytes(&Group::default(), own) > 100_000);
     }
 }

@@ -1,62 +1,62 @@
-//! What stands between a function and the rest of this machine, in words.
+//! How each barrier is on this machine, in words.
 
+use crate::barrier::{BarrierKind, How};
 use crate::cgroup::Controller;
+use crate::landlock;
 use crate::machine::Machine;
 use crate::protocol::{Barrier, BarrierState, Mode};
+use crate::trial::stands;
 
 impl Machine {
     /// Every barrier, in force or not.
     pub(crate) fn barriers(&self) -> Vec<Barrier> {
-        let mut list = Vec::new();
-        let mut add = |name: &str, state: Result<&str, &str>| {
-            let state = match state {
-                Ok(how) => BarrierState::InForce(how.to_owned()),
-                Err(why) => BarrierState::Missing(why.to_owned()),
+        let told = BarrierKind::ALL.into_iter().map(|kind| {
+            let state = match self.how(kind) {
+                _ if !stands(kind) => BarrierState::Missing("taken away for a trial".to_owned()),
+                Ok(how) => BarrierState::InForce(how),
+                Err(why) => BarrierState::Missing(why),
             };
-            list.push(Barrier { name: name.to_owned(), state });
-        };
-        let isolated = self.mode != Mode::None;
-        let space = |how: &'static str| if isolated { Ok(how) } else { Err("isolation is off") };
-        add("namespaces", space("user, mount, pid, network, ipc, uts, cgroup"));
-        add(
-            "user",
-            match self.mode {
-                Mode::Privileged => Ok("a host user id of its own for each environment"),
-                Mode::Rootless => {
-                    Err("all environments run as the calling user, in user namespaces")
-                }
-                Mode::None => Err("isolation is off"),
+            Barrier { kind, state }
+        });
+        told.collect()
+    }
+
+    fn how(&self, kind: BarrierKind) -> How {
+        if let Some(how) = kind.given_by(self.mode) {
+            return how;
+        }
+        if self.mode == Mode::None {
+            return Err("isolation is off".to_owned());
+        }
+        match kind {
+            BarrierKind::Landlock => landlock::describe(),
+            BarrierKind::Tmp => match &self.disks {
+                Some(_) => Ok("a disk of exactly the configured size".to_owned()),
+                None => Err(format!("in memory: {}", self.disks_missing)),
             },
-        );
-        add("files", space("read-only private root"));
-        add("system calls", space("seccomp allow-list, no new privileges, no capabilities"));
-        for (name, controller, instead) in [
-            ("memory limit", Controller::Memory, "per process (RLIMIT_DATA) only"),
-            ("process limit", Controller::Pids, "per user (RLIMIT_NPROC) only"),
-            ("processor share", Controller::Cpu, "not limited"),
-        ] {
-            match &self.groups {
-                Some(groups) if groups.has(controller) => add(name, Ok(groups.version())),
-                _ => add(name, Err(&format!("{instead}: {}", self.groups_missing))),
+            BarrierKind::NetworkFilter => Ok(self.network.describe()),
+            BarrierKind::MemoryLimit => {
+                self.limit(Controller::Memory, "per process (RLIMIT_DATA) only")
             }
+            BarrierKind::ProcessLimit => {
+                self.limit(Controller::Pids, "per user (RLIMIT_NPROC) only")
+            }
+            BarrierKind::ProcessorShare => self.limit(Controller::Cpu, "not limited"),
+            BarrierKind::Freezer => self.limit(Controller::Freezer, "idle environments may work"),
+            BarrierKind::Keeper => Ok("also when all of Lambic is killed at once".to_owned()),
+            BarrierKind::ServerRules => Ok(match landlock::describe() {
+                Ok(_) => "no capabilities, system call filter, landlock".to_owned(),
+                Err(_) => "no capabilities, system call filter".to_owned(),
+            }),
+            other => Err(format!("nobody says how {} is", other.name())),
         }
-        match (&self.disks, self.mode) {
-            (Some(_), _) => add("/tmp", Ok("a disk of exactly the configured size")),
-            (None, Mode::None) => add("/tmp", Err("isolation is off")),
-            (None, _) => add("/tmp", Err(&format!("in memory: {}", self.disks_missing))),
+    }
+
+    fn limit(&self, controller: Controller, instead: &str) -> How {
+        match &self.groups {
+            Some(groups) if groups.has(controller) => Ok(groups.version().to_owned()),
+            Some(_) => Err(format!("{instead}: this machine's control groups lack it")),
+            None => Err(format!("{instead}: {}", self.groups_missing)),
         }
-        match self.mode {
-            Mode::None => add("network", Err("isolation is off")),
-            _ => add("network", Ok(&self.network.describe())),
-        }
-        add(
-            "spawner",
-            match self.mode {
-                Mode::Privileged => Ok("privileges are in a process of its own"),
-                Mode::Rootless => Ok("nobody has privileges"),
-                Mode::None => Err("isolation is off"),
-            },
-        );
-        list
     }
 }

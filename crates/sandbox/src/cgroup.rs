@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::barrier::BarrierKind;
 use crate::protocol::Group;
+use crate::trial::stands;
 
 /// Of the v2 group that holds the daemon and the spawner themselves.
 const LEAF_SUFFIX: &str = "-self";
@@ -41,6 +43,16 @@ pub(crate) enum Controller {
 impl Controller {
     const ALL: [Controller; 4] =
         [Controller::Memory, Controller::Cpu, Controller::Pids, Controller::Freezer];
+
+    /// The barrier that it is for.
+    pub(crate) fn barrier(self) -> BarrierKind {
+        match self {
+            Controller::Memory => BarrierKind::MemoryLimit,
+            Controller::Cpu => BarrierKind::ProcessorShare,
+            Controller::Pids => BarrierKind::ProcessLimit,
+            Controller::Freezer => BarrierKind::Freezer,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -96,6 +108,11 @@ impl Groups {
         }
     }
 
+    /// The folders below which every environment's are.
+    pub(crate) fn folders_of_all(&self) -> Vec<PathBuf> {
+        self.bases().into_iter().map(|(_, base)| base).collect()
+    }
+
     /// Whether environments can be limited by this controller.
     pub(crate) fn has(&self, controller: Controller) -> bool {
         self.bases().iter().any(|(have, _)| *have == controller)
@@ -142,6 +159,7 @@ impl Groups {
         let v2 = matches!(self.layout, Layout::V2 { .. });
         for (controller, folder) in self.folders(name) {
             match (controller, v2) {
+                _ if !stands(controller.barrier()) => {}
                 (Controller::Memory, false) => limit_memory_v1(&folder, limits.memory_bytes)?,
                 (Controller::Memory, true) => {
                     fs::write(folder.join("memory.max"), limits.memory_bytes.to_string())?;
@@ -162,6 +180,7 @@ impl Groups {
         for (controller, folder) in self.folders(name) {
             match controller {
                 Controller::Memory => group.memory = Some(folder),
+                _ if !stands(controller.barrier()) => {}
                 Controller::Cpu => group.cpu = Some(folder),
                 Controller::Freezer => group.freezer = Some(folder),
                 Controller::Pids => {}
@@ -199,11 +218,23 @@ impl Groups {
                 let pid = pid.map(|pid| pid.strip_suffix(LEAF_SUFFIX).unwrap_or(pid));
                 let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
                 if pid != std::process::id() && !is_running_spawner(pid) {
-                    thaw_tree(&entry.path());
-                    remove_tree(&entry.path());
+                    end_tree(&entry.path());
                 }
             }
         }
+    }
+
+    /// Ends whatever is left in the groups of this spawner, and removes them; `false` while
+    /// something is still in one of them.
+    pub(crate) fn end_all(&self) -> bool {
+        let mut gone = true;
+        for (_, base) in self.bases() {
+            gone &= end_tree(&base);
+        }
+        if gone && let Layout::V2 { base, .. } = &self.layout {
+            leave_v2(base);
+        }
+        gone
     }
 
     /// Removes everything of this spawner, as far as it is empty.
@@ -219,19 +250,42 @@ impl Groups {
 
 /// Whether `pid` is a spawner that runs.
 pub(crate) fn is_running_spawner(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|name| name.trim_end() == crate::spawner::PROCESS_NAME)
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    is_living_spawner(&stat)
 }
 
-/// Lets the killed but frozen processes of a dead spawner die.
-fn thaw_tree(folder: &Path) {
+/// By the text of `/proc/<pid>/stat`. One that has ended but was not waited for does not run.
+fn is_living_spawner(stat: &str) -> bool {
+    let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'))
+    else {
+        return false;
+    };
+    let state = rest.trim_start().chars().next();
+    name == crate::spawner::PROCESS_NAME && !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Lets what is frozen below a spawner's folder go on, kills it, and removes what is empty;
+/// whether all is gone.
+fn end_tree(folder: &Path) -> bool {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Only the freezer's folders have these files.
-        let _ = fs::OpenOptions::new()
-            .write(true)
-            .open(entry.path().join("freezer.state"))
-            .and_then(|mut file| std::io::Write::write_all(&mut file, b"THAWED"));
+        // Which of the two there is depends on the hierarchy; most have neither.
+        write_existing(&entry.path().join("freezer.state"), "THAWED");
+        write_existing(&entry.path().join("cgroup.freeze"), "0");
+        let members = fs::read_to_string(entry.path().join("cgroup.procs")).unwrap_or_default();
+        for pid in members.lines().filter_map(|pid| pid.parse::<i32>().ok()) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
     }
+    remove_tree(folder);
+    !folder.exists()
+}
+
+/// Writes to a file of the kernel where there is one. What fails is tried again, or told, by
+/// whoever looks at the result.
+fn write_existing(path: &Path, value: &str) {
+    let file = fs::OpenOptions::new().write(true).open(path);
+    let _ = file.and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
 }
 
 fn remove_tree(folder: &Path) {
@@ -387,6 +441,14 @@ mod tests {
             (Controller::Pids, PathBuf::from("/sys/fs/cgroup/pids/child")),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_spawner_that_has_ended_does_not_run() {
+        assert!(is_living_spawner("12 (lambic-spawner) S 1 12 12 0"));
+        assert!(!is_living_spawner("12 (lambic-spawner) Z 1 12 12 0"));
+        assert!(!is_living_spawner("12 (lambic) S 1 12 12 0"));
+        assert!(!is_living_spawner(""));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use nix::sys::socket::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::barrier::BarrierKind;
 use crate::sys;
+use crate::trial::stands;
 
 /// Longest message; a launch with 4 KB of environment variables needs a tenth of it.
 const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -61,14 +63,14 @@ impl Channel {
     /// For a process that was just forked: closes every descriptor but this channel's and
     /// standard input, output and error.
     pub(crate) fn keep_only(self) -> io::Result<Channel> {
-        const FIRST_FREE: RawFd = 3;
-        const OUT_OF_THE_WAY: RawFd = 1_000;
-        let moved = sys::duplicate_above(self.fd, OUT_OF_THE_WAY)?;
-        sys::duplicate_to(moved.as_fd(), FIRST_FREE)?;
-        sys::close_on_exec(FIRST_FREE)?;
-        sys::leak(moved);
-        sys::close_from(FIRST_FREE + 1)?;
-        Ok(Channel { fd: sys::own(&[FIRST_FREE]).remove(0) })
+        if !stands(BarrierKind::ClosedDescriptors) {
+            return Ok(self);
+        }
+        let kept = sys::keep_only([self.fd.as_fd()]);
+        // Its number is closed, or belongs to the copy.
+        sys::leak(self.fd);
+        let [fd] = kept?;
+        Ok(Channel { fd })
     }
 
     /// Sends one message.

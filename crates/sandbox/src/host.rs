@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +14,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
+use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
 use crate::protocol::{Barrier, Group, Mode, Reply, Request, Spec};
 use crate::sandbox::{self, Sandbox};
-use crate::{SpawnerConfig, spawner, sys};
+use crate::seccomp::Filter;
+use crate::trial::stands;
+use crate::{FileReach, SpawnerConfig, landlock, spawner, sys};
 
 /// How long the spawner may take to say that it works.
 const HELLO_LIMIT_MS: u16 = 20_000;
@@ -56,6 +60,8 @@ pub struct SandboxHost {
     channel: Channel,
     barriers: Vec<Barrier>,
     mode: Mode,
+    /// The control groups of the environments.
+    accounts: Vec<PathBuf>,
 }
 
 /// Forks the spawner and waits until it has proved that environments can be made here.
@@ -75,7 +81,9 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     drop(theirs);
     let packet = ours.receive_within(HELLO_LIMIT_MS)?;
     match packet.map(|packet| packet.parse()).transpose()? {
-        Some(Reply::Hello { barriers, mode }) => Ok(SandboxHost { channel: ours, barriers, mode }),
+        Some(Reply::Hello { barriers, mode, accounts }) => {
+            Ok(SandboxHost { channel: ours, barriers, mode, accounts })
+        }
         Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
         _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
     }
@@ -103,11 +111,19 @@ impl SandboxHost {
         self.mode
     }
 
-    /// Gives up every capability of this process, for good. Must come after everything that needs
-    /// one (a port below 1024, a foreign folder) and before the first thread: threads keep theirs.
-    pub fn drop_privileges(&self) -> io::Result<()> {
-        sys::no_new_privileges()?;
-        sys::drop_capabilities()
+    /// Gives up every capability of this process, for good, and everything else it has no business
+    /// with: files outside of `reach`, calls that change the machine, signals to others. Must come
+    /// after everything that needs one (a port below 1024, a foreign folder) and before the first
+    /// thread: threads keep theirs. Without isolation, what the server may do its functions may,
+    /// so it keeps its files and calls.
+    pub fn drop_privileges(&self, reach: &FileReach) -> Result<(), String> {
+        let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+        sys::no_new_privileges().map_err(step("no_new_privs"))?;
+        if self.mode != Mode::None && stands(BarrierKind::ServerRules) {
+            landlock::enforce_on_server(reach, &self.accounts).map_err(step("landlock"))?;
+            Filter::of_server()?.install()?;
+        }
+        sys::drop_capabilities().map_err(step("capabilities"))
     }
 
     /// Attaches to the asynchronous runtime that the caller is in.

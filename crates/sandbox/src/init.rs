@@ -21,12 +21,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
+use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
+use crate::landlock;
 use crate::network;
 use crate::protocol::{Assignment, Go, InitReport, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
+use crate::trial::stands;
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
@@ -49,12 +52,16 @@ pub(crate) struct Setup<'a> {
     pub(crate) filter: &'a Filter,
     /// Whether the environment has namespaces of its own.
     pub(crate) isolated: bool,
+    /// The user and group of the host that it is; inside they have other numbers.
+    pub(crate) host_user: (u32, u32),
 }
 
 /// Runs as the first process of an environment; never returns to the spawner's code.
 pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
     sys::set_process_name(c"lambic-init");
-    forget_command_line("lambic-init");
+    if stands(BarrierKind::ClosedInit) {
+        forget_command_line("lambic-init");
+    }
     if let Err(step) = live(&control, setup) {
         let _ = control.send(&InitReport::SetupFailed { step }, &[]);
         sys::exit_now(1);
@@ -86,20 +93,26 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     // The spawner writes the user map and the control groups first, then sends one packet.
     let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
     if setup.isolated {
-        become_unprivileged_user()?;
+        if stands(BarrierKind::UserNamespace) {
+            become_user(UID_INSIDE, GID_INSIDE)?;
+        }
         // Changing the user has cleared it.
         sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
         limit_shared_objects();
-        nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
-        // The group of the environment becomes the root of what it can see of control groups.
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
-            .map_err(|error| format!("cgroup namespace: {error}"))?;
+        if stands(BarrierKind::HostName) {
+            nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
+        }
+        if stands(BarrierKind::CgroupNamespace) {
+            // The group of the environment becomes the root of what it can see of control groups.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+                .map_err(|error| format!("cgroup namespace: {error}"))?;
+        }
         sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
         if let Some(arrival) = &go.way {
             network::arrive(arrival)?;
         }
     }
-    let (api, endpoint) = listeners(setup.isolated)?;
+    let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
     }
@@ -121,8 +134,8 @@ fn expect_packet(control: &Channel) -> Result<Packet, String> {
     }
 }
 
-fn become_unprivileged_user() -> Result<(), String> {
-    let (uid, gid) = (Uid::from_raw(UID_INSIDE), Gid::from_raw(GID_INSIDE));
+fn become_user(uid: u32, gid: u32) -> Result<(), String> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     nix::unistd::setresgid(gid, gid, gid).map_err(|error| format!("setresgid: {error}"))?;
     nix::unistd::setresuid(uid, uid, uid).map_err(|error| format!("setresuid: {error}"))
 }
@@ -161,7 +174,8 @@ fn become_environment(
         if assignment.tmp_disk {
             rootfs::attach(next("the disk of /tmp")?.as_fd(), "/tmp")?;
         } else {
-            rootfs::mount_tmp_in_memory(spec.tmp_mb)?;
+            let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
+            rootfs::mount_tmp_in_memory(limit)?;
         }
         for bind in &spec.binds {
             rootfs::attach(next(&bind.target)?.as_fd(), &bind.target)?;
@@ -196,7 +210,7 @@ fn become_environment(
 /// Init itself needs no privilege any more, and nobody inside may look into it.
 fn drop_everything() -> Result<(), String> {
     let run = || -> io::Result<()> {
-        sys::set_dumpable(false)?;
+        sys::set_dumpable(!stands(BarrierKind::ClosedInit))?;
         sys::no_new_privileges()?;
         sys::drop_capabilities()
     };
@@ -229,15 +243,44 @@ fn prepare_runtime(assignment: &Assignment, setup: &Setup<'_>) -> Result<Exec, S
     sys::set_dumpable(true).map_err(step("dumpable"))?;
     // The spawner is protected from the out-of-memory killer; the function is not.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    limit_resources(spec, assignment.limit_data, setup.isolated)?;
+    give_signals_their_meaning();
+    if stands(BarrierKind::ResourceLimits) {
+        limit_resources(spec, assignment.limit_data, setup.isolated)?;
+    }
     std::env::set_current_dir(&spec.cwd).map_err(step("working directory"))?;
     let exec = exec_arguments(spec)?;
     if setup.isolated {
-        sys::no_new_privileges().map_err(step("no_new_privs"))?;
-        sys::drop_capabilities().map_err(step("capabilities"))?;
-        setup.filter.install()?;
+        confine(setup)?;
     }
     Ok(exec)
+}
+
+/// The last rights go, in the order in which each step can still be taken.
+fn confine(setup: &Setup<'_>) -> Result<(), String> {
+    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+    if stands(BarrierKind::NoNewPrivileges) {
+        sys::no_new_privileges().map_err(step("no_new_privs"))?;
+    }
+    if stands(BarrierKind::Landlock) {
+        landlock::enforce_on_environment().map_err(step("landlock"))?;
+    }
+    if stands(BarrierKind::SystemCalls) {
+        setup.filter.install()?;
+    }
+    if !stands(BarrierKind::UserNamespace) && stands(BarrierKind::HostUser) {
+        become_user(setup.host_user.0, setup.host_user.1)?;
+    }
+    if stands(BarrierKind::Capabilities) {
+        sys::drop_capabilities().map_err(step("capabilities"))?;
+    }
+    Ok(())
+}
+
+/// Rust programs ignore SIGPIPE, and what is ignored stays so through exec; a function's programs
+/// expect it to end them.
+fn give_signals_their_meaning() {
+    // SIGPIPE can be given its default action, so this does not fail.
+    let _ = sys::default_action(libc::SIGPIPE);
 }
 
 fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
@@ -276,7 +319,9 @@ fn arrange_descriptors(output: OwnedFd, stream: OwnedFd, status: Channel) -> io:
     for fd in [null, output, stream, status] {
         sys::leak(fd);
     }
-    sys::close_from(EXEC_STATUS_FD + 1)?;
+    if stands(BarrierKind::ClosedDescriptors) {
+        sys::close_from(EXEC_STATUS_FD + 1)?;
+    }
     Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
 }
 
@@ -354,6 +399,7 @@ fn reap(runtime: Pid) -> Option<InitReport> {
 
 fn kill_everything(runtime: Pid, isolated: bool) {
     // In a pid namespace of our own, -1 is everything but this process; else the runtime's group.
-    let target = if isolated { Pid::from_raw(-1) } else { Pid::from_raw(-runtime.as_raw()) };
+    let alone = isolated && stands(BarrierKind::ProcessNamespace);
+    let target = if alone { Pid::from_raw(-1) } else { Pid::from_raw(-runtime.as_raw()) };
     let _ = kill(target, Signal::SIGKILL);
 }

@@ -11,11 +11,14 @@
 //! comes inside the runtime.
 
 mod account;
+mod barrier;
 mod barriers;
 mod cgroup;
 mod channel;
 mod host;
 mod init;
+mod keeper;
+mod landlock;
 mod machine;
 mod network;
 mod protocol;
@@ -25,15 +28,19 @@ mod seccomp;
 mod spawner;
 mod sys;
 mod tmpdisk;
+mod trial;
 mod unisolated;
 
 use std::path::PathBuf;
 
-pub use account::MemoryUse;
+pub use barrier::BarrierKind;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
+pub use landlock::Reach as FileReach;
 pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached};
 pub use protocol::{Barrier, BarrierState, Bind, Mode, Spec};
 pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
+#[cfg(feature = "trial")]
+pub use trial::take_away;
 
 /// How the spawner works on this machine.
 #[derive(Clone, Debug)]
@@ -51,6 +58,8 @@ pub struct SpawnerConfig {
     pub outbound: bool,
     /// The private networks that [`Spec::network`] may name.
     pub networks: Vec<PrivateNetwork>,
+    /// Whether functions may use io_uring, whose work the system call filter does not see.
+    pub io_uring: bool,
     /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.
     pub ready_count: usize,
 }

@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
 
 use crate::SpawnerConfig;
+use crate::barrier::BarrierKind;
 use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::init::{self, Setup};
@@ -19,6 +20,7 @@ use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 use crate::tmpdisk::TmpDisks;
+use crate::trial::stands;
 
 /// Environments that can exist at a time; each has a user id of its own.
 const SLOTS_MAX: u32 = 20_000;
@@ -73,7 +75,7 @@ impl Machine {
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
             mode,
-            filter: Filter::compile()?,
+            filter: Filter::of_environment(config.io_uring)?,
             groups: None,
             groups_missing: "needs root".to_owned(),
             disks: None,
@@ -106,6 +108,7 @@ impl Machine {
         match self.mode {
             // Inside the spawner's own user namespace there is one user only: the caller, as root.
             Mode::Rootless => (0, 0),
+            _ if !stands(BarrierKind::HostUser) => (FIRST_HOST_UID, FIRST_HOST_UID),
             _ => (FIRST_HOST_UID + slot, FIRST_HOST_UID + slot),
         }
     }
@@ -181,8 +184,9 @@ impl Machine {
             etc: self.scratch.join("etc"),
             filter: &self.filter,
             isolated,
+            host_user: (uid, gid),
         };
-        let flags = if isolated { NEW_NAMESPACES } else { 0 };
+        let flags = if isolated { new_namespaces() } else { 0 };
         let (pid, pidfd) = match sys::clone_process(flags) {
             Ok(Cloned::Child) => {
                 // Not the spawner's sockets, nor what belongs to other environments.
@@ -211,7 +215,7 @@ impl Machine {
         pid: i32,
         control: &Channel,
     ) -> Result<(Vec<OwnedFd>, Way), String> {
-        if self.mode != Mode::None {
+        if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
             write_id_maps(pid, self.host_ids(slot))?;
         }
         if let Some(groups) = &self.groups {
@@ -219,7 +223,10 @@ impl Machine {
                 .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
         }
-        let (way, arrival) = self.network.connect(pid)?;
+        let (way, arrival) = match stands(BarrierKind::NetworkNamespace) {
+            true => self.network.connect(pid)?,
+            false => (Way::None, None),
+        };
         let go = Go { way: arrival };
         control.send(&go, &[]).map_err(|error| format!("starting init: {error}"))?;
         way.wait_for(control, READY_LIMIT_MS)?;
@@ -280,12 +287,20 @@ impl Machine {
     }
 }
 
-const NEW_NAMESPACES: u64 = (libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS) as u64;
+/// The namespaces that an environment is born into; that of control groups comes later, when it is
+/// in its groups.
+fn new_namespaces() -> u64 {
+    let kinds = [
+        (BarrierKind::UserNamespace, libc::CLONE_NEWUSER),
+        (BarrierKind::ProcessNamespace, libc::CLONE_NEWPID),
+        (BarrierKind::NetworkNamespace, libc::CLONE_NEWNET),
+        (BarrierKind::IpcNamespace, libc::CLONE_NEWIPC),
+        (BarrierKind::HostName, libc::CLONE_NEWUTS),
+    ];
+    let standing = kinds.into_iter().filter(|(kind, _)| stands(*kind));
+    // Without mounts of its own nothing could be shown to it at all.
+    standing.fold(libc::CLONE_NEWNS as u64, |flags, (_, flag)| flags | flag as u64)
+}
 
 fn group_name(slot: u32) -> String {
     format!("e{slot}")
@@ -347,8 +362,7 @@ fn detached_copy(source: &Path) -> Result<OwnedFd, String> {
         return Err(format!("{} is reached through a link", source.display()));
     }
     let tree = sys::open_tree(source).map_err(|e| format!("{}: {e}", source.display()))?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    sys::set_mount_attributes(tree.as_fd(), attributes)
+    sys::set_mount_attributes(tree.as_fd(), rootfs::shown_attributes())
         .map_err(|error| format!("{}: {error}", source.display()))?;
     Ok(tree)
 }

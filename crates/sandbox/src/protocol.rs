@@ -4,6 +4,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::barrier::BarrierKind;
+
 use serde::{Deserialize, Serialize};
 
 /// What one environment is made of. Everything in it is checked again by the spawner.
@@ -123,8 +125,8 @@ pub(crate) enum Request {
 /// From the spawner to the daemon.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// Sent once: what this machine gives.
-    Hello { barriers: Vec<Barrier>, mode: Mode },
+    /// Sent once: what this machine gives, and the control groups below which environments are.
+    Hello { barriers: Vec<Barrier>, mode: Mode, accounts: Vec<PathBuf> },
     /// The spawner cannot work here, and why.
     Unable { reason: String },
     /// An environment exists. Descriptors: control channel of its init, listeners of port 9001 and
@@ -194,8 +196,8 @@ pub enum Mode {
 /// One barrier between a function and everything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barrier {
-    /// What it is, in a few words.
-    pub name: String,
+    /// Which one.
+    pub kind: BarrierKind,
     /// Whether it is in force on this machine.
     pub state: BarrierState,
 }

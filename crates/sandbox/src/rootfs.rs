@@ -10,7 +10,9 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::barrier::BarrierKind;
 use crate::sys;
+use crate::trial::stands;
 
 /// Inside every environment the runtime has this user and group, as on AWS (`sbx_user1051`).
 pub(crate) const UID_INSIDE: u32 = 993;
@@ -121,23 +123,55 @@ fn etc_folders() -> Vec<std::ffi::OsString> {
 /// Builds the root at `root` and enters it. Runs in the new namespaces of an environment.
 pub(crate) fn build_and_enter(root: &Path, etc: &Path) -> Result<(), String> {
     step("root", mount_tmpfs(root, "size=1m,mode=0755"))?;
+    if stands(BarrierKind::PrivateRoot) {
+        fill_root(root)?;
+    } else {
+        show(Path::new("/"), root, 0)?;
+    }
+    if stands(BarrierKind::OwnEtc) {
+        show(etc, &root.join("etc"), libc::MOUNT_ATTR_NOEXEC)?;
+        for name in etc_folders() {
+            show(&Path::new("/etc").join(&name), &root.join("etc").join(&name), 0)?;
+        }
+    } else {
+        show(Path::new("/etc"), &root.join("etc"), 0)?;
+    }
+    if stands(BarrierKind::Devices) {
+        build_dev(root)?;
+    } else {
+        show(Path::new("/dev"), &root.join("dev"), 0)?;
+    }
+    mount_proc(root)?;
+    step("chdir", nix::unistd::chdir(root).map_err(io::Error::from))?;
+    step("pivot_root", sys::pivot_root_here())?;
+    step("leaving the host's root", umount2(".", MntFlags::MNT_DETACH).map_err(io::Error::from))?;
+    step("chdir", nix::unistd::chdir("/").map_err(io::Error::from))
+}
+
+/// What stands in a root of its own.
+fn fill_root(root: &Path) -> Result<(), String> {
     for name in EMPTY_FOLDERS {
         step(name, fs::create_dir_all(root.join(name)))?;
     }
     for name in SYSTEM_FOLDERS {
         show_system_folder(root, name)?;
     }
-    step("etc", fs::create_dir(root.join("etc")))?;
-    show(etc, &root.join("etc"), libc::MOUNT_ATTR_NOEXEC)?;
-    for name in etc_folders() {
-        show(&Path::new("/etc").join(&name), &root.join("etc").join(&name), 0)?;
+    for name in ["etc", "dev"] {
+        step(name, fs::create_dir(root.join(name)))?;
     }
-    build_dev(root)?;
-    mount_proc(root)?;
-    step("chdir", nix::unistd::chdir(root).map_err(io::Error::from))?;
-    step("pivot_root", sys::pivot_root_here())?;
-    step("leaving the host's root", umount2(".", MntFlags::MNT_DETACH).map_err(io::Error::from))?;
-    step("chdir", nix::unistd::chdir("/").map_err(io::Error::from))
+    Ok(())
+}
+
+/// Attributes of everything that is shown of the host.
+pub(crate) fn shown_attributes() -> u64 {
+    let mut attributes = 0;
+    if stands(BarrierKind::ReadOnlyFiles) {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if stands(BarrierKind::PlainFiles) {
+        attributes |= libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    }
+    attributes
 }
 
 fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
@@ -150,8 +184,7 @@ fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
 fn show(source: &Path, target: &Path, more: u64) -> Result<(), String> {
     let name = source.display();
     let tree = step(&format!("copying the mount of {name}"), sys::open_tree(source))?;
-    let attributes =
-        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | more;
+    let attributes = shown_attributes() | more;
     step(&format!("making {name} read-only"), sys::set_mount_attributes(tree.as_fd(), attributes))?;
     step(&format!("attaching {name}"), sys::move_mount(tree.as_fd(), target))
 }
@@ -184,12 +217,18 @@ fn build_dev(root: &Path) -> Result<(), String> {
 }
 
 fn mount_proc(root: &Path) -> Result<(), String> {
+    if !stands(BarrierKind::ProcessNamespace) {
+        return show(Path::new("/proc"), &root.join("proc"), 0);
+    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let mounted = mount(Some("proc"), &root.join("proc"), Some("proc"), flags, None::<&str>);
     mounted.map_err(|error| {
         format!("mounting /proc: {error} (inside a container, /proc must not be masked)")
     })?;
     for name in MASKED {
+        if !stands(BarrierKind::MaskedProc) {
+            break;
+        }
         let path = root.join(name);
         if path.exists() {
             let tree = step(name, sys::open_tree(Path::new("/dev/null")))?;
@@ -201,6 +240,9 @@ fn mount_proc(root: &Path) -> Result<(), String> {
 
 /// Makes the mount at `path` (not what is mounted below it) read-only.
 pub(crate) fn make_read_only(path: &Path) -> io::Result<()> {
+    if !stands(BarrierKind::ReadOnlyFiles) {
+        return Ok(());
+    }
     let flags = MsFlags::MS_REMOUNT
         | MsFlags::MS_BIND
         | MsFlags::MS_RDONLY
@@ -210,9 +252,9 @@ pub(crate) fn make_read_only(path: &Path) -> io::Result<()> {
 }
 
 /// A `/tmp` in memory, for machines where no disk of its own can be made.
-pub(crate) fn mount_tmp_in_memory(size_mb: u32) -> Result<(), String> {
-    let options = format!("size={size_mb}m,mode=0700");
-    step("/tmp", mount_tmpfs(Path::new("/tmp"), &options))
+pub(crate) fn mount_tmp_in_memory(size_mb: Option<u32>) -> Result<(), String> {
+    let size = size_mb.map_or("100%".to_owned(), |mb| format!("{mb}m"));
+    step("/tmp", mount_tmpfs(Path::new("/tmp"), &format!("size={size},mode=0700")))
 }
 
 /// Attaches a prepared mount at `target`, making the folder where it is missing.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixStream};
 
-use crate::account::MemoryUse;
+use crate::account::MemoryFollower;
 use crate::channel;
 use crate::host::{LaunchError, Launched, Sandboxes, set_nonblocking};
 use crate::protocol::{Group, InitReport};
@@ -71,10 +71,11 @@ impl Sandbox {
             id: launched.id,
             pid: launched.pid,
             group: launched.group,
+            memory: Mutex::default(),
             channel: Arc::clone(&channel),
             sandboxes,
         });
-        let exit = ExitWatch { channel, pid: inner.pid, group: inner.group.clone() };
+        let exit = ExitWatch { channel, group: inner.group.clone() };
         Ok(Sandbox {
             runtime_listener: listener(launched.runtime_listener)?,
             api_listener: listener(launched.api_listener)?,
@@ -129,6 +130,7 @@ struct ControlInner {
     id: u64,
     pid: i32,
     group: Group,
+    memory: Mutex<MemoryFollower>,
     channel: Arc<AsyncFd<OwnedFd>>,
     sandboxes: Sandboxes,
 }
@@ -144,9 +146,11 @@ impl Control {
         self.inner.pid
     }
 
-    /// Memory used so far. Reads two small files of the kernel.
-    pub fn memory(&self) -> MemoryUse {
-        self.inner.group.memory_use(self.inner.pid)
+    /// The most memory used so far, in bytes, without what the kernel caches of files; 0 when this
+    /// machine cannot tell. Reads a few small files of the kernel.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let mut follower = self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        follower.peak_bytes(&self.inner.group, self.inner.pid)
     }
 
     /// Limits the processors to `millis` thousandths of one; `None` lifts the limit.
@@ -209,7 +213,6 @@ pub enum StartFailure {
 /// Waits for the end of an environment.
 pub struct ExitWatch {
     channel: Arc<AsyncFd<OwnedFd>>,
-    pid: i32,
     group: Group,
 }
 
@@ -226,7 +229,7 @@ impl ExitWatch {
             Ok(None) | Err(_) => Exit::default(),
         };
         // Init waits for us before it ends, so the accounts are still there.
-        exit.oom = self.group.memory_use(self.pid).oom_kills > 0;
+        exit.oom = self.group.oom_kills() > 0;
         let _ = shutdown(self.channel.as_raw_fd(), Shutdown::Both);
         exit
     }

@@ -15,10 +15,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::SpawnerConfig;
+use crate::barrier::BarrierKind;
+use crate::cgroup::Groups;
 use crate::channel::{Channel, Packet};
+use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::network::Way;
 use crate::protocol::{Mode, Reply, Request, Spec};
+use crate::trial::stands;
 use crate::{init, sys, unisolated};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
@@ -61,7 +65,11 @@ struct Spawner {
     bind_roots: Vec<PathBuf>,
     /// When to look at the network's filter again without being woken.
     network_again_ms: Option<u16>,
+    keeper: Keeper,
+    /// The keeper's process; `None` when it could not be started (again).
+    keeper_pid: Option<i32>,
 }
+
 struct Running {
     id: u64,
     slot: u32,
@@ -71,12 +79,17 @@ struct Running {
     way: Way,
 }
 
+/// Everything that has to be there before the first request.
+type Prepared = (Machine, SignalFd, Waiting, Keeper, Option<i32>);
+
 impl Spawner {
     fn start(daemon: Channel, config: &SpawnerConfig) -> Result<Spawner, (Channel, String)> {
         match Spawner::prepare(config) {
-            Ok((machine, signals, first)) => {
+            Ok((machine, signals, first, keeper, keeper_pid)) => {
                 let barriers = machine.barriers();
-                let hello = Reply::Hello { barriers, mode: machine.mode };
+                let accounts =
+                    machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
+                let hello = Reply::Hello { barriers, mode: machine.mode, accounts };
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
                 }
@@ -91,6 +104,8 @@ impl Spawner {
                     failing: false,
                     bind_roots: config.bind_roots.clone(),
                     network_again_ms: None,
+                    keeper,
+                    keeper_pid,
                 })
             }
             Err(reason) => Err((daemon, reason)),
@@ -98,12 +113,17 @@ impl Spawner {
     }
 
     /// Sets everything up and proves it by making one environment's first process.
-    fn prepare(config: &SpawnerConfig) -> Result<(Machine, SignalFd, Waiting), String> {
+    fn prepare(config: &SpawnerConfig) -> Result<Prepared, String> {
         let _ = nix::unistd::setsid();
         let signals = take_signals()?;
         let mut machine = Machine::prepare(config)?;
         let first = machine.make_first()?;
-        Ok((machine, signals, first))
+        let keeper = Keeper::new(vec![config.run_dir.clone(), config.images_dir.clone()])?;
+        let keeper_pid = match stands(BarrierKind::Keeper) {
+            true => Some(keeper.start(&machine)?),
+            false => None,
+        };
+        Ok((machine, signals, first, keeper, keeper_pid))
     }
 
     /// Serves until the daemon is gone.
@@ -226,10 +246,19 @@ impl Spawner {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
                 self.cleaning.push(self.ready.remove(at).slot);
+            } else if self.keeper_pid == Some(pid) {
+                self.replace_keeper();
             } else {
                 self.note_lost_way(pid);
             }
         }
+    }
+
+    /// Somebody has ended the keeper.
+    fn replace_keeper(&mut self) {
+        self.keeper_pid = self.keeper.start(&self.machine).ok();
+        let again = self.keeper_pid.map_or("there is none now", |_| "there is another one now");
+        self.tell(format!("the process that cleans up after a crash was ended; {again}"));
     }
 
     /// If this was the process behind a way out: the environment keeps its work, but is told about;
@@ -271,7 +300,14 @@ impl Spawner {
         self.running.iter().for_each(|running| self.machine.thaw(running.slot));
         let ways = self.running.iter().map(|r| &r.way).chain(self.ready.iter().map(|w| &w.way));
         ways.for_each(Way::end);
-        while waitpid(None::<nix::unistd::Pid>, None).is_ok() {}
+        let mut left: Vec<i32> =
+            self.running.iter().map(|r| r.pid).chain(self.ready.iter().map(|w| w.pid)).collect();
+        // The keeper stays until this process has ended.
+        while !left.is_empty()
+            && let Ok(status) = waitpid(None::<nix::unistd::Pid>, None)
+        {
+            left.retain(|pid| status.pid().is_none_or(|ended| ended.as_raw() != *pid));
+        }
         let slots = self.running.iter().map(|r| r.slot).chain(self.ready.iter().map(|w| w.slot));
         for slot in slots.chain(self.cleaning.iter().copied()) {
             self.machine.release(slot);

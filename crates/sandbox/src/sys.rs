@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Who returns from [`clone_process`].
@@ -180,6 +180,96 @@ pub(crate) fn no_new_privileges() -> io::Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
+/// Puts a filter of system calls on this thread and everything it starts.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `length` instructions from a slice that is that long and only reads
+    // it; it checks the program before it takes it.
+    check(
+        unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER as libc::c_ulong,
+                &raw const program,
+                0,
+                0,
+            )
+        }
+        .into(),
+    )?;
+    Ok(())
+}
+
+/// The version of Landlock that this kernel speaks; 0 without it.
+pub(crate) fn landlock_version() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes no attributes and makes no descriptor.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION)
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// Attributes of a Landlock rule set, as far as this code knows them.
+#[repr(C)]
+pub(crate) struct LandlockRules {
+    /// Accesses to files that need a rule.
+    pub(crate) files: u64,
+    /// Uses of TCP ports that need a rule.
+    pub(crate) ports: u64,
+    /// What is kept inside altogether.
+    pub(crate) scoped: u64,
+}
+
+/// A new rule set. Kernels that know fewer attributes are given fewer.
+pub(crate) fn landlock_rules(rules: &LandlockRules, version: u32) -> io::Result<OwnedFd> {
+    let length = match version {
+        0..=3 => 8_usize,
+        4..=5 => 16,
+        _ => 24,
+    };
+    // SAFETY: the structure is at least `length` bytes long.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const *rules, length, 0_u32)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Grants accesses to everything beneath a folder (or to one file).
+pub(crate) fn landlock_grant(
+    rules: BorrowedFd<'_>,
+    beneath: BorrowedFd<'_>,
+    accesses: u64,
+) -> io::Result<()> {
+    const PATH_BENEATH: u32 = 1;
+    #[repr(C, packed)]
+    struct PathBeneath {
+        accesses: u64,
+        parent: i32,
+    }
+    let rule = PathBeneath { accesses, parent: beneath.as_raw_fd() };
+    // SAFETY: the rule is laid out as in linux/landlock.h, packed, and only read.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            rules.as_raw_fd(),
+            PATH_BENEATH,
+            &raw const rule,
+            0_u32,
+        )
+    })?;
+    Ok(())
+}
+
+/// Puts a rule set on this thread and everything it starts, for good.
+pub(crate) fn landlock_enforce(rules: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0_u32) })?;
+    Ok(())
+}
+
 /// Whether others of the same user may trace this process or read its memory.
 pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
     prctl(libc::PR_SET_DUMPABLE, dumpable.into())
@@ -188,6 +278,15 @@ pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
 /// This process gets SIGKILL when the thread that made it ends.
 pub(crate) fn die_with_parent() -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+}
+
+/// Gives a signal its default action.
+pub(crate) fn default_action(signal: i32) -> io::Result<()> {
+    // SAFETY: no handler of ours is involved; SIG_DFL is always valid.
+    match unsafe { libc::signal(signal, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Names the process for `ps`; longer names are cut to 15 bytes.
@@ -288,6 +387,37 @@ pub(crate) fn configure_loop_device(
         unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) }.into(),
     )?;
     Ok(())
+}
+
+/// A descriptor that refers to a process; readable when the process has ended.
+pub(crate) fn process_descriptor(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0_u32) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// For a process that was just forked: closes everything but these and standard input, output and
+/// error. Values that own what is closed must not be dropped any more.
+pub(crate) fn keep_only<const COUNT: usize>(
+    kept: [BorrowedFd<'_>; COUNT],
+) -> io::Result<[OwnedFd; COUNT]> {
+    const FIRST_FREE: RawFd = 3;
+    const OUT_OF_THE_WAY: RawFd = 1_000;
+    let mut moved = Vec::new();
+    for fd in kept {
+        moved.push(duplicate_above(fd.try_clone_to_owned()?, OUT_OF_THE_WAY)?);
+    }
+    let numbers: Vec<RawFd> = (FIRST_FREE..).take(COUNT).collect();
+    for (fd, number) in moved.iter().zip(&numbers) {
+        duplicate_to(fd.as_fd(), *number)?;
+        close_on_exec(*number)?;
+    }
+    moved.into_iter().for_each(leak);
+    close_from(FIRST_FREE + COUNT as RawFd)?;
+    let own: [OwnedFd; COUNT] =
+        own(&numbers).try_into().map_err(|_| io::Error::from(io::ErrorKind::Other))?;
+    Ok(own)
 }
 
 /// Sends a signal through a process descriptor.

@@ -16,7 +16,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use lambic_rt::Rt;
-use lambic_sandbox::{Bind, Exit, Mode, Sandboxes, SpawnerConfig, Spec, StartFailure, start};
+use lambic_sandbox::{
+    Bind, Exit, FileReach, Mode, Sandboxes, SpawnerConfig, Spec, StartFailure, start,
+};
 
 use network::{Hand, World};
 
@@ -57,7 +59,7 @@ async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), read).await.expect("output ends");
-    let peak_mb = control.memory().peak_bytes >> 20;
+    let peak_mb = control.memory_peak_bytes() >> 20;
     let exit = tokio::time::timeout(Duration::from_secs(60), exit.wait()).await.expect("it ends");
     Ran { output: String::from_utf8_lossy(&text).into_owned(), exit, peak_mb }
 }
@@ -122,6 +124,7 @@ fn in_mode(mode: Mode) {
         bind_roots: vec![data.path().to_owned()],
         outbound: true,
         networks: network::networks(mode),
+        io_uring: false,
         ready_count: 1,
     };
     network::refused(&config);
@@ -130,9 +133,14 @@ fn in_mode(mode: Mode) {
     let host = start(&config).unwrap();
     println!("{mode:?}");
     for barrier in host.barriers() {
-        println!("  {}: {:?}", barrier.name, barrier.state);
+        println!("  {}: {:?}", barrier.kind.name(), barrier.state);
     }
-    host.drop_privileges().unwrap();
+    let reach = FileReach {
+        read: vec!["/usr".into(), "/lib".into(), "/lib64".into()],
+        written: vec![data.path().to_owned()],
+        left: vec![data.path().parent().unwrap().to_owned()],
+    };
+    host.drop_privileges(&reach).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rt = Rt::real();
     runtime.block_on(async {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lambic_sandbox::{Barrier, BarrierState};
+use lambic_sandbox::{Barrier, BarrierKind, BarrierState};
 
 use crate::config::{Config, Isolation};
 use crate::machine_runtimes::Served;
@@ -33,6 +33,7 @@ pub(crate) fn announce(facts: &Facts<'_>) {
             config = get("config"),
             access = get("access"),
             isolation = get("isolation"),
+            network = get("network"),
             lacking = get("lacking"),
             took_ms = facts.took.as_millis() as u64,
             "ready"
@@ -79,6 +80,7 @@ fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     rows.push(("access", access));
     let (in_force, lacking) = barriers(config, facts.barriers);
     rows.push(("isolation", in_force));
+    rows.extend(network(facts.barriers).map(|how| ("network", how)));
     if let Some(lacking) = lacking {
         rows.push(("lacking", lacking));
     }
@@ -91,15 +93,27 @@ fn barriers(config: &Config, barriers: &[Barrier]) -> (String, Option<String>) {
         let text = "NONE: functions can read and change whatever this user can";
         return (text.to_owned(), None);
     }
-    let (mut in_force, mut lacking) = (Vec::new(), Vec::new());
-    for barrier in barriers {
-        match &barrier.state {
-            BarrierState::InForce(_) => in_force.push(barrier.name.as_str()),
-            BarrierState::Missing(why) => lacking.push(format!("{} ({why})", barrier.name)),
-        }
+    let why = |barrier: &Barrier| match &barrier.state {
+        BarrierState::InForce(_) => None,
+        BarrierState::Missing(why) => Some(format!("{} ({why})", barrier.kind.name())),
+    };
+    let lacking: Vec<String> = barriers.iter().filter_map(why).collect();
+    let all = barriers.len();
+    if lacking.is_empty() {
+        return (format!("all {all} barriers are up"), None);
     }
-    let lacking = (!lacking.is_empty()).then(|| lacking.join(", "));
-    (in_force.join(", "), lacking)
+    let up =
+        format!("{} of {all} barriers are up; `lambic doctor` tells of each", all - lacking.len());
+    (up, Some(lacking.join(", ")))
+}
+
+/// How functions get out, or why they do not.
+fn network(barriers: &[Barrier]) -> Option<String> {
+    let filter = barriers.iter().find(|barrier| barrier.kind == BarrierKind::NetworkFilter)?;
+    match &filter.state {
+        BarrierState::InForce(how) => Some(how.clone()),
+        BarrierState::Missing(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -107,16 +121,16 @@ mod tests {
     use super::*;
     use crate::config::test_config;
 
-    fn barrier(name: &str, state: BarrierState) -> Barrier {
-        Barrier { name: name.to_owned(), state }
+    fn barrier(kind: BarrierKind, state: BarrierState) -> Barrier {
+        Barrier { kind, state }
     }
 
     #[test]
     fn what_is_lacking_is_told_with_its_reason() {
         let config = test_config();
         let list = [
-            barrier("user namespace", BarrierState::InForce("uid 1000".to_owned())),
-            barrier("memory limit", BarrierState::Missing("no control group".to_owned())),
+            barrier(BarrierKind::UserNamespace, BarrierState::InForce("uid 1000".to_owned())),
+            barrier(BarrierKind::MemoryLimit, BarrierState::Missing("no control group".to_owned())),
         ];
         let facts = Facts {
             config: &config,
@@ -127,7 +141,9 @@ mod tests {
         let rows = rows(&facts);
         let text: Vec<String> = rows.iter().map(|(name, text)| format!("{name}: {text}")).collect();
         assert!(text.contains(&"endpoint: http://127.0.0.1:4566".to_owned()));
-        assert!(text.contains(&"isolation: user namespace".to_owned()));
+        assert!(text.contains(
+            &"isolation: 1 of 2 barriers are up; `lambic doctor` tells of each".to_owned()
+        ));
         assert!(text.contains(&"lacking: memory limit (no control group)".to_owned()));
     }
 }

@@ -49,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) outbound: bool,
     /// In the order of the file: the first that has a function is the function's.
     pub(crate) networks: Vec<Network>,
+    pub(crate) io_uring: bool,
 }
 
 /// Somebody who may sign requests.
@@ -89,6 +90,7 @@ pub(crate) struct Functions {
     pub(crate) concurrency_max: u32,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
+    pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
 }
 

@@ -95,8 +95,8 @@ fn barriers(config: &Config) -> Vec<Finding> {
 
 fn barrier(barrier: &Barrier) -> Finding {
     match &barrier.state {
-        BarrierState::InForce(how) => Finding::good(&barrier.name, how),
-        BarrierState::Missing(why) => Finding::bad(&barrier.name, State::Weaker, why, ""),
+        BarrierState::InForce(how) => Finding::good(barrier.kind.name(), how),
+        BarrierState::Missing(why) => Finding::bad(barrier.kind.name(), State::Weaker, why, ""),
     }
 }
 

@@ -46,6 +46,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
+            lifetime_max: functions.lifetime,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
@@ -78,8 +79,11 @@ mod tests {
     fn the_machine_holds_what_an_account_may_use() {
         let usual = InvokeConfig::default().budget;
         let of = |concurrency_max| {
-            let (idle, transition) = (Duration::ZERO, Duration::ZERO);
-            budget(usual, &Functions { concurrency_max, memory_mb_max: 512, idle, transition })
+            let (idle, transition, lifetime) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            budget(
+                usual,
+                &Functions { concurrency_max, memory_mb_max: 512, idle, lifetime, transition },
+            )
         };
         assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });
         assert_eq!(of(20_000).environments_max, 20_000);

@@ -38,7 +38,7 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     // should not have; the port is taken while this process may still take one below 1024.
     let (host, scratch) = spawner::start(&config)?;
     let listener = listen(config.listen)?;
-    host.drop_privileges().map_err(|error| {
+    host.drop_privileges(&scratch.reach(&config)).map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
 

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use lambic_sandbox::{Mode, SandboxHost, SpawnerConfig, StartError};
+use lambic_sandbox::{FileReach, Mode, SandboxHost, SpawnerConfig, StartError};
 
 use crate::config::{Config, Isolation, is_root};
 use crate::failure::{Failure, Kind};
@@ -23,6 +23,22 @@ const FOLDER: &str = "sandbox";
 /// Folders that everybody may pass, in the order in which they are tried.
 const RUN_PARENTS: [&str; 2] = ["/run", "/tmp"];
 const RUN_PREFIX: &str = "lambic-run-";
+
+/// What programs need that are asked for their version.
+const PROGRAM_PATHS: [&str; 12] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/alternatives",
+    "/etc/ssl",
+    "/etc/localtime",
+];
 
 /// The folders of one spawner, removed when this is dropped.
 pub(crate) struct Scratch {
@@ -45,6 +61,18 @@ impl Scratch {
         let made = std::fs::create_dir_all(&run_dir);
         made.map_err(|error| unusable(data_dir, &error))?;
         Ok(Scratch { run_dir, images_dir })
+    }
+}
+
+impl Scratch {
+    /// What of the file system a server needs once it has started.
+    pub(crate) fn reach(&self, config: &Config) -> FileReach {
+        let mut read = machine_runtimes::bind_roots(config);
+        read.extend(PROGRAM_PATHS.map(PathBuf::from));
+        let written = vec![config.data_dir.clone(), self.run_dir.clone(), self.images_dir.clone()];
+        let parents = [self.run_dir.parent(), config.data_dir.parent()];
+        let left = parents.into_iter().flatten().map(Path::to_owned).collect();
+        FileReach { read, written, left }
     }
 }
 
@@ -106,6 +134,7 @@ fn start_in(
         bind_roots,
         outbound,
         networks,
+        io_uring: config.io_uring,
         ready_count,
     };
     let host = lambic_sandbox::start(&spawner).map_err(|error| match error {

@@ -88,6 +88,8 @@ pub struct InvokeConfig {
     pub budget: Budget,
     /// An environment that was idle for so long ends.
     pub idle_max: Duration,
+    /// An environment that is as old as this serves nobody any more, however busy it is.
+    pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
     pub init_max: Duration,
     /// A request that got no environment for so long is refused.
@@ -109,6 +111,7 @@ impl Default for InvokeConfig {
             concurrency_max: admit::CONCURRENCY_MAX_DEFAULT,
             budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
             idle_max: Duration::from_secs(600),
+            lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),
             pids_max: 1_024,

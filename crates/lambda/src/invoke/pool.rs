@@ -52,7 +52,8 @@ pub enum Free {
     Use(Ticket),
     /// It waits for work.
     Idle,
-    /// It ends: the snapshot is retired and nobody waits. It has left the pool.
+    /// It ends: it is too old, or the snapshot is retired and nobody waits. It has left the pool;
+    /// see [`Pool::wanted`].
     Stop,
     /// The pool does not have it (any more); it ends.
     Unknown,
@@ -62,6 +63,8 @@ pub enum Free {
 #[derive(Debug, Default)]
 pub struct Pool {
     slots: HashMap<EnvironmentId, Slot>,
+    /// From when on an environment serves nobody any more.
+    old_at: HashMap<EnvironmentId, Instant>,
     /// Newest last.
     idle: Vec<EnvironmentId>,
     waiting: VecDeque<Ticket>,
@@ -104,6 +107,15 @@ impl Pool {
         self.starting += 1;
     }
 
+    /// From then on the environment is too old to serve; its credentials end about then.
+    pub fn ages(&mut self, id: EnvironmentId, old_at: Instant) {
+        self.old_at.insert(id, old_at);
+    }
+
+    fn is_old(&self, id: EnvironmentId, now: Instant) -> bool {
+        self.old_at.get(&id).is_some_and(|old_at| *old_at <= now)
+    }
+
     /// The runtime asks for work: its first, or its next after an invocation.
     pub fn ready(&mut self, id: EnvironmentId, now: Instant) -> Free {
         match self.slots.get(&id) {
@@ -113,12 +125,18 @@ impl Pool {
             Some(Slot::Idle { .. }) => return Free::Idle,
             Some(Slot::Busy) | None => return Free::Unknown,
         }
+        if self.is_old(id, now) {
+            self.slots.remove(&id);
+            self.old_at.remove(&id);
+            return Free::Stop;
+        }
         if let Some(ticket) = self.waiting.pop_front() {
             self.slots.insert(id, Slot::Busy);
             return Free::Use(ticket);
         }
         if self.retired {
             self.slots.remove(&id);
+            self.old_at.remove(&id);
             return Free::Stop;
         }
         self.slots.insert(id, Slot::Idle { since: now });
@@ -148,6 +166,7 @@ impl Pool {
 
     /// The environment is gone. How many more are to be started for those who still wait.
     pub fn gone(&mut self, id: EnvironmentId) -> usize {
+        self.old_at.remove(&id);
         match self.slots.remove(&id) {
             Some(Slot::Starting) => self.starting -= 1,
             Some(Slot::Settling { .. }) => self.settling -= 1,
@@ -169,13 +188,18 @@ impl Pool {
         self.waiting.len() < before
     }
 
-    /// Takes out those that have been idle for `idle_max`; they end.
+    /// Takes out those that have been idle for `idle_max`, and idle ones that are too old; they end.
     pub fn reap(&mut self, now: Instant, idle_max: Duration) -> Vec<EnvironmentId> {
-        let old = |slot: &Slot| match slot {
-            Slot::Idle { since } => now.saturating_duration_since(*since) >= idle_max,
-            _ => false,
+        let idle = self.idle();
+        let ends = |(id, since): &(EnvironmentId, Instant)| {
+            now.saturating_duration_since(*since) >= idle_max || self.is_old(*id, now)
         };
-        self.take_out(old)
+        let mut out: Vec<_> = idle.into_iter().filter(ends).map(|(id, _)| id).collect();
+        out.sort_unstable();
+        for id in &out {
+            self.gone(*id);
+        }
+        out
     }
 
     /// Takes out those whose runtime did not ask for work in time after its answer; they end.

@@ -11,6 +11,24 @@ fn now() -> Instant {
 }
 
 #[test]
+fn an_old_environment_serves_nobody_any_more() {
+    let (mut pool, start) = (Pool::default(), now());
+    let hour = Duration::from_secs(3_600);
+    for id in [1, 2] {
+        pool.starts(id);
+        pool.ages(id, start + hour);
+        assert_eq!(pool.ready(id, start), Free::Idle);
+    }
+    assert_eq!(pool.request(5), Answer::Use(2));
+    assert!(pool.reap(start + hour / 2, hour).is_empty());
+    assert_eq!(pool.reap(start + hour, 2 * hour), [1], "only what is idle can be taken");
+    pool.responded(2, start + 2 * hour);
+    assert_eq!(pool.request(6), Answer::WaitBriefly);
+    assert_eq!(pool.ready(2, start + hour), Free::Stop);
+    assert_eq!(pool.wanted(), 1, "who waits for it gets another");
+}
+
+#[test]
 fn newest_idle_first_and_oldest_reaped() {
     let (mut pool, start) = (Pool::default(), now());
     for id in [1, 2] {

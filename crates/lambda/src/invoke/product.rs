@@ -137,7 +137,7 @@ impl Control for Power {
     }
 
     fn memory_peak_bytes(&self) -> Option<u64> {
-        Some(self.0.memory().peak_bytes).filter(|bytes| *bytes > 0)
+        Some(self.0.memory_peak_bytes()).filter(|bytes| *bytes > 0)
     }
 }
 

@@ -175,6 +175,7 @@ impl Shell {
         let id = self.common.id();
         let mut inner = self.lock();
         inner.pool.starts(id);
+        inner.pool.ages(id, self.common.rt.instant() + self.common.config.lifetime_max);
         inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, _room: room });
         drop(inner);
         self.common.figures.environments_started.increment();
@@ -184,7 +185,7 @@ impl Shell {
     }
 
     /// The environment's start has succeeded.
-    pub(super) fn started(&self, id: EnvironmentId, handle: Handle, init: Duration) {
+    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
         if let Some(entry) = self.lock().entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);
@@ -193,7 +194,7 @@ impl Shell {
     }
 
     /// The runtime waits for its next event.
-    pub(super) fn ready(&self, id: EnvironmentId) {
+    pub(super) fn ready(self: &Arc<Shell>, id: EnvironmentId) {
         let now = self.common.rt.instant();
         loop {
             let mut inner = self.lock();
@@ -211,8 +212,10 @@ impl Shell {
                 }
                 Free::Stop => {
                     let entry = inner.entries.remove(&id);
+                    let wanted = inner.pool.wanted();
                     drop(inner);
                     kill(entry);
+                    self.replace(wanted);
                     return;
                 }
                 Free::Idle | Free::Unknown => return,
@@ -234,7 +237,7 @@ impl Shell {
 
     /// The repeated start has succeeded; the one who claimed it gets the environment.
     pub(super) fn grant_claimed(
-        &self,
+        self: &Arc<Shell>,
         id: EnvironmentId,
         handle: Handle,
         sender: oneshot::Sender<Grant>,

@@ -59,6 +59,7 @@ pub(super) struct RawFunctions {
     pub(super) concurrency_max: i64,
     pub(super) memory_mb_max: Value,
     pub(super) idle_minutes: i64,
+    pub(super) lifetime_minutes: i64,
     pub(super) transition_ms: i64,
 }
 
@@ -75,6 +76,7 @@ pub(super) struct RawSandbox {
     pub(super) isolation: String,
     pub(super) outbound: bool,
     pub(super) network: Vec<RawNetwork>,
+    pub(super) io_uring: bool,
 }
 
 #[derive(Deserialize)]

@@ -97,6 +97,7 @@ pub(super) fn resolve(
         isolation,
         outbound: raw.sandbox.outbound,
         networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
+        io_uring: raw.sandbox.io_uring,
     })
 }
 
@@ -225,11 +226,13 @@ fn functions(
         1_073_741_824,
     )?;
     let idle_minutes = number("idle_minutes", raw.idle_minutes, 1, 1_440)?;
+    let lifetime_minutes = number("lifetime_minutes", raw.lifetime_minutes, 1, 100_000)?;
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
         concurrency_max: u32::try_from(concurrency).expect("the limit is twenty thousand"),
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
+        lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
     })
 }

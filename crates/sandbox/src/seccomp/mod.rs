@@ -2,89 +2,89 @@
 //!
 //! Not listed means EPERM. The list is what unmodified Python, Node.js, JVM, Go, Ruby, .NET and
 //! native programs use; left out is what changes the machine or looks at others: mounts,
-//! namespaces, tracing, keys, BPF, performance counters, kernel modules, clocks, io_uring, raw
-//! sockets. `clone3` answers ENOSYS, because its flags lie in memory where a filter cannot read
+//! namespaces, tracing, keys, BPF, performance counters, kernel modules, clocks, raw sockets, and
+//! io_uring unless the operator allows it. `clone3` answers ENOSYS, because its flags lie in memory where a filter cannot read
 //! them and libc then falls back to `clone`, whose flags it can.
+
+mod program;
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
+use libc::sock_filter;
 
-/// The two programs, in the order in which they are installed.
+use crate::sys;
+use program::{Rules, Test, Verdict};
+
+/// A compiled filter.
 pub(crate) struct Filter {
-    programs: [BpfProgram; 2],
+    program: Vec<sock_filter>,
 }
 
 impl Filter {
-    /// Compiles the filter for the architecture this was built for.
-    pub(crate) fn compile() -> Result<Filter, String> {
-        let arch: TargetArch = std::env::consts::ARCH
-            .try_into()
-            .map_err(|_| format!("no filter for {}", std::env::consts::ARCH))?;
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-        for call in ALLOWED {
-            rules.insert(*call, vec![]);
+    /// What a function may call. `io_uring` says whether that is among it.
+    pub(crate) fn of_environment(io_uring: bool) -> Result<Filter, String> {
+        let mut calls: BTreeMap<u32, Verdict> =
+            ALLOWED.iter().map(|call| (*call as u32, Verdict::Allow)).collect();
+        if io_uring {
+            calls.extend(IO_URING.map(|call| (call as u32, Verdict::Allow)));
         }
-        conditional(&mut rules).map_err(|error| error.to_string())?;
-        let allow_list =
-            compile(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch)?;
-        let unsupported = BTreeMap::from([(libc::SYS_clone3, vec![])]);
-        let fall_back = compile(
-            unsupported,
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::ENOSYS as u32),
-            arch,
-        )?;
-        Ok(Filter { programs: [allow_list, fall_back] })
+        calls.insert(libc::SYS_clone3 as u32, Verdict::Fail(libc::ENOSYS));
+        calls.extend(conditional());
+        Filter::compile(&Rules { calls, otherwise: Verdict::Fail(libc::EPERM) })
     }
 
-    /// Puts the filter on this thread and everything it starts. Needs `no_new_privs`.
+    /// What the process that talks to clients may call: all but what it has no business with. What
+    /// a library calls tomorrow must not stop a server, so this is a list of what is refused.
+    pub(crate) fn of_server() -> Result<Filter, String> {
+        let mut calls: BTreeMap<u32, Verdict> =
+            NOT_FOR_SERVERS.iter().map(|call| (*call as u32, Verdict::Fail(libc::EPERM))).collect();
+        // No set-user-id and no set-group-id bit on whatever belongs to root.
+        for (call, argument) in MODE_ARGUMENTS {
+            let bits = Test { argument: *argument, mask: 0o6000, value: 0, equal: false };
+            calls.insert(*call as u32, Verdict::FailIf(bits));
+        }
+        Filter::compile(&Rules { calls, otherwise: Verdict::Allow })
+    }
+
+    fn compile(rules: &Rules) -> Result<Filter, String> {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => AUDIT_ARCH_X86_64,
+            "aarch64" => AUDIT_ARCH_AARCH64,
+            other => return Err(format!("no filter of system calls for {other}")),
+        };
+        Ok(Filter { program: program::assemble(rules, architecture)? })
+    }
+
+    /// Puts the filter on this thread and everything it starts. Needs `no_new_privs`, or the
+    /// capability to do without.
     pub(crate) fn install(&self) -> Result<(), String> {
-        for program in &self.programs {
-            seccompiler::apply_filter(program).map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        sys::install_filter(&self.program).map_err(|error| format!("system call filter: {error}"))
     }
 }
 
-fn compile(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    otherwise: SeccompAction,
-    matched: SeccompAction,
-    arch: TargetArch,
-) -> Result<BpfProgram, String> {
-    SeccompFilter::new(rules, otherwise, matched, arch)
-        .and_then(TryInto::try_into)
-        .map_err(|error| error.to_string())
-}
+// From linux/audit.h: the ELF machine, little-endian, 64 bits.
+const AUDIT_ARCH_X86_64: u32 = 62 | 0xC000_0000;
+const AUDIT_ARCH_AARCH64: u32 = 183 | 0xC000_0000;
 
 /// Every flag that would make a new namespace.
-const NEW_NAMESPACES: u64 = (libc::CLONE_NEWUSER
+const NEW_NAMESPACES: u32 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP) as u64
-    | 0x80; // CLONE_NEWTIME
+    | libc::CLONE_NEWCGROUP) as u32;
+
+/// `ADDR_NO_RANDOMIZE` of linux/personality.h.
+const FIXED_ADDRESSES: i32 = 0x0004_0000;
 
 /// Calls that are allowed with some arguments only.
-fn conditional(
-    rules: &mut BTreeMap<i64, Vec<SeccompRule>>,
-) -> Result<(), seccompiler::BackendError> {
-    use SeccompCmpOp::{Eq, MaskedEq};
-    let when = |argument: u8, op: SeccompCmpOp, value: u64| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
-    };
-    rules.insert(
-        libc::SYS_clone,
-        vec![SeccompRule::new(vec![when(0, MaskedEq(NEW_NAMESPACES), 0)?])?],
-    );
-    let mut sockets = Vec::new();
-    sockets.push(SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?])?);
+fn conditional() -> [(u32, Verdict); 4] {
+    let masked =
+        |argument, mask, value: i32| Test { argument, mask, value: value as u32, equal: true };
+    let is = |argument, value| masked(argument, u32::MAX, value);
+    let mut sockets =
+        vec![vec![is(0, libc::AF_UNIX)], vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)]];
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (kind, protocol) in [
             (libc::SOCK_STREAM, 0),
@@ -92,28 +92,54 @@ fn conditional(
             (libc::SOCK_DGRAM, 0),
             (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         ] {
-            sockets.push(SeccompRule::new(vec![
-                when(0, Eq, family as u64)?,
-                when(1, MaskedEq(0xf), kind as u64)?,
-                when(2, Eq, protocol as u64)?,
-            ])?);
+            sockets.push(vec![is(0, family), masked(1, 0xf, kind), is(2, protocol)]);
         }
     }
-    sockets.push(SeccompRule::new(vec![
-        when(0, Eq, libc::AF_NETLINK as u64)?,
-        when(2, Eq, libc::NETLINK_ROUTE as u64)?,
-    ])?);
-    rules.insert(libc::SYS_socket, sockets);
-    let pairs = vec![SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?])?];
-    rules.insert(libc::SYS_socketpair, pairs);
-    let mut personalities = Vec::new();
     // Querying it, the default, and the default without address randomisation (some runtimes ask).
-    for value in [0xffff_ffff, 0, 0x0004_0000] {
-        personalities.push(SeccompRule::new(vec![when(0, Eq, value)?])?);
-    }
-    rules.insert(libc::SYS_personality, personalities);
-    Ok(())
+    let personalities = [-1, 0, FIXED_ADDRESSES].map(|value| vec![is(0, value)]);
+    [
+        (libc::SYS_clone as u32, Verdict::Unless(vec![vec![masked(0, NEW_NAMESPACES, 0)]])),
+        (libc::SYS_socket as u32, Verdict::Unless(sockets)),
+        (libc::SYS_socketpair as u32, Verdict::Unless(vec![vec![is(0, libc::AF_UNIX)]])),
+        (libc::SYS_personality as u32, Verdict::Unless(personalities.to_vec())),
+    ]
 }
+
+/// Work that the kernel does for a process without asking this filter; off unless wanted.
+const IO_URING: [i64; 3] =
+    [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+
+/// What changes the machine, looks into other processes, or passes over the rights on files.
+#[rustfmt::skip]
+const NOT_FOR_SERVERS: &[i64] = &[
+    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_open_tree,
+    libc::SYS_move_mount, libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick,
+    libc::SYS_mount_setattr, libc::SYS_unshare, libc::SYS_setns, libc::SYS_ptrace,
+    libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp, libc::SYS_pidfd_getfd,
+    libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_keyctl,
+    libc::SYS_add_key, libc::SYS_request_key, libc::SYS_init_module, libc::SYS_finit_module,
+    libc::SYS_delete_module, libc::SYS_kexec_load, libc::SYS_reboot, libc::SYS_swapon,
+    libc::SYS_swapoff, libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex, libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_syslog,
+    libc::SYS_acct, libc::SYS_quotactl, libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at,
+    libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
+    libc::SYS_personality, libc::SYS_fanotify_init, libc::SYS_vhangup,
+    #[cfg(target_arch = "x86_64")] libc::SYS_iopl, #[cfg(target_arch = "x86_64")] libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")] libc::SYS_modify_ldt, #[cfg(target_arch = "x86_64")] libc::SYS_kexec_file_load,
+];
+
+/// Calls that set the mode of a file, and which argument it is.
+const MODE_ARGUMENTS: &[(i64, u32)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+];
 
 /// Calls that are allowed whatever their arguments.
 #[rustfmt::skip]
@@ -212,7 +238,8 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_leaves_the_dangerous_calls_out() {
-        Filter::compile().unwrap();
+        Filter::of_environment(false).unwrap();
+        Filter::of_server().unwrap();
         let dangerous = [
             libc::SYS_mount,
             libc::SYS_umount2,

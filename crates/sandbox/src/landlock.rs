@@ -130,7 +130,7 @@ pub(crate) fn enforce_on_server(reach: &Reach, accounts: &[PathBuf]) -> io::Resu
         wall.grant(path, READ)?;
     }
     for path in &reach.written {
-        wall.grant(path, u64::MAX & !EXECUTE)?;
+        wall.grant(path, !EXECUTE)?;
     }
     for path in &reach.left {
         wall.grant(path, REMOVE_DIR | MAKE_DIR | READ_DIR)?;

@@ -15,6 +15,8 @@ mod barrier;
 mod barriers;
 mod cgroup;
 mod channel;
+#[cfg(feature = "trial")]
+pub mod costs;
 mod host;
 mod init;
 mod keeper;

@@ -26,6 +26,11 @@ pub(crate) fn bind_roots(config: &Config) -> Vec<PathBuf> {
     Packs::bind_roots(&packs_config(config))
 }
 
+/// Folders that the search for interpreters reads.
+pub(crate) fn searched(config: &Config) -> Vec<PathBuf> {
+    Packs::searched(&packs_config(config))
+}
+
 /// Every runtime id that is served exactly. Runs each interpreter once to ask for its version.
 pub(crate) async fn served(config: &Config, rt: &Rt) -> Vec<Served> {
     // Nothing is started with these packs, so there need be no clients.

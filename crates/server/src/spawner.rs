@@ -67,7 +67,7 @@ impl Scratch {
 impl Scratch {
     /// What of the file system a server needs once it has started.
     pub(crate) fn reach(&self, config: &Config) -> FileReach {
-        let mut read = machine_runtimes::bind_roots(config);
+        let mut read = machine_runtimes::searched(config);
         read.extend(PROGRAM_PATHS.map(PathBuf::from));
         let written = vec![config.data_dir.clone(), self.run_dir.clone(), self.images_dir.clone()];
         let parents = [self.run_dir.parent(), config.data_dir.parent()];

@@ -177,6 +177,15 @@ impl Packs {
         roots
     }
 
+    /// Folders that whoever looks for interpreters reads, and starts programs from.
+    pub fn searched(config: &PacksConfig) -> Vec<PathBuf> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let mut searched = probe::search_dirs(variable);
+        searched.extend(probe::version_roots(variable));
+        searched.extend(Packs::bind_roots(config));
+        searched
+    }
+
     /// The interpreter for a runtime id; `None` for `provided` ones, which bring their own.
     /// The error names what is missing and how to get it.
     pub async fn resolve(&self, runtime: &str) -> Result<Option<Arc<Pack>>, String> {

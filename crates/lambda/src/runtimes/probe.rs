@@ -41,7 +41,7 @@ pub(super) fn search_dirs(variable: impl Fn(&str) -> Option<String>) -> Vec<Path
 }
 
 /// Folders that hold one folder for each version.
-fn version_roots(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+pub(super) fn version_roots(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let home = variable("HOME").map(PathBuf::from);
     let mut roots: Vec<PathBuf> = Vec::new();
     roots.extend(variable("PYENV_ROOT").map(|root| PathBuf::from(root).join("versions")));

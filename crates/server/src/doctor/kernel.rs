@@ -22,7 +22,6 @@ pub(super) fn findings(is_root: bool) -> Vec<Finding> {
         ),
         control_groups(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"), &can_make_folder),
         seccomp(&text("/proc/sys/kernel/seccomp/actions_avail")),
-        landlock(&text("/sys/kernel/security/lsm")),
         overlay(&filesystems),
         loop_devices(is_root, Path::new("/dev/loop-control").exists()),
         way_out(is_root, Path::new(TUN), &|name| super::program(name).is_some()),
@@ -164,15 +163,6 @@ fn seccomp(actions: &str) -> Finding {
     Finding::bad("seccomp", State::Missing, "no filters of system calls", remedy)
 }
 
-fn landlock(modules: &str) -> Finding {
-    let name = "landlock";
-    if modules.split(',').any(|module| module.trim() == "landlock") {
-        return Finding::good(name, "on");
-    }
-    let detail = if modules.is_empty() { "not told by this kernel" } else { "off" };
-    Finding::bad(name, State::Unused, detail, "not needed: mount namespaces do its work")
-}
-
 fn overlay(filesystems: &str) -> Finding {
     if filesystems.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
         return Finding::good("overlayfs", "on");
@@ -266,8 +256,6 @@ mod tests {
     fn the_other_features() {
         assert_eq!(seccomp("kill_process trap errno trace log allow\n").state, State::Good);
         assert_eq!(seccomp("").state, State::Missing);
-        assert_eq!(landlock("capability,landlock,yama\n").state, State::Good);
-        assert_eq!(landlock("").state, State::Unused);
         assert_eq!(overlay("nodev\tproc\nnodev\toverlay\n").state, State::Good);
         assert_eq!(overlay("nodev\tproc\n").state, State::Unused);
         assert_eq!(loop_devices(false, true).state, State::Weaker);

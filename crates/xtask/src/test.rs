@@ -23,6 +23,11 @@ const TOOLS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
+    // Languages whose interpreters have to run unmodified under the system call filter.
+    ("javac", "default-jdk-headless"),
+    ("ruby", "ruby"),
+    ("mcs", "mono-mcs"),
+    ("openssl", "openssl"),
 ];
 
 /// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`

@@ -4,19 +4,17 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 
 import pytest
 from botocore.exceptions import ClientError
 
-from support.functions import PYTHON, ROLE, Functions, invoke, python_zip, wait_active, zip_of
+from support.functions import PYTHON, ROLE, Functions, invoke, wait_active, zip_of
 from support.http import request
+from support.rootless import rootless_server
 from support.server import ROOT, Server, binary, environment, free_port
 from support.tools import need
 from support.wait import until
@@ -357,25 +355,8 @@ def test_a_log_that_cannot_be_written_harms_nobody(fresh_server):
 @pytest.fixture
 def nobodys_server():
     """A server of an unprivileged user, from a folder that this user can reach."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="lambic-rootless-"))
-    program = folder / "lambic"
-    shutil.copy(binary(), program)
-    program.chmod(0o755)
-    before = ()
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("nobody")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        before = (need("setpriv", "util-linux"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    server = Server(folder / "server", before=before, env={"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin"})
-    server.folder.mkdir()
-    if before:
-        os.chown(server.folder, user.pw_uid, user.pw_gid)
-    plain = server.command
-    server.command = lambda: [str(program) if word == str(binary()) else word for word in plain()]
-    yield server
-    if server.process and server.process.poll() is None:
-        server.stop()
-    shutil.rmtree(folder)
+    with rootless_server() as server:
+        yield server
 
 
 def test_without_root(nobodys_server):

@@ -10,6 +10,7 @@ mod bench;
 mod coverage;
 mod deps;
 mod r#gen;
+mod limits;
 mod new_op;
 mod shell;
 mod test;
@@ -25,6 +26,8 @@ usage: cargo xtask <command>
   deps                             check licences and sources of all dependencies
   coverage                         write the table of operations into README.md
   test [--unit] [--e2e] [ARG...]   install what the tests need and run them all
+  limits [--out FILE] [--only WORD]
+                                   measure each limit inside functions into docs/limits.md
   bench [...]                      measure against other ways to run functions
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 
@@ -47,6 +50,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
     match command {
         "gen" => r#gen::run(args),
         "bench" => bench::run(args),
+        "limits" => limits::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),
         "coverage" => coverage::run(args),

@@ -25,6 +25,11 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
+    // Languages whose interpreters have to run unmodified under the system call filter.
+    ("javac", "default-jdk-headless"),
+    ("ruby", "ruby"),
+    ("mcs", "mono-mcs"),
+    ("openssl", "openssl"),
 ];
 
 /// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`
@@ -86,7 +91,7 @@ fn python_has_venv() -> bool {
     status.is_ok_and(|output| output.status.success())
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
@@ -120,13 +125,7 @@ fn summed(lines: &[String]) -> String {
 /// Builds the binary and the fixtures, prepares the environments and runs pytest.
 fn end_to_end(root: &Path, rest: &[&String], closing: &mut Vec<String>) -> Result<bool, String> {
     let folder = root.join("tests/e2e");
-    shell::run(Command::new("cargo").current_dir(root).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package=lambic-server",
-    ]))?;
-    let python = python_environment(&folder)?;
+    let python = binary_and_python(root)?;
     node_environment(&folder)?;
     build_fixtures(root, &folder.join("fixtures"))?;
     let mut pytest = Command::new(python);
@@ -138,6 +137,22 @@ fn end_to_end(root: &Path, rest: &[&String], closing: &mut Vec<String>) -> Resul
     let last = lines.last().map_or("no closing line", |line| line.trim_matches(['=', ' ']));
     closing.push(format!("pytest tests/e2e: {last}"));
     Ok(passed)
+}
+
+/// Installs the tools, builds the binary and prepares the Python of `tests/e2e`, which is returned.
+pub(crate) fn prepare(root: &Path) -> Result<PathBuf, String> {
+    install_tools(TOOLS)?;
+    binary_and_python(root)
+}
+
+fn binary_and_python(root: &Path) -> Result<PathBuf, String> {
+    shell::run(Command::new("cargo").current_dir(root).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package=lambic-server",
+    ]))?;
+    python_environment(&root.join("tests/e2e"))
 }
 
 /// `tests/e2e/.venv` with what `requirements.txt` asks for; the Python of that environment.

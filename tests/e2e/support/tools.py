@@ -1,5 +1,6 @@
 """The other clients: the AWS CLI and the JavaScript SDK; and the functions that are compiled."""
 
+import importlib.util
 import json
 import pathlib
 import shutil
@@ -102,3 +103,33 @@ def go_bootstrap():
             cwd=HERE / "fixtures/go-hello", env=environment(CGO_ENABLED="0", GOFLAGS="-buildvcs=false"),
             check=True, timeout=900)
     return path.read_bytes()
+
+
+def java_classes():
+    """The custom runtime in Java, compiled: `{path: bytes}`."""
+    out = TARGET / "java"
+    subprocess.run([need("javac", "default-jdk-headless"), "-d", out, HERE / "fixtures/java/Bootstrap.java"],
+                   check=True, timeout=300)
+    return {path.name: path.read_bytes() for path in out.glob("*.class")}
+
+
+def dotnet_files():
+    """The custom runtime in C# and the .NET it runs on, which comes with the Python package `dotnetcore2`."""
+    found = importlib.util.find_spec("dotnetcore2")
+    assert found, "there is no dotnetcore2: pip install -r tests/e2e/requirements.txt"
+    runtime = pathlib.Path(found.origin).parent / "bin"
+    [framework] = runtime.glob("shared/Microsoft.NETCore.App/*")
+    out = TARGET / "dotnet/Bootstrap.dll"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Debian has a compiler, mono's; what it compiles against are the assemblies of the runtime itself.
+    assemblies = [f"-r:{path}" for path in framework.glob("System.*.dll")]
+    subprocess.run([need("mcs", "mono-mcs"), "-nostdlib", "-noconfig", "-nowarn:1685", *assemblies, f"-out:{out}",
+                    HERE / "fixtures/dotnet/Bootstrap.cs"], check=True, timeout=300)
+    settings = {"framework": {"name": "Microsoft.NETCore.App", "version": framework.name},
+                "configProperties": {"System.Globalization.Invariant": True}}
+    files = {"Bootstrap.dll": out.read_bytes(),
+             "Bootstrap.runtimeconfig.json": json.dumps({"runtimeOptions": settings})}
+    for path in sorted(runtime.rglob("*")):
+        if path.is_file():
+            files[f"dotnet/{path.relative_to(runtime)}"] = path.read_bytes()
+    return files

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -50,6 +51,33 @@ pub(crate) fn refused(config: &SpawnerConfig) {
     assert!(error.contains(why), "{error}");
 }
 
+/// Starts this program again in a network of its own, which stands for the host's: other servers'
+/// filters, and what this machine is connected with, have no say in it.
+pub(crate) fn run_apart() {
+    let root = nix::unistd::geteuid().is_root();
+    assert!(root, "this test needs root, to try the privileged mode and the rootless one");
+    let me = std::env::current_exe().unwrap();
+    let apart = ["--net", "--mount", "--propagation", "private"];
+    let error = Command::new("unshare").args(apart).arg(me).arg("--apart").exec();
+    panic!("unshare (package util-linux): {error}");
+}
+
+fn ip(line: &str) {
+    let status = Command::new("ip").args(line.split(' ')).status();
+    let status = status.expect("the ip command (package iproute2) is needed");
+    assert!(status.success(), "ip {line}");
+}
+
+/// A host usually has a default route, and pasta asks for one; nobody is there.
+pub(crate) fn give_host_a_way_out() {
+    ip("link set lo up");
+    ip("link add lmw1 type veth peer name lmw2");
+    ip("link set lmw1 up");
+    ip("link set lmw2 up");
+    ip("addr add 198.51.100.129/30 dev lmw1");
+    ip("route add default via 198.51.100.130");
+}
+
 /// Says hello to everyone who connects, until it is killed.
 pub(crate) fn serve_greetings(address: &str) {
     let listener = TcpListener::bind(address).unwrap();
@@ -57,6 +85,10 @@ pub(crate) fn serve_greetings(address: &str) {
     for stream in listener.incoming() {
         let _ = stream.and_then(|mut stream| stream.write_all(b"hello"));
     }
+}
+
+fn world_name(builder: u32) -> String {
+    format!("lambic-world-{builder}")
 }
 
 /// A network namespace that stands for the rest of the world, linked with the host.
@@ -67,12 +99,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn build() -> World {
-        let name = format!("lambic-world-{}", std::process::id());
-        let ip = |line: &str| {
-            let status = Command::new("ip").args(line.split(' ')).status();
-            let status = status.expect("the ip command (package iproute2) is needed");
-            assert!(status.success(), "ip {line}");
-        };
+        let name = world_name(std::process::id());
         ip(&format!("netns add {name}"));
         ip(&format!("link add lmw0 type veth peer name eth0 netns {name}"));
         ip(&format!("addr add {HOST}/30 dev lmw0"));
@@ -81,6 +108,8 @@ impl World {
         ip(&format!("-n {name} addr add {OTHER_ADDRESS}/32 dev eth0"));
         ip(&format!("-n {name} addr add {METADATA}/32 dev eth0"));
         ip(&format!("-n {name} link set eth0 up"));
+        // As if somebody outside had found out about the links.
+        ip(&format!("-n {name} route add 198.18.0.0/15 via {HOST}"));
         ip(&format!("route add {METADATA}/32 dev lmw0"));
         ip(&format!("route add {OTHER_ADDRESS}/32 dev lmw0"));
         let me = std::env::current_exe().unwrap();
@@ -212,6 +241,7 @@ pub(crate) async fn privileged(sandboxes: &Sandboxes, mut hand: Hand) {
     let host_port = host_server();
     the_same_everywhere(sandboxes, host_port).await;
     neighbours(sandboxes).await;
+    nothing_inwards(sandboxes, &mut hand).await;
     numbers_that_are_taken(sandboxes, &mut hand).await;
 
     let spawner = children(std::process::id(), "lambic-spawner")[0];
@@ -273,6 +303,45 @@ async fn neighbours(sandboxes: &Sandboxes) {
         );
         assert!(refused.is_err(), "a program of the host reached into {network:?}");
     }
+}
+
+/// Prints its address and then what is sent to it, with no answer that could be stopped.
+const HEAR_INSIDE: &str = "python3 -c '
+import socket, subprocess
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.bind((\"0.0.0.0\", 7001))
+line = subprocess.check_output([\"ip\", \"-4\", \"-o\", \"addr\", \"show\", \"dev\", \"eth0\"], text=True)
+print(line.split()[3].split(\"/\")[0], flush=True)
+while True:
+    print(ear.recv(100).decode().strip(), flush=True)
+'";
+
+/// Neither from programs of the host nor from outside; what a member says arrives.
+async fn nothing_inwards(sandboxes: &Sandboxes, hand: &mut Hand) {
+    let mut hearing = spec(HEAR_INSIDE);
+    hearing.network = Some("together".to_owned());
+    let mut other = sandboxes.launch(&hearing).await.unwrap();
+    let mut output = other.output.take().unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 256]);
+    while !text.ends_with('\n') {
+        let length = output.read(&mut buffer).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    let address = text.trim().to_owned();
+    text.clear();
+    let say = |what: &str| format!("bash -c 'echo {what} > /dev/udp/{address}/7001'");
+    // The kernel tells the sender that it may not, or nobody.
+    hand.order(&say("host"));
+    let world = world_name(nix::unistd::getppid().as_raw() as u32);
+    assert_eq!(hand.order(&format!("ip netns exec {world} {}", say("world"))), "end 0\n");
+    let mut member = spec(&say("member"));
+    member.network = Some("together".to_owned());
+    run(sandboxes, &member).await;
+    while !text.contains("member") {
+        let length = output.read(&mut buffer).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    assert_eq!(text, "member\n", "somebody reached in");
 }
 
 /// The addresses of a link are nobody else's: another server may have taken its number.

@@ -155,7 +155,7 @@ async fn without_isolation(sandboxes: &Sandboxes, code: &std::path::Path) {
     assert_eq!(ran.exit.code, Some(3));
 }
 
-async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, hand: Hand) {
+async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, mut hand: Hand) {
     if let Some(script) = std::env::var_os("TRY") {
         let ran = run(sandboxes, &spec(script.to_str().unwrap())).await;
         println!("{}\n{:?} peak {} MB", ran.output, ran.exit, ran.peak_mb);
@@ -172,12 +172,12 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, h
         odd_disks(sandboxes).await;
     }
     match mode {
-        Mode::Privileged => network::privileged(sandboxes, hand).await,
+        Mode::Privileged => network::privileged(sandboxes, &mut hand).await,
         _ => network::rootless(sandboxes).await,
     }
     endings(sandboxes).await;
     if mode == Mode::Rootless {
-        network::the_end_of_carriers(sandboxes).await;
+        network::the_end_of_carriers(sandboxes, &mut hand).await;
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn script(table: &str, spawner: u32, networks: &Networks) -> String {
     let (mut verdicts, mut chains) = (String::new(), String::new());
     for number in (0..networks.list.len()).filter(|number| !networks.is_closed(*number)) {
         let group = group(spawner, number);
-        write!(verdicts, "    iifgroup {group} jump network_{number}\n")
+        writeln!(verdicts, "    iifgroup {group} jump network_{number}")
             .expect("writing to a string does not fail");
         chains.push_str(&network_chain(number, group, networks));
     }

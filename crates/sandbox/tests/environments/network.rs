@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use lambic_sandbox::{Mode, PrivateNetwork, Reach, Sandboxes, SpawnerConfig, Spec, start};
+use lambic_sandbox::{Mode, PrivateNetwork, Reach, Sandboxes, SpawnerConfig, start};
 
 use super::{Ran, run, spec};
 
@@ -302,7 +302,7 @@ async fn neighbours(sandboxes: &Sandboxes) {
         let address = String::from_utf8_lossy(&address[..length]).trim().to_owned();
         let from = |from| {
             let member = network == Some("together") && from == network;
-            check_reach(sandboxes, from, &address, 7000, member)
+            Box::pin(check_reach(sandboxes, from, &address, 7000, member))
         };
         tokio::join!(
             from(None),

@@ -13,7 +13,10 @@ from support.functions import Functions
 from support.server import descendants
 from support.wait import until
 
-HOST, SERVER, OTHER, METADATA = "203.0.113.1", "203.0.113.2", "203.0.113.6", "169.254.170.2"
+# Addresses of a run, from a range for documentation: two runs may be at it on one machine.
+NUMBER = os.getpid() % 32
+HOST, SERVER, OTHER = (f"203.0.113.{8 * NUMBER + last}" for last in (1, 2, 6))
+METADATA = f"169.254.170.{NUMBER}"
 PORT = 8080
 GREETER = """
 import socket
@@ -56,7 +59,7 @@ class World:
         self.name, self.link = f"lambic-e2e-{os.getpid()}", f"lme{os.getpid()}"
         self.greeter = None
 
-    def __enter__(self):
+    def build(self):
         self.ip(f"netns add {self.name}")
         self.ip(f"link add {self.link} type veth peer name eth0 netns {self.name}")
         self.ip(f"addr add {HOST}/30 dev {self.link}")
@@ -70,9 +73,8 @@ class World:
         self.greeter = subprocess.Popen(
             ["ip", "netns", "exec", self.name, sys.executable, "-c", GREETER], stdout=subprocess.PIPE)
         assert self.greeter.stdout.readline() == b"listening\n"
-        return self
 
-    def __exit__(self, *_):
+    def remove(self):
         if self.greeter:
             self.greeter.kill()
             self.greeter.wait()
@@ -85,8 +87,12 @@ class World:
 
 @pytest.fixture(scope="module")
 def world():
-    with World() as one:
+    one = World()
+    try:
+        one.build()
         yield one
+    finally:
+        one.remove()
 
 
 @pytest.fixture
@@ -150,14 +156,16 @@ def test_the_filter_comes_back_when_it_is_removed(server, host_port):
     table = f"lambic_{spawner(server)}"
     for _ in range(3):
         subprocess.run(["nft", "delete", "table", "inet", table], check=True)
-        until(lambda: subprocess.run(["nft", "list", "table", "inet", table], capture_output=True)
-              .returncode == 0, f"the table {table} to be back")
+        until(lambda: is_there(table), f"the table {table} to be back")
     until(lambda: f"{table} was changed by somebody and is back" in server.text(), "the log to tell")
     assert reach("no-network", SERVER) and not reach("no-network", HOST, host_port)
     assert not reach("partner-1", OTHER) and not reach("alone", SERVER)
     assert server.stop() == 0
-    listed = subprocess.run(["nft", "list", "table", "inet", table], capture_output=True)
-    assert listed.returncode != 0, "the table ends with the server"
+    until(lambda: not is_there(table), f"the table {table} to end with its server")
+
+
+def is_there(table):
+    return subprocess.run(["nft", "list", "table", "inet", table], capture_output=True).returncode == 0
 
 
 def spawner(server):

@@ -19,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
 
 use super::{AddressRange, INTERFACE, METADATA_ADDRESSES, SPECIAL_ADDRESSES};
 use crate::channel::Channel;
@@ -89,6 +90,8 @@ impl Usermode {
         crate::init::forget_command_line("lambic-carrier");
         let started = sys::die_with_parent().and_then(|()| {
             setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX)?;
+            // The spawner blocks signals that the program lives by.
+            SigSet::empty().thread_set_mask()?;
             self.command(pid).spawn()
         });
         let words = match started {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use lambic_sandbox::{Mode, PrivateNetwork, Reach, Sandboxes, SpawnerConfig, Spec, start};
+use lambic_sandbox::{Mode, PrivateNetwork, Reach, Sandboxes, SpawnerConfig, start};
 
 use super::{Ran, run, spec};
 
@@ -50,6 +51,33 @@ pub(crate) fn refused(config: &SpawnerConfig) {
     assert!(error.contains(why), "{error}");
 }
 
+/// Starts this program again in a network of its own, which stands for the host's: other servers'
+/// filters, and what this machine is connected with, have no say in it.
+pub(crate) fn run_apart() {
+    let root = nix::unistd::geteuid().is_root();
+    assert!(root, "this test needs root, to try the privileged mode and the rootless one");
+    let me = std::env::current_exe().unwrap();
+    let apart = ["--net", "--mount", "--propagation", "private"];
+    let error = Command::new("unshare").args(apart).arg(me).arg("--apart").exec();
+    panic!("unshare (package util-linux): {error}");
+}
+
+fn ip(line: &str) {
+    let status = Command::new("ip").args(line.split(' ')).status();
+    let status = status.expect("the ip command (package iproute2) is needed");
+    assert!(status.success(), "ip {line}");
+}
+
+/// A host usually has a default route, and pasta asks for one; nobody is there.
+pub(crate) fn give_host_a_way_out() {
+    ip("link set lo up");
+    ip("link add lmw1 type veth peer name lmw2");
+    ip("link set lmw1 up");
+    ip("link set lmw2 up");
+    ip("addr add 198.51.100.129/30 dev lmw1");
+    ip("route add default via 198.51.100.130");
+}
+
 /// Says hello to everyone who connects, until it is killed.
 pub(crate) fn serve_greetings(address: &str) {
     let listener = TcpListener::bind(address).unwrap();
@@ -57,6 +85,10 @@ pub(crate) fn serve_greetings(address: &str) {
     for stream in listener.incoming() {
         let _ = stream.and_then(|mut stream| stream.write_all(b"hello"));
     }
+}
+
+fn world_name(builder: u32) -> String {
+    format!("lambic-world-{builder}")
 }
 
 /// A network namespace that stands for the rest of the world, linked with the host.
@@ -67,12 +99,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn build() -> World {
-        let name = format!("lambic-world-{}", std::process::id());
-        let ip = |line: &str| {
-            let status = Command::new("ip").args(line.split(' ')).status();
-            let status = status.expect("the ip command (package iproute2) is needed");
-            assert!(status.success(), "ip {line}");
-        };
+        let name = world_name(std::process::id());
         ip(&format!("netns add {name}"));
         ip(&format!("link add lmw0 type veth peer name eth0 netns {name}"));
         ip(&format!("addr add {HOST}/30 dev lmw0"));
@@ -81,6 +108,8 @@ impl World {
         ip(&format!("-n {name} addr add {OTHER_ADDRESS}/32 dev eth0"));
         ip(&format!("-n {name} addr add {METADATA}/32 dev eth0"));
         ip(&format!("-n {name} link set eth0 up"));
+        // As if somebody outside had found out about the links.
+        ip(&format!("-n {name} route add 198.18.0.0/15 via {HOST}"));
         ip(&format!("route add {METADATA}/32 dev lmw0"));
         ip(&format!("route add {OTHER_ADDRESS}/32 dev lmw0"));
         let me = std::env::current_exe().unwrap();
@@ -128,7 +157,8 @@ pub(crate) fn as_user(program: &Path, folder: &Path, carrier: &str) -> Command {
 /// A shell that keeps the rights of this process and does what it is told.
 pub(crate) struct Hand {
     shell: Child,
-    orders: ChildStdin,
+    /// The shell ends with it.
+    orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
@@ -136,13 +166,14 @@ impl Hand {
     pub(crate) fn new() -> Hand {
         let (orders, answers) = (Stdio::piped(), Stdio::piped());
         let mut shell = Command::new("/bin/sh").stdin(orders).stdout(answers).spawn().unwrap();
-        let (orders, answers) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let (orders, answers) = (shell.stdin.take(), shell.stdout.take().unwrap());
         Hand { shell, orders, answers: BufReader::new(answers) }
     }
 
     /// What the command printed, errors included, and its exit status in the last line.
     fn order(&mut self, command: &str) -> String {
-        writeln!(self.orders, "{{ {command}; }} 2>&1; echo \"end $?\"").unwrap();
+        let orders = self.orders.as_mut().unwrap();
+        writeln!(orders, "{{ {command}; }} 2>&1; echo \"end $?\"").unwrap();
         let mut text = String::new();
         while !text.lines().last().is_some_and(|line| line.starts_with("end ")) {
             assert_ne!(self.answers.read_line(&mut text).unwrap(), 0, "{text}");
@@ -153,23 +184,29 @@ impl Hand {
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        let _ = self.shell.kill();
+        // This process may no longer have the right to end it.
+        drop(self.orders.take());
         let _ = self.shell.wait();
     }
 }
 
-/// Connects and prints what is said, and 0; or why not, and another number.
-fn reach(address: &str, port: u16) -> Spec {
-    spec(&format!("timeout 2 bash -c 'cat < /dev/tcp/{address}/{port}' 2>&1; echo \" $?\""))
-}
-
-async fn reaches(sandboxes: &Sandboxes, network: Option<&str>, address: &str, port: u16) -> bool {
-    let mut spec = reach(address, port);
+/// Checks whether an environment of this network hears the greeting at an address. What is to be
+/// reached may take its time on a busy machine; silence is believed after two seconds.
+async fn check_reach(
+    sandboxes: &Sandboxes,
+    network: Option<&str>,
+    address: &str,
+    port: u16,
+    expected: bool,
+) {
+    let limit_s = if expected { 30 } else { 2 };
+    let connect = format!("bash -c 'cat < /dev/tcp/{address}/{port}'");
+    let mut spec = spec(&format!("timeout {limit_s} {connect} 2>&1; echo \" $?\""));
     spec.network = network.map(str::to_owned);
     let Ran { output, .. } = run(sandboxes, &spec).await;
     let refused = output.ends_with(" 124\n") || output.ends_with(" 1\n");
     assert!(output == "hello 0\n" || refused, "{address}: {output}");
-    !refused
+    assert_eq!(!refused, expected, "{address} from network {network:?}: {output}");
 }
 
 /// A server on all addresses of this process's network, which nobody inside may reach.
@@ -189,18 +226,21 @@ fn host_server() -> u16 {
 
 /// What holds however the way out is made.
 async fn the_same_everywhere(sandboxes: &Sandboxes, host_port: u16) {
-    assert!(reaches(sandboxes, None, SERVER, 8080).await, "the outside can be reached");
-    assert!(reaches(sandboxes, None, OTHER_ADDRESS, 8080).await);
-    assert!(!reaches(sandboxes, None, HOST, host_port).await, "the host's own address");
-    assert!(!reaches(sandboxes, None, METADATA, 8080).await, "instance metadata");
-    assert!(!reaches(sandboxes, None, "127.0.0.1", host_port).await, "the host's loopback");
+    let check = async |network, address, port, expected| {
+        check_reach(sandboxes, network, address, port, expected).await;
+    };
+    check(None, SERVER, 8080, true).await;
+    check(None, OTHER_ADDRESS, 8080, true).await;
+    check(None, HOST, host_port, false).await;
+    check(None, METADATA, 8080, false).await;
+    check(None, "127.0.0.1", host_port, false).await;
 
     let only = Some("server-only");
-    assert!(reaches(sandboxes, only, SERVER, 8080).await, "what the network names");
-    assert!(!reaches(sandboxes, only, OTHER_ADDRESS, 8080).await, "what it does not name");
-    assert!(!reaches(sandboxes, only, HOST, host_port).await);
-    assert!(!reaches(sandboxes, only, METADATA, 8080).await);
-    assert!(!reaches(sandboxes, Some("closed"), SERVER, 8080).await, "nothing from a closed one");
+    check(only, SERVER, 8080, true).await;
+    check(only, OTHER_ADDRESS, 8080, false).await;
+    check(only, HOST, host_port, false).await;
+    check(only, METADATA, 8080, false).await;
+    check(Some("closed"), SERVER, 8080, false).await;
 
     let mut unknown = spec("true");
     unknown.network = Some("other".to_owned());
@@ -208,11 +248,12 @@ async fn the_same_everywhere(sandboxes: &Sandboxes, host_port: u16) {
     assert!(error.contains("there is no network \"other\""), "{error}");
 }
 
-pub(crate) async fn privileged(sandboxes: &Sandboxes, mut hand: Hand) {
+pub(crate) async fn privileged(sandboxes: &Sandboxes, hand: &mut Hand) {
     let host_port = host_server();
     the_same_everywhere(sandboxes, host_port).await;
     neighbours(sandboxes).await;
-    numbers_that_are_taken(sandboxes, &mut hand).await;
+    nothing_inwards(sandboxes, hand).await;
+    numbers_that_are_taken(sandboxes, hand).await;
 
     let spawner = children(std::process::id(), "lambic-spawner")[0];
     let table = format!("inet lambic_{spawner}");
@@ -220,13 +261,13 @@ pub(crate) async fn privileged(sandboxes: &Sandboxes, mut hand: Hand) {
     assert!(listed.ends_with("end 0\n"), "{listed}");
     let gone = hand.order(&format!("nft delete table {table}"));
     assert_eq!(gone, "end 0\n");
-    until(&mut hand, &format!("nft list table {table}"), |text| text.ends_with("end 0\n")).await;
+    until(hand, &format!("nft list table {table}"), |text| text.ends_with("end 0\n")).await;
     the_same_everywhere(sandboxes, host_port).await;
 
     let added = hand.order(&format!("nft insert rule {table} outwards accept comment intruder"));
     assert_eq!(added, "end 0\n");
-    until(&mut hand, &format!("nft list table {table}"), |text| !text.contains("intruder")).await;
-    assert!(!reaches(sandboxes, Some("closed"), SERVER, 8080).await);
+    until(hand, &format!("nft list table {table}"), |text| !text.contains("intruder")).await;
+    check_reach(sandboxes, Some("closed"), SERVER, 8080, false).await;
     neighbours(sandboxes).await;
 }
 
@@ -259,20 +300,61 @@ async fn neighbours(sandboxes: &Sandboxes) {
         let mut address = [0; 64];
         let length = output.read(&mut address).await.unwrap();
         let address = String::from_utf8_lossy(&address[..length]).trim().to_owned();
-        let from = |network| reaches(sandboxes, network, &address, 7000);
-        let reached = tokio::join!(
+        let from = |from| {
+            let member = network == Some("together") && from == network;
+            Box::pin(check_reach(sandboxes, from, &address, 7000, member))
+        };
+        tokio::join!(
             from(None),
             from(Some("server-only")),
             from(Some("closed")),
             from(Some("together"))
         );
-        assert_eq!(reached, (false, false, false, network == Some("together")), "to {network:?}");
         let refused = std::net::TcpStream::connect_timeout(
             &format!("{address}:7000").parse().unwrap(),
             Duration::from_millis(300),
         );
         assert!(refused.is_err(), "a program of the host reached into {network:?}");
     }
+}
+
+/// Prints its address and then what is sent to it, with no answer that could be stopped.
+const HEAR_INSIDE: &str = "python3 -c '
+import socket, subprocess
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.bind((\"0.0.0.0\", 7001))
+line = subprocess.check_output([\"ip\", \"-4\", \"-o\", \"addr\", \"show\", \"dev\", \"eth0\"], text=True)
+print(line.split()[3].split(\"/\")[0], flush=True)
+while True:
+    print(ear.recv(100).decode().strip(), flush=True)
+'";
+
+/// Neither from programs of the host nor from outside; what a member says arrives.
+async fn nothing_inwards(sandboxes: &Sandboxes, hand: &mut Hand) {
+    let mut hearing = spec(HEAR_INSIDE);
+    hearing.network = Some("together".to_owned());
+    let mut other = sandboxes.launch(&hearing).await.unwrap();
+    let mut output = other.output.take().unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 256]);
+    while !text.ends_with('\n') {
+        let length = output.read(&mut buffer).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    let address = text.trim().to_owned();
+    text.clear();
+    let say = |what: &str| format!("bash -c 'echo {what} > /dev/udp/{address}/7001'");
+    // The kernel tells the sender that it may not, or nobody.
+    hand.order(&say("host"));
+    let world = world_name(nix::unistd::getppid().as_raw() as u32);
+    assert_eq!(hand.order(&format!("ip netns exec {world} {}", say("world"))), "end 0\n");
+    let mut member = spec(&say("member"));
+    member.network = Some("together".to_owned());
+    run(sandboxes, &member).await;
+    while !text.contains("member") {
+        let length = output.read(&mut buffer).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    assert_eq!(text, "member\n", "somebody reached in");
 }
 
 /// The addresses of a link are nobody else's: another server may have taken its number.
@@ -340,7 +422,7 @@ except OSError as error:
 }
 
 /// However the spawner ends, the carriers do.
-pub(crate) async fn the_end_of_carriers(sandboxes: &Sandboxes) {
+pub(crate) async fn the_end_of_carriers(sandboxes: &Sandboxes, hand: &mut Hand) {
     let spawner = children(std::process::id(), "lambic-spawner")[0];
     let _running = sandboxes.launch(&spec("sleep 1000")).await.unwrap();
     wait_for(|| children(spawner, "lambic-carrier").len() == 2, "a carrier for each").await;
@@ -350,8 +432,7 @@ pub(crate) async fn the_end_of_carriers(sandboxes: &Sandboxes) {
     };
     let before = programs();
     assert_eq!(before.len(), 2);
-    let pid = nix::unistd::Pid::from_raw(spawner as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(hand.order(&format!("kill -9 {spawner}")), "end 0\n");
     let lives = |pid: &u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")

@@ -85,7 +85,15 @@ impl Wall {
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
         let opened = match opened {
             Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // What this user cannot reach needs no grant either.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let possible = if opened.metadata()?.is_dir() { u64::MAX } else { ON_FILES };

@@ -115,6 +115,23 @@ SHARE_TRIES = 5
 SHARE_SECONDS = 3
 
 
+def machine_s():
+    """Processor seconds since the machine started: used, and not used."""
+    with open("/proc/stat") as file:
+        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in file.readline().split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, idle
+
+
+def share_and_others(client, name):
+    """What the function had of the processors, what everybody else had, and what nobody used."""
+    begun, before = time.monotonic(), machine_s()
+    share = value_of(client, name, SHARE_SECONDS)
+    wall, after = time.monotonic() - begun, machine_s()
+    used, idle = ((now - then) / wall for now, then in zip(after, before))
+    return share, max(0.0, used - share), idle
+
+
 def processors(server, functions):
     """Processor seconds per second of two processes that never wait."""
     for configured in (128, MB_PER_PROCESSOR, 2 * MB_PER_PROCESSOR):
@@ -122,12 +139,15 @@ def processors(server, functions):
         possible = min(expected, 2, os.cpu_count())
         name = functions.python(WORK, MemorySize=configured, Timeout=60)
         functions.invoke(name, 0)
-        shares = []
-        # Others may use the processors at the same time, which only ever takes something away.
-        while len(shares) < SHARE_TRIES and (not shares or max(shares) < 0.9 * possible):
-            shares.append(value_of(functions.client, name, SHARE_SECONDS))
+        tries = []
+        while len(tries) < SHARE_TRIES and (not tries or max(tries)[0] < 0.9 * possible):
+            tries.append(share_and_others(functions.client, name))
+        share, others, idle = max(tries)
+        # Others can take processors away; a share that is too small while some are idle is ours.
+        enough = share >= 0.9 * possible or idle < 0.05 * os.cpu_count()
+        had = f" (others had {others:.2f} at the time)" if share < 0.9 * possible else ""
         yield Row("Processor share, two busy processes", f"{number(configured)} MB: {expected:.3f} processors",
-                  f"{max(shares):.3f} processors", "10 %", 0.9 * possible <= max(shares) <= 1.1 * expected)
+                  f"{share:.3f} processors{had}", "10 %", enough and share <= 1.1 * expected)
 
 
 # /tmp

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import re
-import statistics
 import threading
 import time
 
@@ -403,10 +402,11 @@ def freezing(server, functions):
         timed["idle"].append(invoke_ms(functions, name))
         until(frozen, "the idle environment to be frozen", 20)
         timed["frozen"].append(invoke_ms(functions, name))
-    idle, cold = statistics.median(timed["idle"]), statistics.median(timed["frozen"])
+    # The best of each, because whatever else the machine does only ever adds to them.
+    idle, cold = min(timed["idle"]), min(timed["frozen"])
     yield Row("Thawing", f"{THAW_MS_MAX} ms",
               f"an invoke took {cold:.2f} ms frozen and {idle:.2f} ms idle for {IDLE_S:g} s: {cold - idle:+.2f} ms "
-              f"(medians of {THAW_SAMPLES}, measured by the client)", "1 ms, what the client can tell",
+              f"(best of {THAW_SAMPLES}, measured by the client)", "1 ms, as exactly as a client can tell",
               cold - idle <= THAW_MS_MAX + 1)
 
 

@@ -25,18 +25,18 @@ What a function's configuration says, and what a function finds. Each row was me
 function that uses up what it gets; "measured inside" is its own account, and AWS's errors are quoted
 as a client received them.
 
-This table is written by `{command}`, which ends with an error if a row does not hold. What each limit
-is made of stands in [security.md](security.md).
+This table is written by `{command}`, which ends with an error if a row does not hold. What the
+limits are made of stands in [security.md](security.md).
 
-Measured on {date}: {processors} processors ({machine}), {memory} GB of memory, Linux {kernel}, {groups}.
+Measured on {date}: {processors} processors ({machine}), {memory} GiB of memory, Linux {kernel}, {groups}.
 
 | Limit | Configured | Measured inside | May differ by | Holds |
 |---|---|---|---|---|
 """
 
 
-def machine_memory_gb():
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
+def machine_memory_gib():
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30))
 
 
 def control_groups():
@@ -48,7 +48,7 @@ def control_groups():
 def document(rows, command):
     text = INTRODUCTION.format(
         command=command, date=datetime.date.today().isoformat(), processors=os.cpu_count(),
-        machine=platform.machine(), memory=machine_memory_gb(),
+        machine=platform.machine(), memory=machine_memory_gib(),
         kernel=re.match(r"[\d.]*\d", platform.release())[0], groups=control_groups())
     for row in rows:
         cells = (row.limit, row.configured, row.measured, row.tolerance, "yes" if row.holds else "**no**")

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import re
-import statistics
 import threading
 import time
 
@@ -115,6 +114,23 @@ SHARE_TRIES = 5
 SHARE_SECONDS = 3
 
 
+def machine_s():
+    """Processor seconds since the machine started: used, and not used."""
+    with open("/proc/stat") as file:
+        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in file.readline().split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, idle
+
+
+def share_and_others(client, name):
+    """What the function had of the processors, what everybody else had, and what nobody used."""
+    begun, before = time.monotonic(), machine_s()
+    share = value_of(client, name, SHARE_SECONDS)
+    wall, after = time.monotonic() - begun, machine_s()
+    used, idle = ((now - then) / wall for now, then in zip(after, before))
+    return share, max(0.0, used - share), idle
+
+
 def processors(server, functions):
     """Processor seconds per second of two processes that never wait."""
     for configured in (128, MB_PER_PROCESSOR, 2 * MB_PER_PROCESSOR):
@@ -122,12 +138,15 @@ def processors(server, functions):
         possible = min(expected, 2, os.cpu_count())
         name = functions.python(WORK, MemorySize=configured, Timeout=60)
         functions.invoke(name, 0)
-        shares = []
-        # Others may use the processors at the same time, which only ever takes something away.
-        while len(shares) < SHARE_TRIES and (not shares or max(shares) < 0.9 * possible):
-            shares.append(value_of(functions.client, name, SHARE_SECONDS))
+        tries = []
+        while len(tries) < SHARE_TRIES and (not tries or max(tries)[0] < 0.9 * possible):
+            tries.append(share_and_others(functions.client, name))
+        share, others, idle = max(tries)
+        # Others can take processors away; a share that is too small while some are idle is ours.
+        enough = share >= 0.9 * possible or idle < 0.05 * os.cpu_count()
+        had = f" (others had {others:.2f} at the time)" if share < 0.9 * possible else ""
         yield Row("Processor share, two busy processes", f"{number(configured)} MB: {expected:.3f} processors",
-                  f"{max(shares):.3f} processors", "10 %", 0.9 * possible <= max(shares) <= 1.1 * expected)
+                  f"{share:.3f} processors{had}", "10 %", enough and share <= 1.1 * expected)
 
 
 # /tmp
@@ -383,10 +402,11 @@ def freezing(server, functions):
         timed["idle"].append(invoke_ms(functions, name))
         until(frozen, "the idle environment to be frozen", 20)
         timed["frozen"].append(invoke_ms(functions, name))
-    idle, cold = statistics.median(timed["idle"]), statistics.median(timed["frozen"])
+    # The best of each, because whatever else the machine does only ever adds to them.
+    idle, cold = min(timed["idle"]), min(timed["frozen"])
     yield Row("Thawing", f"{THAW_MS_MAX} ms",
               f"an invoke took {cold:.2f} ms frozen and {idle:.2f} ms idle for {IDLE_S:g} s: {cold - idle:+.2f} ms "
-              f"(medians of {THAW_SAMPLES}, measured by the client)", "1 ms, what the client can tell",
+              f"(best of {THAW_SAMPLES}, measured by the client)", "1 ms, as exactly as a client can tell",
               cold - idle <= THAW_MS_MAX + 1)
 
 

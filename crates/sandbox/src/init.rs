@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
@@ -25,6 +26,7 @@ use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
 use crate::landlock;
 use crate::network;
+use crate::oom;
 use crate::protocol::{Assignment, Go, InitReport, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
@@ -39,6 +41,8 @@ pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
 /// Descriptor number under which the runtime finds its end of the stream socket.
 const RUNTIME_STREAM_FD: i32 = 3;
 const EXEC_STATUS_FD: i32 = 4;
+/// AWS's, whatever the server was started with.
+pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// How long the daemon may take to read an environment's last accounts.
 const GOODBYE_MS: u16 = 5_000;
 
@@ -166,6 +170,11 @@ fn become_environment(
     let mut next = |what: &str| descriptors.next().ok_or_else(|| format!("{what} is missing"));
     let output = next("the output pipe")?;
     let stream = next("the runtime's stream")?;
+    let oom = match assignment.oom_descriptors {
+        0 => None,
+        1 => Some(oom::Watch::new(next("the memory's events")?, None)),
+        _ => Some(oom::Watch::new(next("the memory's counts")?, Some(next("its events")?))),
+    };
     let spec = &assignment.spec;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
@@ -204,7 +213,7 @@ fn become_environment(
         };
         return say_goodbye(control, &report);
     }
-    reaper.watch(control, Pid::from_raw(pid), setup.isolated)
+    reaper.watch(control, Pid::from_raw(pid), setup.isolated, oom.as_ref())
 }
 
 /// Init itself needs no privilege any more, and nobody inside may look into it.
@@ -243,7 +252,8 @@ fn prepare_runtime(assignment: &Assignment, setup: &Setup<'_>) -> Result<Exec, S
     sys::set_dumpable(true).map_err(step("dumpable"))?;
     // The spawner is protected from the out-of-memory killer; the function is not.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    give_signals_their_meaning();
+    sys::default_actions();
+    nix::sys::stat::umask(UMASK);
     if stands(BarrierKind::ResourceLimits) {
         limit_resources(spec, assignment.limit_data, setup.isolated)?;
     }
@@ -274,13 +284,6 @@ fn confine(setup: &Setup<'_>) -> Result<(), String> {
         sys::drop_capabilities().map_err(step("capabilities"))?;
     }
     Ok(())
-}
-
-/// Rust programs ignore SIGPIPE, and what is ignored stays so through exec; a function's programs
-/// expect it to end them.
-fn give_signals_their_meaning() {
-    // SIGPIPE can be given its default action, so this does not fail.
-    let _ = sys::default_action(libc::SIGPIPE);
 }
 
 fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
@@ -356,23 +359,39 @@ impl Reaper {
         Ok(Reaper { signals })
     }
 
-    fn watch(self, control: &Channel, runtime: Pid, isolated: bool) -> Result<(), String> {
+    fn watch(
+        self,
+        control: &Channel,
+        runtime: Pid,
+        isolated: bool,
+        oom: Option<&oom::Watch>,
+    ) -> Result<(), String> {
         loop {
-            let mut polled = [
+            let mut polled = vec![
                 PollFd::new(control.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
+            polled.extend(oom.map(oom::Watch::polled));
             match poll(&mut polled, PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(format!("poll: {error}")),
             }
-            let ended = polled[0].revents().is_some_and(|events| !events.is_empty());
+            let happened = |at: usize| {
+                let events = polled.get(at).and_then(PollFd::revents);
+                events.is_some_and(|events| !events.is_empty())
+            };
+            let (ended, told) = (happened(0), happened(2));
             if ended {
                 // Whatever the daemon sends now, or its end: this environment is over.
                 kill_everything(runtime, isolated);
                 return Ok(());
             }
             while let Ok(Some(_)) = self.signals.read_signal() {}
+            if told && oom.is_some_and(oom::Watch::is_true) {
+                kill_everything(runtime, isolated);
+                let report = InitReport::Exited { code: None, signal: Some(libc::SIGKILL) };
+                return say_goodbye(control, &report);
+            }
             if let Some(report) = reap(runtime) {
                 kill_everything(runtime, isolated);
                 return say_goodbye(control, &report);

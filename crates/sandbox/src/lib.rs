@@ -23,6 +23,7 @@ mod keeper;
 mod landlock;
 mod machine;
 mod network;
+mod oom;
 mod protocol;
 mod rootfs;
 mod sandbox;

@@ -15,6 +15,7 @@ use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::init::{self, Setup};
 use crate::network::{Network, Way};
+use crate::oom::Notice;
 use crate::protocol::{Assignment, Go, InitReport, Mode, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
@@ -276,8 +277,19 @@ impl Machine {
         let network = self.network.find(spec.network.as_deref())?;
         let confinement = self.network.join(&waiting.way, network)?;
         let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
-        let assignment = Assignment { spec, tmp_disk: disk.is_some(), limit_data, confinement };
+        let memory = self.group(waiting.slot);
+        let notice = match &memory.memory {
+            Some(folder) => Some(
+                Notice::open(folder, memory.v2)
+                    .map_err(|error| format!("memory events: {error}"))?,
+            ),
+            None => None,
+        };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![output.as_fd(), stream.as_fd()];
+        descriptors.extend(notice.iter().flat_map(Notice::descriptors));
+        let oom_descriptors = descriptors.len() - 2;
+        let tmp_disk = disk.is_some();
+        let assignment = Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement };
         descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         waiting

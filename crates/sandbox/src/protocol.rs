@@ -146,12 +146,14 @@ pub(crate) struct Go {
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,
-/// runtime stream, `/tmp` (if `tmp_disk`), then one mount per bind.
+/// runtime stream, what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
     pub(crate) tmp_disk: bool,
     pub(crate) limit_data: bool,
+    /// How many descriptors tell that memory ran out (see `oom`).
+    pub(crate) oom_descriptors: usize,
     /// What of the way out is to be closed.
     pub(crate) confinement: Option<crate::network::Confinement>,
 }

@@ -35,6 +35,7 @@ const AGAIN_MS: u16 = 1_000;
 /// Runs the spawner until the daemon is gone. Never returns.
 pub(crate) fn run(daemon: Channel, config: &SpawnerConfig) -> ! {
     sys::set_process_name(c"lambic-spawner");
+    nix::sys::stat::umask(init::UMASK);
     init::forget_command_line(PROCESS_NAME);
     match Spawner::start(daemon, config) {
         Ok(mut spawner) => {

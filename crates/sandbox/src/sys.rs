@@ -280,12 +280,14 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
 }
 
-/// Gives a signal its default action.
-pub(crate) fn default_action(signal: i32) -> io::Result<()> {
-    // SAFETY: no handler of ours is involved; SIG_DFL is always valid.
-    match unsafe { libc::signal(signal, libc::SIG_DFL) } {
-        libc::SIG_ERR => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+/// Gives every signal its default action. What is ignored stays so through exec, and Rust programs
+/// ignore SIGPIPE; others may be ignored by whoever started the server.
+pub(crate) fn default_actions() {
+    const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+    for signal in SIGNALS {
+        // SAFETY: no handler of ours is involved and SIG_DFL is always valid. The call refuses
+        // SIGKILL and SIGSTOP, which cannot be ignored, and numbers that libc keeps for itself.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -5,9 +5,9 @@
 //! the lock has told them apart, each has folders named after its process id; what dead processes
 //! left is swept once the lock is held.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use lambic_sandbox::{FileReach, Mode, SandboxHost, SpawnerConfig, StartError};
@@ -47,6 +47,8 @@ pub(crate) struct Scratch {
     run_dir: PathBuf,
     /// Where the disks of `/tmp` are: in the data directory, because they can be large.
     images_dir: PathBuf,
+    /// A folder around it that goes, too.
+    temporary: Option<PathBuf>,
 }
 
 impl Scratch {
@@ -60,7 +62,7 @@ impl Scratch {
         let run_dir = public.unwrap_or_else(|| images_dir.join("run"));
         let made = std::fs::create_dir_all(&run_dir);
         made.map_err(|error| unusable(data_dir, &error))?;
-        Ok(Scratch { run_dir, images_dir })
+        Ok(Scratch { run_dir, images_dir, temporary: None })
     }
 }
 
@@ -81,6 +83,13 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.run_dir));
         drop(std::fs::remove_dir_all(&self.images_dir));
+        if let Some(parent) = self.images_dir.parent() {
+            // Stays as long as another process has a folder in it.
+            drop(std::fs::remove_dir(parent));
+        }
+        if let Some(temporary) = &self.temporary {
+            drop(std::fs::remove_dir_all(temporary));
+        }
     }
 }
 
@@ -89,7 +98,9 @@ fn make_public(parent: &Path) -> Option<PathBuf> {
     let folder = parent.join(format!("{RUN_PREFIX}{}", std::process::id()));
     // Left by a process of the same id that died.
     drop(std::fs::remove_dir_all(&folder));
-    DirBuilder::new().mode(0o711).create(&folder).ok().map(|()| folder)
+    DirBuilder::new().mode(0o711).create(&folder).ok()?;
+    // Whatever the umask of whoever started us is: other users pass through it.
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o711)).ok().map(|()| folder)
 }
 
 /// Starts the spawner of a server.
@@ -106,7 +117,18 @@ pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf, Failure> {
 
 /// Starts a spawner only to ask it what it can do.
 pub(crate) fn start_scratch(config: &Config) -> Result<(SandboxHost, Scratch), Failure> {
-    start_in(config, &std::env::temp_dir(), 0)
+    // A name of its own: another user's may be there.
+    let folder = std::env::temp_dir().join(format!("lambic-doctor-{}", std::process::id()));
+    let made = DirBuilder::new().mode(0o700).create(&folder);
+    made.map_err(|error| unusable(&folder, &error))?;
+    let started = start_in(config, &folder, 0).map(|(host, mut scratch)| {
+        scratch.temporary = Some(folder.clone());
+        (host, scratch)
+    });
+    if started.is_err() {
+        drop(std::fs::remove_dir_all(&folder));
+    }
+    started
 }
 
 fn own_folder(data_dir: &Path) -> PathBuf {

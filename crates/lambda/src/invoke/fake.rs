@@ -15,6 +15,7 @@ use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::testing::Client;
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::PacksConfig;
+use crate::state::logging::LogFormat;
 use crate::state::version::VersionState;
 
 /// The inside of a fake environment.
@@ -209,6 +210,7 @@ impl Machine {
             tmp_mb: 512,
             environment: vec![("OWN".into(), "1".into()), ("AWS_REGION".into(), "mine".into())],
             log_group: "/aws/lambda/f".into(),
+            log_format: LogFormat::Text,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             generation,

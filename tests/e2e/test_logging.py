@@ -129,6 +129,40 @@ def test_levels_of_lines_of_a_custom_runtime(functions):
     assert plain.value == {"format": "Text", "level": ""}
 
 
+FRAMES_SOURCE = r'''#!/usr/bin/env python3
+import json, os, struct, urllib.request
+log = int(os.environ["_LAMBDA_TELEMETRY_LOG_FD"])
+api = "http://%s/2018-06-01/runtime/invocation/" % os.environ["AWS_LAMBDA_RUNTIME_API"]
+
+def say(kind, text):
+    data = text.encode()
+    os.write(log, struct.pack(">IIQ", kind, len(data), 1790000000000000) + data)
+
+while True:
+    event = urllib.request.urlopen(api + "next")
+    os.write(1, b"printed\n")
+    say(0xA55A000B, "fine\nand\nsmall")
+    say(0xA55A0013, "two\nlines")
+    say(0xA55A0016, json.dumps({"message": "wrong"}))
+    say(0xA55A0003, "no\nlevel\n")
+    answer = json.dumps(sorted(os.listdir("/proc/self/fd"))[:6]).encode()
+    urllib.request.urlopen(api + event.headers["Lambda-Runtime-Aws-Request-Id"] + "/response", answer).close()
+'''
+
+
+def test_frames_of_a_custom_runtime(fresh_server):
+    server = fresh_server()
+    functions = Functions(server.client())
+    name = functions.bootstrap(FRAMES_SOURCE, LoggingConfig=as_json("INFO", "WARN"))
+    said = functions.invoke(name, {}).log.splitlines()
+    assert sorted(said) == sorted(["printed", "two", "lines", '{"message": "wrong"}', "no", "level"])
+    assert functions.invoke(functions.bootstrap(FRAMES_SOURCE), {}).log.count("\n") == 12, "text is not filtered"
+    text = until(lambda: "level" in server.text() and server.text(), "the records in the server's log")
+    for record in (r'"two\nlines"', r'"no\nlevel"'):
+        assert record in text, "a record is one line of the server's log"
+    assert server.stop() == 0
+
+
 def test_events_have_aws_s_fields(functions):
     name = functions.python(PYTHON_SOURCE, MemorySize=256, LoggingConfig=as_json("INFO", "DEBUG"))
     cold, warm = functions.invoke(name, {}), functions.invoke(name, {})

@@ -44,6 +44,7 @@ async fn one_by_one(sandboxes: &Sandboxes, pause_ms: u64) -> Vec<Duration> {
         argv: vec!["/bin/true".to_owned()],
         env: vec![],
         cwd: "/".to_owned(),
+        log_pipe: false,
     };
     let mut times = Vec::new();
     for _ in 0..40 {

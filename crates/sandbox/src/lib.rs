@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 pub use account::MemoryUse;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
-pub use protocol::{Barrier, BarrierState, Bind, Mode, Spec};
+pub use protocol::{Barrier, BarrierState, Bind, LOG_PIPE_FD, Mode, Spec};
 pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
 
 /// How the spawner works on this machine.

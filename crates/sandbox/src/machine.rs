@@ -233,13 +233,13 @@ impl Machine {
         }
     }
 
-    /// Tells a waiting init process what to become.
+    /// Tells a waiting init process what to become; `outputs` are the pipes and the stream of its
+    /// runtime.
     pub(crate) fn assign(
         &mut self,
         waiting: &Waiting,
         spec: Spec,
-        output: OwnedFd,
-        stream: OwnedFd,
+        outputs: &[OwnedFd],
     ) -> Result<(), String> {
         let name = group_name(waiting.slot);
         if let Some(groups) = &self.groups {
@@ -266,7 +266,7 @@ impl Machine {
         }
         let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
         let assignment = Assignment { spec, tmp_disk: disk.is_some(), limit_data };
-        let mut descriptors: Vec<BorrowedFd<'_>> = vec![output.as_fd(), stream.as_fd()];
+        let mut descriptors: Vec<BorrowedFd<'_>> = outputs.iter().map(AsFd::as_fd).collect();
         descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         waiting

@@ -6,6 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Descriptor number of the second output pipe.
+pub const LOG_PIPE_FD: i32 = 5;
+
 /// What one environment is made of. Everything in it is checked again by the spawner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
@@ -27,6 +30,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Working directory inside.
     pub cwd: String,
+    /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
+    pub log_pipe: bool,
 }
 
 /// A folder of the host and where it appears inside, read-only.
@@ -112,7 +117,8 @@ fn is_plain_absolute(path: &Path) -> bool {
 /// From the daemon to the spawner.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket.
+    /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket,
+    /// write end of the log pipe (if the spec wants it).
     Launch { id: u64, spec: Spec },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
@@ -140,7 +146,7 @@ pub(crate) struct Go {
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,
-/// runtime stream, `/tmp` (if `tmp_disk`), then one mount per bind.
+/// runtime stream, log pipe (if the spec wants it), `/tmp` (if `tmp_disk`), then one mount per bind.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
@@ -218,6 +224,7 @@ mod tests {
             argv: vec!["/var/task/bootstrap".to_owned()],
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
+            log_pipe: false,
         }
     }
 

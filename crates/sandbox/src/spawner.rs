@@ -170,8 +170,10 @@ impl Spawner {
 
     fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
         spec.check(&self.bind_roots)?;
-        let [output, stream]: [OwnedFd; 2] =
-            given.try_into().map_err(|_| "two descriptors were expected".to_owned())?;
+        let expected = 2 + usize::from(spec.log_pipe);
+        if given.len() != expected {
+            return Err(format!("{} descriptors instead of {expected}", given.len()));
+        }
         let waiting = match self.ready.pop() {
             Some(waiting) => waiting,
             None => self.machine.make_waiting()?,
@@ -182,7 +184,7 @@ impl Spawner {
             let ports = waiting.ports()?;
             unisolated::rewrite(&mut spec, ports[0], ports[1]);
         }
-        let assigned = self.machine.assign(&waiting, spec, output, stream);
+        let assigned = self.machine.assign(&waiting, spec, &given);
         let Waiting { pid, pidfd, control, listeners, .. } = waiting;
         self.running.push(Running { id, slot, pid, pidfd });
         // On failure `control` closes here, which ends the process; it is reaped as a running one.

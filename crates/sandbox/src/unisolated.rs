@@ -68,6 +68,7 @@ mod tests {
                 ("AWS_ENDPOINT_URL".to_owned(), "http://127.0.0.1:4566".to_owned()),
             ],
             cwd: "/var/task".to_owned(),
+            log_pipe: false,
         };
         rewrite(&mut spec, 1, 2);
         assert_eq!(spec.argv, ["/d/code/bootstrap", "/var/tasks"]);

@@ -137,6 +137,7 @@ impl Launcher for Fake {
             inherited: Some(Box::pin(inherited)),
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
+            log_frames: None,
             exit: exit.boxed(),
             control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };

@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
 use lambic_rt::{Instant, Rt, Timestamp};
 
 use super::fault::Status;
@@ -67,9 +68,28 @@ struct State {
     invocations: u64,
     tail: VecDeque<u8>,
     output: Splitter,
+    frames: Splitter,
     window: Window,
     control: Option<Arc<dyn Control>>,
     memory: Option<(Instant, u64)>,
+}
+
+/// What is read of an environment.
+#[derive(Clone, Copy)]
+enum Stream {
+    /// Standard output and error.
+    Output,
+    /// The descriptor for framed records.
+    Frames,
+}
+
+impl State {
+    fn splitter(&mut self, stream: Stream) -> &mut Splitter {
+        match stream {
+            Stream::Output => &mut self.output,
+            Stream::Frames => &mut self.frames,
+        }
+    }
 }
 
 /// What has been read and passed on in the present second.
@@ -91,8 +111,9 @@ impl Recorder {
             tracing: None,
             invocations: 0,
             tail: VecDeque::new(),
-            // The clients that bring their own way of starting know nothing of frames among lines.
+            // A custom runtime has a descriptor of its own for frames.
             output: Splitter::new(!runtime_id::is_provided(&version.runtime)),
+            frames: Splitter::new(true),
             window: Window::new(rt.instant()),
             control: None,
             memory: None,
@@ -114,13 +135,17 @@ impl Recorder {
     pub fn attach(
         self: &Arc<Recorder>,
         output: Box<dyn Output>,
+        frames: Option<Box<dyn Output>>,
         control: Arc<dyn Control>,
     ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
         let mut state = self.lock();
         state.control = Some(control);
         state.memory = None;
         drop(state);
-        let reading = Reading::new(read(self.clone(), output).boxed());
+        let printed = read(self.clone(), output, Stream::Output);
+        let framed = frames.map(|frames| read(self.clone(), frames, Stream::Frames));
+        let all = futures_util::future::join(printed, OptionFuture::from(framed));
+        let reading = Reading::new(all.map(drop).boxed());
         *self.lock_reading() = Arc::downgrade(&reading);
         (reading.attached(), reading.task())
     }
@@ -199,19 +224,24 @@ impl Recorder {
     }
 
     /// Bytes that the function printed.
-    fn take(&self, bytes: &[u8]) {
+    fn take(&self, stream: Stream, bytes: &[u8]) {
         let state = &mut *self.lock();
         state.window.read_bytes += bytes.len();
-        let mut output = std::mem::take(&mut state.output);
-        output.take(bytes, |piece| self.piece(state, piece));
-        state.output = output;
+        let mut splitter = std::mem::take(state.splitter(stream));
+        splitter.take(bytes, |piece| self.piece(state, piece));
+        *state.splitter(stream) = splitter;
     }
 
-    /// Ends a line that the function has begun.
+    /// Ends what the function has begun to say.
     fn end_line(&self, state: &mut State) {
-        let mut output = std::mem::take(&mut state.output);
-        output.end(|piece| self.piece(state, piece));
-        state.output = output;
+        self.end_record(state, Stream::Output);
+        self.end_record(state, Stream::Frames);
+    }
+
+    fn end_record(&self, state: &mut State, stream: Stream) {
+        let mut splitter = std::mem::take(state.splitter(stream));
+        splitter.end(|piece| self.piece(state, piece));
+        *state.splitter(stream) = splitter;
     }
 
     /// A record of the function, or a piece of one.
@@ -325,14 +355,14 @@ fn log_stream(version: &Version, has_own_group: bool, rt: &Rt) -> String {
 }
 
 /// Reads what an environment prints until every writer is gone.
-async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>) {
+async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>, stream: Stream) {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut turn_bytes = 0;
     while let Ok(count) = output.read(&mut chunk).await {
         if count == 0 {
             break;
         }
-        recorder.take(&chunk[..count]);
+        recorder.take(stream, &chunk[..count]);
         turn_bytes += count;
         if turn_bytes > TURN_BYTES_MAX {
             turn_bytes = 0;
@@ -343,7 +373,7 @@ async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>) {
             }
         }
     }
-    recorder.end_line(&mut recorder.lock());
+    recorder.end_record(&mut recorder.lock(), stream);
 }
 
 /// Lets others have their turn.

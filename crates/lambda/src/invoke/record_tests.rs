@@ -88,7 +88,7 @@ struct Setup {
 fn setup(rt: &Rt, version: Arc<Version>, bytes: usize) -> Setup {
     let recorder = Arc::new(Recorder::new(version, rt.clone()));
     let (ours, theirs) = tokio::io::duplex(bytes);
-    let (_attached, reading) = recorder.attach(Box::new(Pipe(theirs)), Arc::new(Figures));
+    let (_attached, reading) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
     rt.spawn("test output", TaskKind::Request, reading).detach();
     Setup { _attached, recorder, printed: ours }
 }
@@ -185,9 +185,9 @@ fn a_line_that_is_too_long_is_cut_and_nothing_of_it_is_lost() {
     // Pieces of a size at which the cut falls inside of one.
     let printed: String = (0..100_000).map(|number| format!("{number:06}")).collect();
     for piece in printed.as_bytes().chunks(1_000) {
-        recorder.take(piece);
+        recorder.take(Stream::Output, piece);
     }
-    recorder.take(b"\nnext\n");
+    recorder.take(Stream::Output, b"\nnext\n");
     let lines = heard.0.lock().unwrap().clone();
     let (next, pieces) = lines.split_last().unwrap();
     assert_eq!((next.as_str(), pieces.concat() == printed), ("next", true));
@@ -302,7 +302,10 @@ fn a_record_of_several_lines_stays_one() {
     let _guard = tracing::subscriber::set_default(heard.clone());
     let version = Version { runtime: "python3.13".into(), ..version_of(LogFormat::Text) };
     let recorder = Recorder::new(Arc::new(version), Rt::simulated(1));
-    recorder.take(b"before\n\xa5\x5a\x00\x17\x00\x00\x00\x03\0\0\0\0\0\0\0\0a\nbafter\n");
+    recorder.take(
+        Stream::Output,
+        b"before\n\xa5\x5a\x00\x17\x00\x00\x00\x03\0\0\0\0\0\0\0\0a\nbafter\n",
+    );
     assert_eq!(*heard.0.lock().unwrap(), ["before", "a\nb", "after"]);
 }
 
@@ -314,7 +317,7 @@ async fn a_repeated_start_has_a_reading_of_its_own() {
     let Setup { _attached: first, recorder, printed: mut first_output } =
         setup(&rt, version(), 64 * 1024);
     let (mut second_output, theirs) = tokio::io::duplex(64 * 1024);
-    let (second, task) = recorder.attach(Box::new(Pipe(theirs)), Arc::new(Figures));
+    let (second, task) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
     first_output.write_all(b"from the first\n").await.unwrap();
     drop(first);
     // Its end is seen although this side is still open.
@@ -332,4 +335,26 @@ async fn a_repeated_start_has_a_reading_of_its_own() {
     rt.within(Duration::from_secs(10), task).await.expect("the task has ended");
     drop(second);
     assert_eq!(Arc::strong_count(&recorder), 1, "nobody else keeps the recorder");
+}
+
+#[tokio::test]
+async fn framed_records_have_a_descriptor_of_their_own() {
+    use tokio::io::AsyncWriteExt;
+    let rt = Rt::real();
+    let recorder = Arc::new(Recorder::new(json(Level::Info, Level::Warn), rt.clone()));
+    let (_printed, output) = tokio::io::duplex(1024);
+    let (mut framed, frames) = tokio::io::duplex(1024);
+    let frames: Box<dyn Output> = Box::new(Pipe(frames));
+    let (_attached, reading) =
+        recorder.attach(Box::new(Pipe(output)), Some(frames), Arc::new(Figures));
+    rt.spawn("test output", TaskKind::Request, reading).detach();
+    recorder.start("r", "");
+    for (kind, text) in [(0x0a, "{\"fine\":1}"), (0x12, "{\"warned\":1}"), (0x17, "two\nlines")] {
+        let mut frame = vec![0xa5, 0x5a, 0, kind, 0, 0, 0, text.len() as u8];
+        frame.extend([0; 8]);
+        frame.extend(text.as_bytes());
+        framed.write_all(&frame).await.unwrap();
+    }
+    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    assert_eq!(String::from_utf8(tail).unwrap(), "{\"warned\":1}\ntwo\nlines\n");
 }

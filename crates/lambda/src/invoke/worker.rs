@@ -270,7 +270,8 @@ async fn start(
     let desk = Arc::new(Desk::new(Box::new(keeper), common.rt.clone()));
     let program = made.plan.argv.first().cloned().unwrap_or_default();
     let launched = common.launcher.launch(made.plan).await.map_err(StartFailed::sandbox)?;
-    let (attached, reading) = recorder.attach(launched.output, launched.control.clone());
+    let (attached, reading) =
+        recorder.attach(launched.output, launched.log_frames, launched.control.clone());
     common.rt.spawn("function output", TaskKind::Request, reading).detach();
     let mut running = Running {
         runtime: launched.runtime,

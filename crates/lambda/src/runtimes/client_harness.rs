@@ -132,6 +132,7 @@ impl Processes {
             inherited: Some(Box::pin(UnixStream::from_std(ours)?)),
             api: Box::new(Listening(None)),
             output: Box::new(Printed(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?)),
+            log_frames: None,
             exit: exit.boxed(),
             control: Arc::new(Killer(kill)),
         })

@@ -337,7 +337,7 @@ async fn errors_as_json() {
     }
     let code = "exports.handler = () => { setImmediate(() => { throw new Error('late'); }); };";
     assert_eq!(json_log(Level::Error, code).await[0]["message"]["errorMessage"], "late");
-    assert_eq!(json_log(Level::Fatal, code).await, [json!({}); 0], "it is below the level");
+    assert!(json_log(Level::Fatal, code).await.is_empty(), "it is below the level");
 }
 
 #[tokio::test]

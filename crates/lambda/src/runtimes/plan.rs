@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_rt::Rt;
+use lambic_sandbox::LOG_PIPE_FD;
 
 use super::packs::{Family, Pack, is_host_system};
 use crate::invoke::Common;
 use crate::invoke::fault::{Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Plan, Session};
 use crate::state::logging::LogFormat;
+use crate::state::runtime_id::is_provided;
 use crate::state::version::Version;
 
 const TASK: &str = "/var/task";
@@ -79,6 +81,7 @@ pub(crate) async fn make(
         argv: start.argv,
         env,
         cwd: TASK.to_owned(),
+        log_frames: is_provided(&version.runtime),
     };
     Ok(Made { plan, runtime: start.runtime })
 }
@@ -220,7 +223,10 @@ fn reserved(version: &Version, session: &Session, log_stream: &str) -> Vec<(Stri
     // With text a function may choose a level of its own.
     variables.extend(log_level.map(|level| pair("AWS_LAMBDA_LOG_LEVEL", level)));
     // Custom runtimes name themselves on AWS: there the variable is absent.
-    if !version.runtime.starts_with("provided") {
+    if is_provided(&version.runtime) {
+        // What a client of AWS's for any language writes whole records to; ours print theirs.
+        variables.push(pair("_LAMBDA_TELEMETRY_LOG_FD", &LOG_PIPE_FD.to_string()));
+    } else {
         variables.push(pair("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", version.runtime)));
     }
     variables

@@ -47,6 +47,7 @@ async fn one_by_one(sandboxes: &Sandboxes, pause_ms: u64) -> Vec<Duration> {
         env: vec![],
         cwd: "/".to_owned(),
         network: None,
+        log_pipe: false,
     };
     let mut times = Vec::new();
     for _ in 0..40 {

@@ -187,7 +187,8 @@ impl Sandboxes {
     /// error here: the environment's [`crate::Exit`] tells.
     pub async fn launch(&self, spec: &Spec) -> Result<Sandbox, LaunchError> {
         let inner = &self.inner;
-        let ends = sandbox::ends()?;
+        let mut ends = sandbox::ends(spec.log_pipe)?;
+        let (log, log_inside) = ends.log.take().unzip();
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         match &mut *inner.pending.lock().expect("no panic while the table is held") {
@@ -195,7 +196,8 @@ impl Sandboxes {
             None => return Err(LaunchError::SpawnerGone),
         };
         let request = Request::Launch { id, spec: spec.clone() };
-        let descriptors = [ends.output_inside.as_fd(), ends.stream_inside.as_fd()];
+        let mut descriptors = vec![ends.output_inside.as_fd(), ends.stream_inside.as_fd()];
+        descriptors.extend(log_inside.as_ref().map(AsFd::as_fd));
         let asked = async {
             let send = |fd: &OwnedFd| channel::send_on(fd.as_fd(), &request, &descriptors);
             inner.socket.async_io(Interest::WRITABLE, send).await?;
@@ -208,10 +210,10 @@ impl Sandboxes {
                 return Err(error.into());
             }
         };
-        drop((ends.output_inside, ends.stream_inside));
+        drop((ends.output_inside, ends.stream_inside, log_inside));
         match answer {
             Some(Ok(launched)) => {
-                Sandbox::assemble(launched?, ends.output, ends.stream, self.clone())
+                Sandbox::assemble(launched?, ends.output, ends.stream, log, self.clone())
             }
             Some(Err(_)) => Err(LaunchError::SpawnerGone),
             None => {

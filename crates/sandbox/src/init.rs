@@ -27,7 +27,7 @@ use crate::channel::{Channel, Packet};
 use crate::landlock;
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Go, InitReport, Spec};
+use crate::protocol::{Assignment, Go, InitReport, LOG_PIPE_FD, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -170,12 +170,13 @@ fn become_environment(
     let mut next = |what: &str| descriptors.next().ok_or_else(|| format!("{what} is missing"));
     let output = next("the output pipe")?;
     let stream = next("the runtime's stream")?;
+    let spec = &assignment.spec;
+    let log = if spec.log_pipe { Some(next("the log pipe")?) } else { None };
     let oom = match assignment.oom_descriptors {
         0 => None,
         1 => Some(oom::Watch::new(next("the memory's events")?, None)),
         _ => Some(oom::Watch::new(next("the memory's counts")?, Some(next("its events")?))),
     };
-    let spec = &assignment.spec;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
     }
@@ -196,14 +197,14 @@ fn become_environment(
     let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
     let Some(pid) = sys::fork().map_err(|error| format!("fork: {error}"))? else {
         drop(status);
-        let Ok(status) = arrange_descriptors(output, stream, child_status) else {
+        let Ok(status) = arrange_descriptors(output, stream, log, child_status) else {
             sys::exit_now(126);
         };
         let error = start_runtime(assignment, setup);
         let _ = status.send(&error, &[]);
         sys::exit_now(127);
     };
-    drop((child_status, output, stream));
+    drop((child_status, output, stream, log));
     drop_everything()?;
     if let Ok(Some(packet)) = status.receive() {
         let report = match packet.parse() {
@@ -305,13 +306,19 @@ fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), 
 }
 
 /// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, 4: the returned channel, closed
-/// by a successful exec. Everything else is closed.
-fn arrange_descriptors(output: OwnedFd, stream: OwnedFd, status: Channel) -> io::Result<Channel> {
+/// by a successful exec, 5: the log pipe, if there is one. Everything else is closed.
+fn arrange_descriptors(
+    output: OwnedFd,
+    stream: OwnedFd,
+    log: Option<OwnedFd>,
+    status: Channel,
+) -> io::Result<Channel> {
     const ABOVE: i32 = 64;
     let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
     let status = sys::duplicate_above(status.into_fd(), ABOVE)?;
     let output = sys::duplicate_above(output, ABOVE)?;
     let stream = sys::duplicate_above(stream, ABOVE)?;
+    let log = log.map(|log| sys::duplicate_above(log, ABOVE)).transpose()?;
     let null = sys::duplicate_above(null, ABOVE)?;
     sys::duplicate_to(null.as_fd(), 0)?;
     sys::duplicate_to(output.as_fd(), 1)?;
@@ -319,11 +326,15 @@ fn arrange_descriptors(output: OwnedFd, stream: OwnedFd, status: Channel) -> io:
     sys::duplicate_to(stream.as_fd(), RUNTIME_STREAM_FD)?;
     sys::duplicate_to(status.as_fd(), EXEC_STATUS_FD)?;
     sys::close_on_exec(EXEC_STATUS_FD)?;
-    for fd in [null, output, stream, status] {
+    if let Some(log) = &log {
+        sys::duplicate_to(log.as_fd(), LOG_PIPE_FD)?;
+    }
+    let last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
+    for fd in [null, output, stream, status].into_iter().chain(log) {
         sys::leak(fd);
     }
     if stands(BarrierKind::ClosedDescriptors) {
-        sys::close_from(EXEC_STATUS_FD + 1)?;
+        sys::close_from(last + 1)?;
     }
     Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
 }

@@ -243,13 +243,13 @@ impl Machine {
         }
     }
 
-    /// Tells a waiting init process what to become.
+    /// Tells a waiting init process what to become; `outputs` are the pipes and the stream of its
+    /// runtime.
     pub(crate) fn assign(
         &mut self,
         waiting: &Waiting,
         spec: Spec,
-        output: OwnedFd,
-        stream: OwnedFd,
+        outputs: &[OwnedFd],
     ) -> Result<(), String> {
         let name = group_name(waiting.slot);
         if let Some(groups) = &self.groups {
@@ -285,9 +285,9 @@ impl Machine {
             ),
             None => None,
         };
-        let mut descriptors: Vec<BorrowedFd<'_>> = vec![output.as_fd(), stream.as_fd()];
+        let mut descriptors: Vec<BorrowedFd<'_>> = outputs.iter().map(AsFd::as_fd).collect();
         descriptors.extend(notice.iter().flat_map(Notice::descriptors));
-        let oom_descriptors = descriptors.len() - 2;
+        let oom_descriptors = descriptors.len() - outputs.len();
         let tmp_disk = disk.is_some();
         let assignment = Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement };
         descriptors.extend(disk.map(AsFd::as_fd));

@@ -8,6 +8,9 @@ use crate::barrier::BarrierKind;
 
 use serde::{Deserialize, Serialize};
 
+/// Descriptor number of the second output pipe.
+pub const LOG_PIPE_FD: i32 = 5;
+
 /// What one environment is made of. Everything in it is checked again by the spawner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
@@ -31,6 +34,8 @@ pub struct Spec {
     pub cwd: String,
     /// One of the private networks of [`crate::SpawnerConfig::networks`]; `None` is the default one.
     pub network: Option<String>,
+    /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
+    pub log_pipe: bool,
 }
 
 /// A folder of the host and where it appears inside, read-only.
@@ -116,7 +121,8 @@ fn is_plain_absolute(path: &Path) -> bool {
 /// From the daemon to the spawner.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket.
+    /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket,
+    /// write end of the log pipe (if the spec wants it).
     Launch { id: u64, spec: Spec },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
@@ -146,7 +152,8 @@ pub(crate) struct Go {
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,
-/// runtime stream, what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind.
+/// runtime stream, log pipe (if the spec wants it), what tells of memory, `/tmp` (if `tmp_disk`), then
+/// one mount per bind.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
@@ -229,6 +236,7 @@ mod tests {
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
             network: None,
+            log_pipe: false,
         }
     }
 

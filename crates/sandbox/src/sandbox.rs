@@ -31,6 +31,8 @@ pub struct Sandbox {
     pub runtime_stream: Option<UnixStream>,
     /// Standard output and error of everything inside. `None` once taken.
     pub output: Option<Output>,
+    /// What is written to [`crate::LOG_PIPE_FD`], if the spec asked for it. `None` once taken.
+    pub log: Option<Output>,
     control: Control,
     exit: Option<ExitWatch>,
 }
@@ -41,14 +43,23 @@ pub(crate) struct Ends {
     pub(crate) output_inside: OwnedFd,
     pub(crate) stream: OwnedFd,
     pub(crate) stream_inside: OwnedFd,
+    /// Ours and theirs.
+    pub(crate) log: Option<(OwnedFd, OwnedFd)>,
 }
 
-pub(crate) fn ends() -> io::Result<Ends> {
-    let (output, output_inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    set_nonblocking(&output)?;
+pub(crate) fn ends(log_pipe: bool) -> io::Result<Ends> {
+    let (output, output_inside) = output_pipe()?;
+    let log = log_pipe.then(output_pipe).transpose()?;
     let (stream, stream_inside) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok(Ends { output, output_inside, stream, stream_inside })
+    Ok(Ends { output, output_inside, stream, stream_inside, log })
+}
+
+/// Our end, which never blocks, and theirs, which does.
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (output, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    set_nonblocking(&output)?;
+    Ok((output, inside))
 }
 
 impl Sandbox {
@@ -56,6 +67,7 @@ impl Sandbox {
         launched: Launched,
         output: OwnedFd,
         stream: OwnedFd,
+        log: Option<OwnedFd>,
         sandboxes: Sandboxes,
     ) -> Result<Sandbox, LaunchError> {
         let listener = |fd: OwnedFd| {
@@ -80,7 +92,8 @@ impl Sandbox {
             runtime_listener: listener(launched.runtime_listener)?,
             api_listener: listener(launched.api_listener)?,
             runtime_stream: Some(UnixStream::from_std(stream)?),
-            output: Some(Output { pipe: pipe::Receiver::from_owned_fd(output)? }),
+            output: Some(Output::of(output)?),
+            log: log.map(Output::of).transpose()?,
             control: Control { inner },
             exit: Some(exit),
         })
@@ -103,6 +116,10 @@ pub struct Output {
 }
 
 impl Output {
+    fn of(pipe: OwnedFd) -> io::Result<Output> {
+        Ok(Output { pipe: pipe::Receiver::from_owned_fd(pipe)? })
+    }
+
     /// Waits for output and reads some of it; 0 when every writer is gone.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {

@@ -208,9 +208,11 @@ impl Spawner {
 
     fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
         spec.check(&self.bind_roots)?;
+        let expected = 2 + usize::from(spec.log_pipe);
+        if given.len() != expected {
+            return Err(format!("{} descriptors instead of {expected}", given.len()));
+        }
         self.machine.network.find(spec.network.as_deref())?;
-        let [output, stream]: [OwnedFd; 2] =
-            given.try_into().map_err(|_| "two descriptors were expected".to_owned())?;
         let waiting = match self.ready.pop() {
             Some(waiting) => waiting,
             None => self.machine.make_waiting()?,
@@ -221,7 +223,7 @@ impl Spawner {
             let ports = waiting.ports()?;
             unisolated::rewrite(&mut spec, ports[0], ports[1]);
         }
-        let assigned = self.machine.assign(&waiting, spec, output, stream);
+        let assigned = self.machine.assign(&waiting, spec, &given);
         let Waiting { pid, pidfd, control, listeners, way, .. } = waiting;
         self.running.push(Running { id, slot, pid, pidfd, way });
         // On failure `control` closes here, which ends the process; it is reaped as a running one.

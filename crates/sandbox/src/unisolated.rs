@@ -69,6 +69,7 @@ mod tests {
             ],
             cwd: "/var/task".to_owned(),
             network: None,
+            log_pipe: false,
         };
         rewrite(&mut spec, 1, 2);
         assert_eq!(spec.argv, ["/d/code/bootstrap", "/var/tasks"]);

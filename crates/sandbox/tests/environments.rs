@@ -40,6 +40,7 @@ fn spec(script: &str) -> Spec {
         env: vec![("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin".to_owned())],
         cwd: "/".to_owned(),
         network: None,
+        log_pipe: false,
     }
 }
 
@@ -161,6 +162,7 @@ async fn without_isolation(sandboxes: &Sandboxes, code: &std::path::Path) {
     assert!(ran.output.contains("from outside"), "{}", ran.output);
     assert!(ran.output.contains("127.0.0.1:") && !ran.output.contains(":9001"), "{}", ran.output);
     assert_eq!(ran.exit.code, Some(3));
+    log_pipe(sandboxes).await;
 }
 
 async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, mut hand: Hand) {
@@ -173,6 +175,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     assert_eq!(ran.output, "993\n990\nsandbox\n2\n");
     assert_eq!(ran.exit, Exit { code: Some(7), ..Exit::default() });
 
+    log_pipe(sandboxes).await;
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;
@@ -187,6 +190,25 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     if mode == Mode::Rootless {
         network::the_end_of_carriers(sandboxes, &mut hand).await;
     }
+}
+
+/// The second pipe is there for a program that is to have it, and only then.
+async fn log_pipe(sandboxes: &Sandboxes) {
+    let mut spec = spec("echo printed; (echo logged >&5) 2> /dev/null || echo nothing");
+    assert_eq!(run(sandboxes, &spec).await.output, "printed\nnothing\n");
+    spec.log_pipe = true;
+    let mut sandbox = sandboxes.launch(&spec).await.unwrap();
+    let exit = sandbox.take_exit().unwrap();
+    let (mut output, mut log) = (sandbox.output.take().unwrap(), sandbox.log.take().unwrap());
+    for (pipe, text) in [(&mut output, "printed\n"), (&mut log, "logged\n")] {
+        let mut all = Vec::new();
+        let mut buffer = [0; 64];
+        while let count @ 1.. = pipe.read(&mut buffer).await.unwrap() {
+            all.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(String::from_utf8(all).unwrap(), text);
+    }
+    assert_eq!(exit.wait().await.code, Some(0));
 }
 
 async fn files(sandboxes: &Sandboxes, code: &std::path::Path) {

@@ -15,6 +15,7 @@ use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::testing::Client;
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::PacksConfig;
+use crate::state::logging::LogFormat;
 use crate::state::version::VersionState;
 
 /// The inside of a fake environment.
@@ -136,6 +137,7 @@ impl Launcher for Fake {
             inherited: Some(Box::pin(inherited)),
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
+            log_frames: None,
             exit: exit.boxed(),
             control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };
@@ -209,6 +211,7 @@ impl Machine {
             tmp_mb: 512,
             environment: vec![("OWN".into(), "1".into()), ("AWS_REGION".into(), "mine".into())],
             log_group: "/aws/lambda/f".into(),
+            log_format: LogFormat::Text,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             generation,

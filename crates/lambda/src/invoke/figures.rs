@@ -4,7 +4,7 @@
 use lambic_front::metrics::{Buckets, Counter, Gauge, Histogram, Metrics};
 
 use super::place::Used;
-use super::record::billed_ms;
+use super::platform_events::billed_ms;
 use crate::runtime_api::desk::Outcome;
 
 /// Totals since the start of the server, and what there is now.

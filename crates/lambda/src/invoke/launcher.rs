@@ -31,6 +31,8 @@ pub struct Plan {
     pub cwd: String,
     /// The private network that it is in; `None` is the default one.
     pub network: Option<String>,
+    /// Whether the runtime gets a descriptor of its own for framed log records.
+    pub log_frames: bool,
 }
 
 /// Why an environment could not be made.
@@ -89,6 +91,8 @@ pub struct Environment {
     pub api: Box<dyn Accept>,
     /// What it prints.
     pub output: Box<dyn Output>,
+    /// Its framed log records, if the plan has them.
+    pub log_frames: Option<Box<dyn Output>>,
     /// Ends when the runtime process has ended, and everything inside with it.
     pub exit: BoxFuture<'static, Ended>,
     /// Power over it.

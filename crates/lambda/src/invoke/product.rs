@@ -45,6 +45,7 @@ impl SandboxLauncher {
             env: plan.env,
             cwd: plan.cwd,
             network: plan.network,
+            log_pipe: plan.log_frames,
         }
     }
 }
@@ -64,12 +65,14 @@ fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
     let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
     let exit = sandbox.take_exit().ok_or_else(|| missing("exit"))?;
     let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
+    let log = sandbox.log.take();
     let control = sandbox.control();
     Ok(Environment {
         inherited: sandbox.runtime_stream.take().map(|stream| Box::pin(stream) as BoxIo),
         runtime: Box::new(Listener(sandbox.runtime_listener)),
         api: Box::new(Listener(sandbox.api_listener)),
         output: Box::new(Printed(output)),
+        log_frames: log.map(|log| Box::new(Printed(log)) as Box<dyn Output>),
         exit: async move { ended(exit.wait().await) }.boxed(),
         control: Arc::new(Power(control)),
     })

@@ -1,31 +1,40 @@
-//! What is written down of an environment's invocations: START, END and REPORT among the lines
-//! that the function prints.
+//! What is written down of an environment's invocations: the platform's events among the lines that
+//! the function prints.
 //!
-//! The output pipe is read to its end when an invocation ends, before its END, so that its lines
-//! stand in it. Each environment keeps the last 4 KB (AWS's log tail) and at most one unfinished line; lines
-//! go to the tracing target `function`. A function that floods its output loses lines beyond
-//! [`LINES_PER_S_MAX`] or [`BYTES_PER_S_MAX`], is told so in one line, and is slowed down by its
-//! full pipe beyond [`READ_BYTES_PER_S_MAX`]; it never blocks the server nor grows its memory.
+//! The output is read to its end when an invocation ends, before its END, so that its lines stand in
+//! it. Each environment keeps the last 4 KB (AWS's log tail) and at most one unfinished line; lines
+//! go to the tracing target `function`. In a log as JSON, what is below the function's levels is in
+//! neither. A function that floods its output loses lines beyond [`LINES_PER_S_MAX`] or
+//! [`BYTES_PER_S_MAX`], is told so in one line, and is slowed down by its full pipe beyond
+//! [`READ_BYTES_PER_S_MAX`]; it never blocks the server nor grows its memory.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use lambic_rt::{Instant, Rt};
+use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
+use lambic_rt::{Instant, Rt, Timestamp};
 
 use super::fault::Status;
 use super::launcher::{Control, Output};
+use super::lines::{Piece, Splitter, level_of};
+pub use super::platform_events::Phase;
+use super::platform_events::{
+    End, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent, PlatformRecord,
+    Report, RuntimeDone, Start, Tracing,
+};
+pub use super::reading::Attached;
+use super::reading::Reading;
 use crate::runtime_api::desk::Outcome;
+use crate::state::logging::{LogFormat, own_group};
 use crate::state::runtime_id;
 use crate::state::version::Version;
 
 /// AWS's log tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024;
-/// A longer line is cut into pieces of this size, as CloudWatch Logs has it.
-pub const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Lines of one environment that are passed on in a second.
 pub const LINES_PER_S_MAX: u32 = 10_000;
 /// Bytes of one environment that are passed on in a second.
@@ -43,28 +52,44 @@ const CHUNK_BYTES: usize = 4 * 1024;
 pub struct Recorder {
     version: Arc<Version>,
     rt: Rt,
+    log_stream: String,
+    /// The log group, when it is not the function's own.
+    log_group: Option<String>,
     state: Mutex<State>,
-    pump: Mutex<Pump>,
-}
-
-/// What reads the output. Its task drives it; the end of an invocation drives it once more, so
-/// that what was printed before the answer is read by then.
-#[derive(Default)]
-struct Pump {
-    reading: Option<BoxFuture<'static, ()>>,
-    /// Of the pump's task.
-    waker: Option<Waker>,
+    /// Of the present start; kept by its environment.
+    reading: Mutex<Weak<Reading>>,
 }
 
 struct State {
     /// Of the invocation at work; empty before the first.
     request_id: String,
+    began: Timestamp,
+    tracing: Option<Tracing>,
     invocations: u64,
     tail: VecDeque<u8>,
-    line: Vec<u8>,
+    output: Splitter,
+    frames: Splitter,
     window: Window,
     control: Option<Arc<dyn Control>>,
     memory: Option<(Instant, u64)>,
+}
+
+/// What is read of an environment.
+#[derive(Clone, Copy)]
+enum Stream {
+    /// Standard output and error.
+    Output,
+    /// The descriptor for framed records.
+    Frames,
+}
+
+impl State {
+    fn splitter(&mut self, stream: Stream) -> &mut Splitter {
+        match stream {
+            Stream::Output => &mut self.output,
+            Stream::Frames => &mut self.frames,
+        }
+    }
 }
 
 /// What has been read and passed on in the present second.
@@ -74,157 +99,208 @@ struct Window {
     bytes: usize,
     read_bytes: usize,
     dropped_lines: u64,
-}
-
-/// How a start ended; for the INIT_REPORT line.
-pub struct InitReport<'a> {
-    /// `init`, or `invoke` when it was repeated inside an invocation.
-    pub phase: &'static str,
-    /// How long it took.
-    pub duration: Duration,
-    /// `Status: …`
-    pub status: &'a Status,
+    dropped_bytes: u64,
 }
 
 impl Recorder {
     /// The log of an environment that is about to be started.
     pub fn new(version: Arc<Version>, rt: Rt) -> Recorder {
-        let since = rt.instant();
-        let window = Window { since, lines: 0, bytes: 0, read_bytes: 0, dropped_lines: 0 };
         let state = State {
             request_id: String::new(),
+            began: rt.now(),
+            tracing: None,
             invocations: 0,
             tail: VecDeque::new(),
-            line: Vec::new(),
-            window,
+            // A custom runtime has a descriptor of its own for frames.
+            output: Splitter::new(!runtime_id::is_provided(&version.runtime)),
+            frames: Splitter::new(true),
+            window: Window::new(rt.instant()),
             control: None,
             memory: None,
         };
-        Recorder { version, rt, state: Mutex::new(state), pump: Mutex::default() }
+        let has_own_group = version.log_group == own_group(&version.function_name);
+        let log_group = (!has_own_group).then(|| version.log_group.clone());
+        let log_stream = log_stream(&version, has_own_group, &rt);
+        let (state, reading) = (Mutex::new(state), Mutex::default());
+        Recorder { version, rt, log_stream, log_group, state, reading }
     }
 
-    /// The environment is there (again). The future reads what it prints until it ends, and has
-    /// to be spawned.
+    /// The name of this environment's log stream.
+    pub fn log_stream(&self) -> &str {
+        &self.log_stream
+    }
+
+    /// The environment is there (again), until the first is dropped. The second reads what it
+    /// prints, and has to be spawned.
     pub fn attach(
         self: &Arc<Recorder>,
         output: Box<dyn Output>,
+        frames: Option<Box<dyn Output>>,
         control: Arc<dyn Control>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
         let mut state = self.lock();
         state.control = Some(control);
         state.memory = None;
         drop(state);
-        let reading = read(self.clone(), output);
-        *self.lock_pump() = Pump { reading: Some(Box::pin(reading)), waker: None };
-        let recorder = self.clone();
-        poll_fn(move |context| {
-            let mut pump = recorder.lock_pump();
-            pump.waker = Some(context.waker().clone());
-            pump.poll()
-        })
+        let printed = read(self.clone(), output, Stream::Output);
+        let framed = frames.map(|frames| read(self.clone(), frames, Stream::Frames));
+        let all = futures_util::future::join(printed, OptionFuture::from(framed));
+        let reading = Reading::new(all.map(drop).boxed());
+        *self.lock_reading() = Arc::downgrade(&reading);
+        (reading.attached(), reading.task())
     }
 
-    /// Writes INIT_START. `runtime` names what runs, such as `python:3.13.1`.
-    pub fn init_start(&self, runtime: &str) {
-        let region = &self.version.region;
-        let arn = runtime_id::version_arn(region, &self.version.runtime);
-        let text = format!("INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {arn}\n");
-        self.hear(&mut self.lock(), &text);
+    /// A runtime is being started; `runtime` names what runs, such as `python:3.13.1`.
+    pub fn init_start(&self, phase: Phase, runtime: &str) {
+        let version = &self.version;
+        let arn = runtime_id::version_arn(&version.region, &version.runtime);
+        let function = (version.function_name.as_str(), version.version.as_str());
+        let memory_mb = version.memory_mb;
+        let start = InitStart::new(phase, (runtime, arn), function, &self.log_stream, memory_mb);
+        self.hear(&mut self.lock(), PlatformRecord::InitStart(start));
     }
 
-    /// Writes INIT_REPORT, for a start that went wrong.
-    pub fn init_report(&self, report: &InitReport<'_>) {
+    /// The start has ended after `duration`. One that went wrong is also in the tail.
+    pub fn init_ended(&self, phase: Phase, duration: Duration, status: &Status) {
         self.drain();
+        let done = PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status));
+        let report = PlatformRecord::InitReport(InitReport::new(phase, status, duration));
         let mut state = self.lock();
-        let text = format!(
-            "INIT_REPORT Init Duration: {:.2} ms\tPhase: {}{}\n",
-            millis(report.duration),
-            report.phase,
-            status_text(report.status)
-        );
-        self.platform(&mut state, &text);
+        for record in [done, report] {
+            match status {
+                Status::Answered => self.hear(&mut state, record),
+                Status::Timeout | Status::Error(_) => self.platform(&mut state, record),
+            }
+        }
     }
 
-    /// Writes START. What was printed before belongs to the start of the environment, or to
+    /// An invocation begins. What was printed before belongs to the start of the environment, or to
     /// nobody; it is in the first invocation's tail only.
-    pub fn start(&self, request_id: &str) {
+    pub fn start(&self, request_id: &str, trace_id: &str) {
         let mut state = self.lock();
+        self.end_line(&mut state);
         state.invocations += 1;
         if state.invocations > 1 {
             state.tail.clear();
         }
         state.request_id.clear();
         state.request_id.push_str(request_id);
-        let text = format!("START RequestId: {request_id} Version: {}\n", self.version.version);
-        self.platform(&mut state, &text);
+        state.began = self.rt.now();
+        state.tracing = Tracing::of_header(trace_id);
+        let start = Start {
+            request_id: request_id.to_owned(),
+            function_arn: self.version.function_arn.clone(),
+            version: self.version.version.clone(),
+            tracing: state.tracing.clone(),
+        };
+        self.platform(&mut state, PlatformRecord::Start(start));
     }
 
-    /// Writes what ended the invocation, END and REPORT. The tail, when it is wanted.
+    /// Writes what ended the invocation, and its figures. The tail, when it is wanted.
     pub fn finish(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
         self.drain();
         let mut state = self.lock();
         let used = self.memory_mb(&mut state, wants_tail);
         if let Some(fault) = &outcome.fault {
             let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
-            self.platform(&mut state, &text);
+            self.platform(&mut state, PlatformRecord::Fault(text));
         }
-        self.platform(&mut state, &format!("END RequestId: {}\n", outcome.request_id));
-        let report = report_line(outcome, self.version.memory_mb, used);
-        self.platform(&mut state, &report);
+        let tracing = state.tracing.take();
+        let done = RuntimeDone::new(outcome, state.began, tracing.clone());
+        self.platform(&mut state, PlatformRecord::RuntimeDone(done));
+        let end = End { request_id: outcome.request_id.clone() };
+        self.platform(&mut state, PlatformRecord::End(end));
+        let report = Report::new(outcome, self.version.memory_mb, used, tracing);
+        self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }
 
     /// Reads what has been printed until now.
     fn drain(&self) {
-        let _ = self.lock_pump().poll();
+        let reading = self.lock_reading().upgrade();
+        if let Some(reading) = reading {
+            reading.drain();
+        }
     }
 
     /// Bytes that the function printed.
-    fn take(&self, bytes: &[u8]) {
+    fn take(&self, stream: Stream, bytes: &[u8]) {
         let state = &mut *self.lock();
         state.window.read_bytes += bytes.len();
-        remember(&mut state.tail, bytes);
-        if !self.is_heard() {
+        let mut splitter = std::mem::take(state.splitter(stream));
+        splitter.take(bytes, |piece| self.piece(state, piece));
+        *state.splitter(stream) = splitter;
+    }
+
+    /// Ends what the function has begun to say.
+    fn end_line(&self, state: &mut State) {
+        self.end_record(state, Stream::Output);
+        self.end_record(state, Stream::Frames);
+    }
+
+    fn end_record(&self, state: &mut State, stream: Stream) {
+        let mut splitter = std::mem::take(state.splitter(stream));
+        splitter.end(|piece| self.piece(state, piece));
+        *state.splitter(stream) = splitter;
+    }
+
+    /// A record of the function, or a piece of one.
+    fn piece(&self, state: &mut State, piece: Piece<'_>) {
+        if let LogFormat::Json { application, .. } = self.version.log_format
+            && piece
+                .level
+                .or_else(|| level_of(piece.bytes))
+                .is_some_and(|level| level < application)
+        {
             return;
         }
-        for mut rest in bytes.split_inclusive(|byte| *byte == b'\n') {
-            while !rest.is_empty() {
-                let room = LINE_BYTES_MAX - state.line.len();
-                let (piece, behind) = rest.split_at(rest.len().min(room));
-                state.line.extend_from_slice(piece);
-                if piece.ends_with(b"\n") || state.line.len() == LINE_BYTES_MAX {
-                    self.end_line(state);
-                }
-                rest = behind;
-            }
+        if piece.opens_frame {
+            end_tail_line(&mut state.tail);
+        }
+        remember(&mut state.tail, piece.bytes);
+        if piece.closes_frame {
+            end_tail_line(&mut state.tail);
+        }
+        if self.is_heard() && state.window.may_pass(self.rt.instant(), piece.bytes.len()) {
+            self.pass_on(state, &String::from_utf8_lossy(piece.bytes));
         }
     }
 
-    fn end_line(&self, state: &mut State) {
-        let line = std::mem::take(&mut state.line);
-        if !line.is_empty() && state.window.may_pass(self.rt.instant(), line.len()) {
-            self.pass_on(state, &String::from_utf8_lossy(&line));
-        }
-    }
-
-    /// A line of the platform itself.
-    fn platform(&self, state: &mut State, text: &str) {
+    /// An event of the platform.
+    fn platform(&self, state: &mut State, record: PlatformRecord) {
         self.end_line(state);
-        if state.tail.back().is_some_and(|last| *last != b'\n') {
-            remember(&mut state.tail, b"\n");
-        }
-        remember(&mut state.tail, text.as_bytes());
-        self.hear(state, text);
+        self.tell_dropped(state);
+        let Some(line) = self.line(record) else { return };
+        end_tail_line(&mut state.tail);
+        remember(&mut state.tail, line.as_bytes());
+        self.pass_on(state, &line);
     }
 
-    /// A line of the platform that is in the log, but in no invocation's tail.
-    fn hear(&self, state: &mut State, text: &str) {
-        if self.is_heard() {
-            let dropped = std::mem::take(&mut state.window.dropped_lines);
-            if dropped > 0 {
-                self.pass_on(state, &format!("{dropped} lines were dropped: too many in a second"));
+    /// An event of the platform that is in the log, but in no invocation's tail.
+    fn hear(&self, state: &mut State, record: PlatformRecord) {
+        if let Some(line) = self.line(record) {
+            self.tell_dropped(state);
+            self.pass_on(state, &line);
+        }
+    }
+
+    /// The event in the log's format; `None` when it is not to be in the log.
+    fn line(&self, record: PlatformRecord) -> Option<String> {
+        let event = PlatformEvent { time: self.rt.now(), record };
+        match self.version.log_format {
+            LogFormat::Text => event.to_text(),
+            LogFormat::Json { system, .. } => {
+                let is_wanted = event.is_in_json_log() && event.level() >= system;
+                is_wanted.then(|| event.to_json() + "\n")
             }
-            self.pass_on(state, text);
+        }
+    }
+
+    fn tell_dropped(&self, state: &mut State) {
+        if let Some(dropped) = state.window.take_dropped()
+            && let Some(line) = self.line(PlatformRecord::LogsDropped(dropped))
+        {
+            self.pass_on(state, &line);
         }
     }
 
@@ -237,6 +313,7 @@ impl Recorder {
             target: "function",
             function = %self.version.function_name,
             request_id = %state.request_id,
+            log_group = self.log_group.as_deref(),
             "{}",
             text.trim_end_matches(['\n', '\t'])
         );
@@ -263,33 +340,29 @@ impl Recorder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_pump(&self) -> MutexGuard<'_, Pump> {
-        self.pump.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_reading(&self) -> MutexGuard<'_, Weak<Reading>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pump {
-    /// Reads on, woken as the pump's task is.
-    fn poll(&mut self) -> Poll<()> {
-        let Some(reading) = &mut self.reading else { return Poll::Ready(()) };
-        let waker = self.waker.as_ref().unwrap_or(Waker::noop());
-        let polled = reading.as_mut().poll(&mut Context::from_waker(waker));
-        if polled.is_ready() {
-            self.reading = None;
-        }
-        polled
-    }
+/// As AWS names log streams: by day, version and environment, and in a group that several functions
+/// may share by the function's name too.
+fn log_stream(version: &Version, has_own_group: bool, rt: &Rt) -> String {
+    let (year, month, day, ..) = rt.now().utc();
+    let id = rt.uuid().replace('-', "");
+    let name = if has_own_group { "" } else { &version.function_name };
+    format!("{year:04}/{month:02}/{day:02}/{name}[{}]{id}", version.version)
 }
 
 /// Reads what an environment prints until every writer is gone.
-async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>) {
+async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>, stream: Stream) {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut turn_bytes = 0;
     while let Ok(count) = output.read(&mut chunk).await {
         if count == 0 {
             break;
         }
-        recorder.take(&chunk[..count]);
+        recorder.take(stream, &chunk[..count]);
         turn_bytes += count;
         if turn_bytes > TURN_BYTES_MAX {
             turn_bytes = 0;
@@ -300,7 +373,7 @@ async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>) {
             }
         }
     }
-    recorder.end_line(&mut recorder.lock());
+    recorder.end_record(&mut recorder.lock(), stream);
 }
 
 /// Lets others have their turn.
@@ -317,10 +390,21 @@ async fn pause() {
 }
 
 impl Window {
+    fn new(since: Instant) -> Window {
+        Window { since, lines: 0, bytes: 0, read_bytes: 0, dropped_lines: 0, dropped_bytes: 0 }
+    }
+
+    fn take_dropped(&mut self) -> Option<LogsDropped> {
+        let dropped_records = std::mem::take(&mut self.dropped_lines);
+        let dropped_bytes = std::mem::take(&mut self.dropped_bytes);
+        let reason = "too many in a second";
+        (dropped_records > 0).then_some(LogsDropped { reason, dropped_records, dropped_bytes })
+    }
+
     fn renew(&mut self, now: Instant) {
         if now.duration_since(self.since) >= Duration::from_secs(1) {
-            let dropped_lines = self.dropped_lines;
-            *self = Window { since: now, lines: 0, bytes: 0, read_bytes: 0, dropped_lines };
+            let (dropped_lines, dropped_bytes) = (self.dropped_lines, self.dropped_bytes);
+            *self = Window { dropped_lines, dropped_bytes, ..Window::new(now) };
         }
     }
 
@@ -338,8 +422,16 @@ impl Window {
             self.bytes += bytes;
         } else {
             self.dropped_lines += 1;
+            self.dropped_bytes += bytes as u64;
         }
         passes
+    }
+}
+
+/// What comes next begins a line of its own.
+fn end_tail_line(tail: &mut VecDeque<u8>) {
+    if tail.back().is_some_and(|last| *last != b'\n') {
+        remember(tail, b"\n");
     }
 }
 
@@ -349,42 +441,6 @@ fn remember(tail: &mut VecDeque<u8>, bytes: &[u8]) {
     let over = (tail.len() + bytes.len()).saturating_sub(TAIL_BYTES_MAX);
     tail.drain(..over);
     tail.extend(bytes);
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
-}
-
-/// Milliseconds that are billed: rounded up, the start of the environment included.
-pub fn billed_ms(outcome: &Outcome) -> u64 {
-    let total = outcome.duration + outcome.init.unwrap_or_default();
-    let ms = u64::try_from(total.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
-    ms.max(1)
-}
-
-/// The REPORT line, with its newline.
-pub fn report_line(outcome: &Outcome, memory_mb: u32, used_mb: u64) -> String {
-    let init = match outcome.init {
-        Some(init) => format!("Init Duration: {:.2} ms\t", millis(init)),
-        None => String::new(),
-    };
-    let status = status_text(&outcome.status);
-    format!(
-        "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\t\
-         Memory Size: {memory_mb} MB\tMax Memory Used: {used_mb} MB\t{init}{}\n",
-        outcome.request_id,
-        millis(outcome.duration),
-        billed_ms(outcome),
-        status.trim_start_matches('\t'),
-    )
-}
-
-fn status_text(status: &Status) -> String {
-    match status {
-        Status::Answered => String::new(),
-        Status::Timeout => "\tStatus: timeout".to_owned(),
-        Status::Error(kind) => format!("\tStatus: error\tError Type: {kind}"),
-    }
 }
 
 #[cfg(test)]

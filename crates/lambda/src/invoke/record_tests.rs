@@ -3,18 +3,24 @@
 use std::io;
 use std::path::PathBuf;
 
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lambic_rt::TaskKind;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
-use crate::invoke::fault::{Exit, Fault};
+use crate::invoke::fault::Fault;
+use crate::invoke::lines::RECORD_BYTES_MAX;
+use crate::state::logging::{Level, LogFormat};
 use crate::state::version::VersionState;
 
 fn version() -> Arc<Version> {
-    Arc::new(Version {
+    Arc::new(version_of(LogFormat::Text))
+}
+
+fn version_of(log_format: LogFormat) -> Version {
+    Version {
         account: "000000000000".into(),
         region: "us-east-1".into(),
         function_name: "f".into(),
@@ -28,13 +34,14 @@ fn version() -> Arc<Version> {
         timeout_s: 3,
         tmp_mb: 512,
         environment: Vec::new(),
-        log_group: String::new(),
+        log_group: "/aws/lambda/f".into(),
+        log_format,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         generation: 1,
         state: VersionState::Active,
         hold: None,
-    })
+    }
 }
 
 fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outcome {
@@ -45,37 +52,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         status: fault.as_ref().map_or(Status::Answered, Fault::status),
         is_error: fault.is_some(),
         fault,
-    }
-}
-
-#[test]
-fn report_lines() {
-    let killed = Fault::Exited(Exit { code: None, signal: Some(9), oom: true });
-    let late = Fault::TimedOut { timeout: Duration::from_secs(3) };
-    let cases = [
-        (
-            outcome(1_230, None, None),
-            "REPORT RequestId: r\tDuration: 1.23 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\t\
-             Max Memory Used: 35 MB\t\n",
-        ),
-        (
-            outcome(1_230, Some(100_120), None),
-            "REPORT RequestId: r\tDuration: 1.23 ms\tBilled Duration: 102 ms\tMemory Size: 128 MB\
-             \tMax Memory Used: 35 MB\tInit Duration: 100.12 ms\t\n",
-        ),
-        (
-            outcome(3_000_000, None, Some(late)),
-            "REPORT RequestId: r\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\t\
-             Memory Size: 128 MB\tMax Memory Used: 35 MB\tStatus: timeout\n",
-        ),
-        (
-            outcome(500, None, Some(killed)),
-            "REPORT RequestId: r\tDuration: 0.50 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\t\
-             Max Memory Used: 35 MB\tStatus: error\tError Type: Runtime.OutOfMemory\n",
-        ),
-    ];
-    for (outcome, line) in cases {
-        assert_eq!(report_line(&outcome, 128, 35), line);
+        reply: None,
     }
 }
 
@@ -101,20 +78,27 @@ impl Control for Figures {
     }
 }
 
-fn recorder(rt: &Rt, bytes: usize) -> (Arc<Recorder>, tokio::io::DuplexStream) {
-    let recorder = Arc::new(Recorder::new(version(), rt.clone()));
+/// A recorder whose environment goes on until the first is dropped.
+struct Setup {
+    _attached: Attached,
+    recorder: Arc<Recorder>,
+    printed: tokio::io::DuplexStream,
+}
+
+fn setup(rt: &Rt, version: Arc<Version>, bytes: usize) -> Setup {
+    let recorder = Arc::new(Recorder::new(version, rt.clone()));
     let (ours, theirs) = tokio::io::duplex(bytes);
-    let pump = recorder.attach(Box::new(Pipe(theirs)), Arc::new(Figures));
-    rt.spawn("test output", TaskKind::Request, pump).detach();
-    (recorder, ours)
+    let (_attached, reading) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
+    rt.spawn("test output", TaskKind::Request, reading).detach();
+    Setup { _attached, recorder, printed: ours }
 }
 
 #[tokio::test]
 async fn what_was_printed_before_the_answer_stands_before_end() {
     use tokio::io::AsyncWriteExt;
     let rt = Rt::real();
-    let (recorder, mut printed) = recorder(&rt, 64 * 1024);
-    recorder.start("r");
+    let Setup { _attached, recorder, mut printed } = setup(&rt, version(), 64 * 1024);
+    recorder.start("r", "");
     printed.write_all("hä\nno newline".as_bytes()).await.unwrap();
     let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
     assert_eq!(
@@ -123,7 +107,7 @@ async fn what_was_printed_before_the_answer_stands_before_end() {
          REPORT RequestId: r\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\t\
          Max Memory Used: 35 MB\t\n"
     );
-    recorder.start("s");
+    recorder.start("s", "");
     let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
     assert!(tail.starts_with(b"START RequestId: s"), "a tail holds its own invocation only");
 }
@@ -132,8 +116,8 @@ async fn what_was_printed_before_the_answer_stands_before_end() {
 async fn a_flood_is_read_and_only_its_end_is_kept() {
     use tokio::io::AsyncWriteExt;
     let rt = Rt::real();
-    let (recorder, mut printed) = recorder(&rt, 64 * 1024);
-    recorder.start("r");
+    let Setup { _attached, recorder, mut printed } = setup(&rt, version(), 64 * 1024);
+    recorder.start("r", "");
     for number in 0..2_000 {
         let line = format!("{number} {}\n", "x".repeat(1_000));
         printed.write_all(line.as_bytes()).await.unwrap();
@@ -149,9 +133,12 @@ async fn a_flood_is_read_and_only_its_end_is_kept() {
 fn lines_beyond_the_limits_of_a_second_are_dropped_and_counted() {
     let rt = Rt::simulated(1);
     let now = rt.instant();
-    let mut window = Window { since: now, lines: 0, bytes: 0, read_bytes: 0, dropped_lines: 0 };
+    let mut window = Window::new(now);
     let passed = (0..LINES_PER_S_MAX + 5).filter(|_| window.may_pass(now, 10)).count();
-    assert_eq!((passed, window.dropped_lines), (LINES_PER_S_MAX as usize, 5));
+    assert_eq!(passed, LINES_PER_S_MAX as usize);
+    let dropped = window.take_dropped().unwrap();
+    assert_eq!((dropped.dropped_records, dropped.dropped_bytes), (5, 50));
+    assert_eq!(window.take_dropped(), None);
     assert!(window.may_pass(now + Duration::from_secs(1), 10));
     window.read_bytes = READ_BYTES_PER_S_MAX;
     let half = now + Duration::from_millis(1_500);
@@ -198,12 +185,176 @@ fn a_line_that_is_too_long_is_cut_and_nothing_of_it_is_lost() {
     // Pieces of a size at which the cut falls inside of one.
     let printed: String = (0..100_000).map(|number| format!("{number:06}")).collect();
     for piece in printed.as_bytes().chunks(1_000) {
-        recorder.take(piece);
+        recorder.take(Stream::Output, piece);
     }
-    recorder.take(b"\nnext\n");
+    recorder.take(Stream::Output, b"\nnext\n");
     let lines = heard.0.lock().unwrap().clone();
     let (next, pieces) = lines.split_last().unwrap();
     assert_eq!((next.as_str(), pieces.concat() == printed), ("next", true));
     let lengths: Vec<usize> = pieces.iter().map(String::len).collect();
-    assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 600_000 - 2 * LINE_BYTES_MAX]);
+    assert_eq!(lengths, [RECORD_BYTES_MAX, RECORD_BYTES_MAX, 600_000 - 2 * RECORD_BYTES_MAX]);
+}
+
+fn json(application: Level, system: Level) -> Arc<Version> {
+    Arc::new(version_of(LogFormat::Json { application, system }))
+}
+
+/// The types of the platform's events in a tail, and its other lines as they are.
+fn outline(tail: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(tail.to_vec()).unwrap();
+    let kind = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(value["type"].as_str()?.to_owned())
+    };
+    text.lines().map(|line| kind(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_log_as_json_has_what_its_levels_let_through() {
+    use tokio::io::AsyncWriteExt;
+    let line = |level: &str| format!(r#"{{"timestamp":"2026-11-28T07:00:00Z","level":"{level}"}}"#);
+    let late = Fault::TimedOut { timeout: Duration::from_secs(3) };
+    let answered = outcome(1_000, None, None);
+    let timed_out = outcome(1_000, None, Some(late));
+    let (start, done, report) = ("platform.start", "platform.runtimeDone", "platform.report");
+    let (debug, error) = (line("DEBUG"), line("ERROR"));
+    let cases: [(Level, Level, &Outcome, &[&str]); 5] = [
+        (Level::Trace, Level::Debug, &answered, &[start, "text", &debug, &error, done, report]),
+        (Level::Debug, Level::Info, &answered, &[start, "text", &debug, &error, report]),
+        (Level::Info, Level::Warn, &answered, &["text", &error]),
+        (Level::Fatal, Level::Warn, &timed_out, &["text", done, report]),
+        (Level::Error, Level::Info, &timed_out, &[start, "text", &error, done, report]),
+    ];
+    let rt = Rt::real();
+    for (application, system, outcome, expected) in cases {
+        let Setup { _attached, recorder, mut printed } =
+            setup(&rt, json(application, system), 64 * 1024);
+        recorder.start("r", "");
+        let text = format!("text\n{debug}\n{error}");
+        printed.write_all(text.as_bytes()).await.unwrap();
+        let tail = recorder.finish(outcome, true).unwrap();
+        assert_eq!(outline(&tail), expected, "{application:?} {system:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_is_told_in_json_and_a_failed_one_in_the_tail_too() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let version = Version {
+        log_group: "shared".into(),
+        ..version_of(LogFormat::Json { application: Level::Info, system: Level::Debug })
+    };
+    let recorder = Recorder::new(Arc::new(version), Rt::real());
+    recorder.init_start(Phase::Init, "provided:al2023");
+    recorder.init_ended(Phase::Init, Duration::from_millis(9), &Status::Timeout);
+    recorder.init_start(Phase::Invoke, "provided:al2023");
+    recorder.init_ended(Phase::Invoke, Duration::from_millis(9), &Status::Answered);
+    let lines = heard.0.lock().unwrap().clone();
+    let values: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = values
+        .iter()
+        .map(|event| {
+            let record = &event["record"];
+            let word = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+            [word(&event["type"]), word(&record["phase"]), word(&record["status"])].join(" ")
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "platform.initStart init -",
+            "platform.initRuntimeDone init timeout",
+            "platform.initReport init timeout",
+            "platform.initStart invoke -",
+            "platform.initRuntimeDone invoke success",
+            "platform.initReport invoke success",
+        ]
+    );
+    let stream = values[0]["record"]["instanceId"].as_str().unwrap();
+    assert_eq!(stream, recorder.log_stream());
+    assert_eq!(&stream[10..21], "/f[$LATEST]", "a group of several functions: {stream}");
+    recorder.start("r", "");
+    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let seen = outline(&tail);
+    assert_eq!(
+        seen,
+        [
+            "platform.initRuntimeDone",
+            "platform.initReport",
+            "platform.start",
+            "platform.runtimeDone",
+            "platform.report"
+        ]
+    );
+}
+
+#[test]
+fn the_stream_of_a_function_s_own_group_does_not_repeat_its_name() {
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    assert_eq!(&recorder.log_stream()[10..20], "/[$LATEST]");
+}
+
+#[test]
+fn a_record_of_several_lines_stays_one() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let version = Version { runtime: "python3.13".into(), ..version_of(LogFormat::Text) };
+    let recorder = Recorder::new(Arc::new(version), Rt::simulated(1));
+    recorder.take(
+        Stream::Output,
+        b"before\n\xa5\x5a\x00\x17\x00\x00\x00\x03\0\0\0\0\0\0\0\0a\nbafter\n",
+    );
+    assert_eq!(*heard.0.lock().unwrap(), ["before", "a\nb", "after"]);
+}
+
+/// A start that is repeated reads its own output; the first one's task is left with its own.
+#[tokio::test]
+async fn a_repeated_start_has_a_reading_of_its_own() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rt = Rt::real();
+    let Setup { _attached: first, recorder, printed: mut first_output } =
+        setup(&rt, version(), 64 * 1024);
+    let (mut second_output, theirs) = tokio::io::duplex(64 * 1024);
+    let (second, task) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
+    first_output.write_all(b"from the first\n").await.unwrap();
+    drop(first);
+    // Its end is seen although this side is still open.
+    assert_eq!(first_output.read(&mut [0; 1]).await.unwrap(), 0);
+    let task = rt.spawn("test output", TaskKind::Request, task);
+    recorder.start("r", "");
+    second_output.write_all(b"from the second\n").await.unwrap();
+    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let text = String::from_utf8(tail).unwrap();
+    assert!(text.starts_with("from the first\nSTART"), "{text}");
+    assert!(text.contains("$LATEST\nfrom the second\nEND"), "{text}");
+    drop(second_output);
+    // A drain finds the end; the task has to hear of it.
+    recorder.drain();
+    rt.within(Duration::from_secs(10), task).await.expect("the task has ended");
+    drop(second);
+    assert_eq!(Arc::strong_count(&recorder), 1, "nobody else keeps the recorder");
+}
+
+#[tokio::test]
+async fn framed_records_have_a_descriptor_of_their_own() {
+    use tokio::io::AsyncWriteExt;
+    let rt = Rt::real();
+    let recorder = Arc::new(Recorder::new(json(Level::Info, Level::Warn), rt.clone()));
+    let (_printed, output) = tokio::io::duplex(1024);
+    let (mut framed, frames) = tokio::io::duplex(1024);
+    let frames: Box<dyn Output> = Box::new(Pipe(frames));
+    let (_attached, reading) =
+        recorder.attach(Box::new(Pipe(output)), Some(frames), Arc::new(Figures));
+    rt.spawn("test output", TaskKind::Request, reading).detach();
+    recorder.start("r", "");
+    for (kind, text) in [(0x0a, "{\"fine\":1}"), (0x12, "{\"warned\":1}"), (0x17, "two\nlines")] {
+        let mut frame = vec![0xa5, 0x5a, 0, kind, 0, 0, 0, text.len() as u8];
+        frame.extend([0; 8]);
+        frame.extend(text.as_bytes());
+        framed.write_all(&frame).await.unwrap();
+    }
+    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    assert_eq!(String::from_utf8(tail).unwrap(), "{\"warned\":1}\ntwo\nlines\n");
 }

@@ -37,8 +37,9 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
                         Completion::Fault(fault) => Some(fault.clone()),
                         Completion::Response(_) | Completion::Error(_) => None,
                     },
+                    reply: None,
                 };
-                recorder.start(&invocation.request_id);
+                recorder.start(&invocation.request_id, &trace_id);
                 count(&pool, &outcome);
                 let log_tail = recorder.finish(&outcome, invocation.log_tail);
                 return Ok(answered(&pool, Finished { completion, log_tail }, &invocation));
@@ -81,9 +82,10 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
     let timeout = work.timeout;
     let left = (work.since + timeout).saturating_duration_since(rt.instant());
     let request_id = work.event.request_id.clone();
+    let trace_id = work.event.trace_id.clone();
     // START stands before all that the function prints, and not in the log of an environment that
     // turns out to be dead: the request's START is then in that of the next one.
-    let begins = |request_id: &str| handle.recorder.start(request_id);
+    let begins = |request_id: &str| handle.recorder.start(request_id, &trace_id);
     let Ok(mut receiver) = handle.desk.hand_out(work, begins) else {
         handle.control.kill();
         return None;

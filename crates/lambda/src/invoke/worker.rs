@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
 use super::launcher::{Accept, Control, Ended, LaunchFault, Session};
 use super::pool::EnvironmentId;
-use super::record::{InitReport, Recorder};
+use super::record::{Attached, Phase as InitPhase, Recorder};
 use super::shell::{Grant, Handle, Shell};
 use super::target;
 use crate::limits;
@@ -122,6 +122,8 @@ struct Running {
     connections: Arc<Semaphore>,
     api_connections: Arc<Semaphore>,
     rt: Rt,
+    /// Ends the reading of its output when it is over.
+    _output: Attached,
 }
 
 /// Credentials that are valid as long as this lives.
@@ -173,26 +175,29 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     let failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
+            recorder.init_ended(InitPhase::Init, init, &Status::Answered);
             shell.started(id, running.handle(&recorder), init);
             return Some((running, session));
         }
         Err(failed) => failed,
     };
-    report(shell, &recorder, "init", since, &failed);
+    report(shell, &recorder, InitPhase::Init, since, &failed);
     // Nobody may wait any more: others became free meanwhile.
     let sender = shell.claim(id)?;
     let since = rt.instant();
     let timeout = Duration::from_secs(u64::from(shell.version().timeout_s));
     match start(shell, id, &recorder, &session.session, Phase::Invoke(timeout)).await {
         Ok(running) => {
-            let init = Some(rt.instant().duration_since(since));
+            let init = rt.instant().duration_since(since);
+            recorder.init_ended(InitPhase::Invoke, init, &Status::Answered);
+            let init = Some(init);
             let handle = running.handle(&recorder);
             let grant = Grant::Use { handle: handle.clone(), init, since: Some(since) };
             shell.grant_claimed(id, handle, sender, grant);
             Some((running, session))
         }
         Err(mut failed) => {
-            report(shell, &recorder, "invoke", since, &failed);
+            report(shell, &recorder, InitPhase::Invoke, since, &failed);
             if failed.status == Status::Timeout {
                 failed = StartFailed::fault(Fault::TimedOut { timeout });
             }
@@ -215,7 +220,7 @@ fn refusal(failed: StartFailed, recorder: Arc<Recorder>, since: Instant) -> Gran
 fn report(
     shell: &Shell,
     recorder: &Recorder,
-    phase: &'static str,
+    phase: InitPhase,
     since: Instant,
     failed: &StartFailed,
 ) {
@@ -227,7 +232,7 @@ fn report(
         );
     }
     let duration = shell.common.rt.instant().duration_since(since);
-    recorder.init_report(&InitReport { phase, duration, status: &failed.status });
+    recorder.init_ended(phase, duration, &failed.status);
 }
 
 fn open_session(shell: &Arc<Shell>) -> OpenSession {
@@ -247,8 +252,14 @@ async fn start(
     let common = &shell.common;
     let version = shell.version();
     let share = limits::cpu_millis(version.memory_mb);
-    let made = plan::make(common, version, session, id).await.map_err(StartFailed::fault)?;
-    recorder.init_start(&made.runtime);
+    let log_stream = recorder.log_stream();
+    let made = plan::make(common, version, session, log_stream, id).await;
+    let made = made.map_err(StartFailed::fault)?;
+    let recorded = match phase {
+        Phase::Init(_) => InitPhase::Init,
+        Phase::Invoke(_) => InitPhase::Invoke,
+    };
+    recorder.init_start(recorded, &made.runtime);
     let (sender, mut init) = oneshot::channel();
     let keeper = Keeper {
         shell: shell.clone(),
@@ -259,8 +270,9 @@ async fn start(
     let desk = Arc::new(Desk::new(Box::new(keeper), common.rt.clone()));
     let program = made.plan.argv.first().cloned().unwrap_or_default();
     let launched = common.launcher.launch(made.plan).await.map_err(StartFailed::sandbox)?;
-    let pump = recorder.attach(launched.output, launched.control.clone());
-    common.rt.spawn("function output", TaskKind::Request, pump).detach();
+    let (attached, reading) =
+        recorder.attach(launched.output, launched.log_frames, launched.control.clone());
+    common.rt.spawn("function output", TaskKind::Request, reading).detach();
     let mut running = Running {
         runtime: launched.runtime,
         api: launched.api,
@@ -270,6 +282,7 @@ async fn start(
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         api_connections: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
         rt: common.rt.clone(),
+        _output: attached,
     };
     if let Some(io) = launched.inherited {
         running.serve_runtime(io);

@@ -25,6 +25,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{commit, settle_at};
+use super::logging;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
 use crate::Lambda;
@@ -36,6 +37,7 @@ use crate::names::{self, Target};
 use crate::state::function::{
     Code, Configuration, FunctionRecord, State, UpdateStatus, new_generation,
 };
+use crate::state::logging::Logging;
 use crate::state::runtime_id;
 
 /// The operation.
@@ -54,8 +56,8 @@ impl Serve for CreateFunction {
         mut input: CreateFunctionRequest,
     ) -> Result<FunctionConfiguration, Error> {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
-        refuse_unoffered(&input, &target.name)?;
-        let settings = Settings::check(&input)?;
+        refuse_unoffered(&input)?;
+        let settings = Settings::check(&input, &target.name)?;
         let tags = settings::tags(input.tags.take().unwrap_or_default())?;
         let environment = input.environment.take().map(settings::environment).transpose()?;
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
@@ -97,10 +99,11 @@ struct Settings {
     memory_mb: u32,
     tmp_mb: u32,
     architecture: &'static str,
+    logging: Logging,
 }
 
 impl Settings {
-    fn check(input: &CreateFunctionRequest) -> Result<Settings, Error> {
+    fn check(input: &CreateFunctionRequest, name: &str) -> Result<Settings, Error> {
         let runtime = input.runtime.as_ref().map(|runtime| runtime.as_str().to_owned());
         let runtime = runtime.ok_or_else(runtime_and_handler)?;
         runtime_id::check(&runtime)?;
@@ -116,6 +119,7 @@ impl Settings {
             memory_mb: settings::memory_mb(input.memory_size.unwrap_or(MEMORY_MB_DEFAULT as i32))?,
             tmp_mb: settings::tmp_mb(&storage)?,
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
+            logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
         })
     }
 
@@ -136,6 +140,7 @@ impl Settings {
             tmp_mb: self.tmp_mb,
             environment: None,
             architecture: self.architecture.to_owned(),
+            logging: self.logging,
             code,
             last_modified_micros: cx.rt.now().micros(),
             generation: new_generation(cx.rt),
@@ -143,7 +148,7 @@ impl Settings {
     }
 }
 
-fn refuse_unoffered(input: &CreateFunctionRequest, name: &str) -> Result<(), Error> {
+fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     let code = &input.code;
     let has_signing = input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty());
     let has_source_key = code.source_kms_key_arn.as_ref().is_some_and(|arn| !arn.is_empty());
@@ -168,13 +173,12 @@ fn refuse_unoffered(input: &CreateFunctionRequest, name: &str) -> Result<(), Err
         image_config: input.image_config.as_ref(),
         kms_key_arn: input.kms_key_arn.as_deref(),
         layers: input.layers.as_deref(),
-        logging_config: input.logging_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         tracing_config: input.tracing_config.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
     };
-    unoffered.check(name)
+    unoffered.check()
 }
 
 /// Whether so many more bytes of packages fit into the account.
@@ -286,8 +290,6 @@ mod tests {
             ("PackageType", json!("Image"), "PackageType"),
             ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
-            ("LoggingConfig", json!({"LogFormat": "JSON"}), "LoggingConfig.LogFormat"),
-            ("LoggingConfig", json!({"LogGroup": "/other"}), "LoggingConfig.LogGroup"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
             ("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}), "TenancyConfig"),
             ("DurableConfig", json!({}), "DurableConfig"),

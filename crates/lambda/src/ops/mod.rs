@@ -2,6 +2,7 @@
 
 mod change;
 mod json;
+mod logging;
 mod settings;
 mod show;
 

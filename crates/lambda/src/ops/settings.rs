@@ -7,7 +7,6 @@
 use lambic_model_lambda as model;
 use lambic_wire::{Error, Pairs};
 
-use super::show::log_group;
 use crate::limits::{
     ENVIRONMENT_BYTES_MAX, MEMORY_MB_MAX, TAGS_MAX, TIMEOUT_S_MAX, TMP_MB_MAX,
     environment_too_large, invalid, out_of_range, too_many_tags,
@@ -50,7 +49,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) image_config: Option<&'a model::ImageConfig>,
     pub(crate) kms_key_arn: Option<&'a str>,
     pub(crate) layers: Option<&'a [String]>,
-    pub(crate) logging_config: Option<&'a model::LoggingConfig>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
     pub(crate) tracing_config: Option<&'a model::TracingConfig>,
@@ -58,11 +56,11 @@ pub(crate) struct Unoffered<'a> {
 }
 
 impl Unoffered<'_> {
-    /// Lets neutral values through; `name` is the function's plain name.
+    /// Lets neutral values through.
     ///
     /// # Errors
     /// 501 naming the first member that says anything else.
-    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let members = [
             ("AcceleratorConfig", self.accelerator_config.is_some()),
             ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
@@ -80,7 +78,7 @@ impl Unoffered<'_> {
         for (member, is_set) in members {
             refuse_if(is_set, member)?;
         }
-        self.logging_config.map_or(Ok(()), |config| check_logging(config, name))
+        Ok(())
     }
 }
 
@@ -111,16 +109,6 @@ fn has_network(config: &model::VpcConfig) -> bool {
     config.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
         || config.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
         || config.ipv6_allowed_for_dual_stack == Some(true)
-}
-
-fn check_logging(config: &model::LoggingConfig, name: &str) -> Result<(), Error> {
-    let other_format =
-        config.log_format.as_ref().is_some_and(|format| *format != model::LogFormat::Text);
-    refuse_if(other_format, "LoggingConfig.LogFormat JSON")?;
-    refuse_if(config.application_log_level.is_some(), "LoggingConfig.ApplicationLogLevel")?;
-    refuse_if(config.system_log_level.is_some(), "LoggingConfig.SystemLogLevel")?;
-    let other_group = config.log_group.as_ref().is_some_and(|group| *group != log_group(name));
-    refuse_if(other_group, "LoggingConfig.LogGroup")
 }
 
 /// Seconds, 1 to 900.
@@ -236,18 +224,12 @@ mod tests {
 
     #[test]
     fn neutral_values_pass() {
-        let logging = model::LoggingConfig {
-            log_format: Some(model::LogFormat::Text),
-            log_group: Some("/aws/lambda/f".into()),
-            ..Default::default()
-        };
         let unoffered = Unoffered {
             dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
             file_system_configs: Some(&[]),
             image_config: Some(&model::ImageConfig::default()),
             kms_key_arn: Some(""),
             layers: Some(&[]),
-            logging_config: Some(&logging),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
             tracing_config: Some(&model::TracingConfig {
                 mode: Some(model::TracingMode::PassThrough),
@@ -255,14 +237,13 @@ mod tests {
             vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
         };
-        assert_eq!(unoffered.check("f"), Ok(()));
-        assert_eq!(unoffered.check("g").unwrap_err().status, 501);
+        assert_eq!(unoffered.check(), Ok(()));
     }
 
     #[test]
     fn anything_else_is_refused_by_name() {
         let layers = ["arn:aws:lambda:us-east-1:000000000000:layer:l:1".to_owned()];
-        let error = Unoffered { layers: Some(&layers), ..Default::default() }.check("f");
+        let error = Unoffered { layers: Some(&layers), ..Default::default() }.check();
         let error = error.unwrap_err();
         assert_eq!((error.status, error.message.contains("Layers")), (501, true));
     }

@@ -4,12 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_model_lambda::{
     Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
-    LastUpdateStatusReasonCode, LogFormat, LoggingConfig, PackageType, Runtime,
-    RuntimeVersionConfig, SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse,
-    State as ShownState, StateReasonCode, TracingConfigResponse, TracingMode,
+    LastUpdateStatusReasonCode, PackageType, Runtime, RuntimeVersionConfig, SnapStartApplyOn,
+    SnapStartOptimizationStatus, SnapStartResponse, State as ShownState, StateReasonCode,
+    TracingConfigResponse, TracingMode,
 };
 use lambic_rt::Timestamp;
 
+use super::logging;
 use crate::names::LATEST;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::runtime_id;
@@ -86,16 +87,7 @@ fn show_configuration(
             apply_on: Some(SnapStartApplyOn::None),
             optimization_status: Some(SnapStartOptimizationStatus::Off),
         }),
-        logging_config: Some(LoggingConfig {
-            log_format: Some(LogFormat::Text),
-            log_group: Some(log_group(&record.name)),
-            ..LoggingConfig::default()
-        }),
+        logging_config: Some(logging::shown(&configuration.logging, &record.name)),
         ..FunctionConfiguration::default()
     }
-}
-
-/// The log group of a function that was given none.
-pub(crate) fn log_group(name: &str) -> String {
-    format!("/aws/lambda/{name}")
 }

@@ -25,6 +25,7 @@ use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequ
 use lambic_wire::{Arn, Error};
 
 use super::change::update;
+use super::logging;
 use super::settings::{self, Unoffered};
 use super::show::show;
 use crate::Lambda;
@@ -49,12 +50,12 @@ impl Serve for UpdateFunctionConfiguration {
         mut input: UpdateFunctionConfigurationRequest,
     ) -> Result<FunctionConfiguration, Error> {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
-        refuse_unoffered(&input, &target.name)?;
+        refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
         let changes = Changes::check(input)?;
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
-            changes.apply(&mut next)?;
+            changes.apply(&mut next, &target.name)?;
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
@@ -72,6 +73,7 @@ struct Changes {
     memory_mb: Option<u32>,
     tmp_mb: Option<u32>,
     environment: Option<Variables>,
+    logging: Option<model::LoggingConfig>,
 }
 
 impl Changes {
@@ -89,10 +91,11 @@ impl Changes {
             memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
             environment: input.environment.map(settings::environment).transpose()?,
+            logging: input.logging_config,
         })
     }
 
-    fn apply(&self, to: &mut Configuration) -> Result<(), Error> {
+    fn apply(&self, to: &mut Configuration, name: &str) -> Result<(), Error> {
         set(&mut to.runtime, &self.runtime);
         set(&mut to.role, &self.role);
         set(&mut to.description, &self.description);
@@ -105,6 +108,7 @@ impl Changes {
         if self.environment.is_some() {
             to.environment = self.environment.clone();
         }
+        to.logging = logging::changed(&to.logging, self.logging.as_ref(), name)?;
         if to.handler.is_none() && !runtime_id::is_provided(&to.runtime) {
             return Err(invalid(
                 "Runtime and Handler are mandatory parameters for functions created with \
@@ -121,7 +125,7 @@ fn set<T: Clone>(to: &mut T, given: &Option<T>) {
     }
 }
 
-fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest, name: &str) -> Result<(), Error> {
+fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Error> {
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
@@ -131,13 +135,12 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest, name: &str) -> R
         image_config: input.image_config.as_ref(),
         kms_key_arn: input.kms_key_arn.as_deref(),
         layers: input.layers.as_deref(),
-        logging_config: input.logging_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         tracing_config: input.tracing_config.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
     };
-    unoffered.check(name)
+    unoffered.check()
 }
 
 #[cfg(test)]

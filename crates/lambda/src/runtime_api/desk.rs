@@ -48,6 +48,17 @@ pub enum Completion {
     Fault(Fault),
 }
 
+/// What the runtime sent back, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Of the response or the error document.
+    pub bytes: u64,
+    /// From handing out the event to the beginning of the answer.
+    pub latency: Duration,
+    /// From the end of the answer until the runtime asked for more, once it has.
+    pub overhead: Option<Duration>,
+}
+
 /// The figures of one invocation; the REPORT line, the metrics and the bill are made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -63,6 +74,8 @@ pub struct Outcome {
     pub is_error: bool,
     /// What the log says of a fault, if it was one.
     pub fault: Option<Fault>,
+    /// The runtime's answer, if it gave one.
+    pub reply: Option<Reply>,
 }
 
 /// An invocation that has ended.
@@ -149,7 +162,10 @@ struct State {
     current: Option<Current>,
     /// The last invocation's id, so that a second answer to it is told apart from a wrong id.
     last_id: String,
-    unrecorded: Option<Outcome>,
+    /// The last invocation's figures, and when they were complete.
+    unrecorded: Option<(Outcome, Instant)>,
+    /// When the answer to the current event began.
+    answer_began: Option<Instant>,
     exit: Option<Exit>,
     /// A report that the runtime cannot start is being read.
     reporting: bool,
@@ -171,6 +187,7 @@ impl Desk {
             current: None,
             last_id: String::new(),
             unrecorded: None,
+            answer_began: None,
             exit: None,
             reporting: false,
         };
@@ -219,7 +236,10 @@ impl Desk {
         state.waiting = Some(sender);
         let unrecorded = state.unrecorded.take();
         drop(state);
-        if let Some(outcome) = unrecorded {
+        if let Some((mut outcome, at)) = unrecorded {
+            if let Some(reply) = &mut outcome.reply {
+                reply.overhead = Some(self.rt.instant().saturating_duration_since(at));
+            }
             self.owner.record(&outcome, false);
         }
         if before != Life::Idle {
@@ -235,6 +255,7 @@ impl Desk {
             return Err(Refusal::RequestId);
         }
         state.life = state.life.step(with)?;
+        state.answer_began = Some(self.rt.instant());
         Ok(())
     }
 
@@ -318,7 +339,7 @@ impl Desk {
         let current = state.current.take();
         let unrecorded = state.unrecorded.take();
         drop(state);
-        if let Some(outcome) = unrecorded {
+        if let Some((outcome, _)) = unrecorded {
             self.owner.record(&outcome, false);
         }
         if let Some(current) = current {
@@ -346,22 +367,30 @@ impl Desk {
     }
 
     fn outcome_recorded(&self, current: &Current, completion: Completion, now: bool) -> Finished {
-        let (status, fault) = match &completion {
-            Completion::Fault(fault) => (fault.status(), Some(fault.clone())),
-            Completion::Response(_) | Completion::Error(_) => (Status::Answered, None),
+        let began = self.lock().answer_began.take();
+        let ended = self.rt.instant();
+        let (status, fault, reply) = match &completion {
+            Completion::Fault(fault) => (fault.status(), Some(fault.clone()), None),
+            Completion::Response(body) | Completion::Error(body) => {
+                let began = began.unwrap_or(ended);
+                let latency = began.saturating_duration_since(current.work.since);
+                let bytes = body.len() as u64;
+                (Status::Answered, None, Some(Reply { bytes, latency, overhead: None }))
+            }
         };
         let outcome = Outcome {
             request_id: current.event.request_id.clone(),
-            duration: self.rt.instant().saturating_duration_since(current.work.since),
+            duration: ended.saturating_duration_since(current.work.since),
             init: current.work.init,
             status,
             is_error: !matches!(completion, Completion::Response(_)),
             fault,
+            reply,
         };
         let log_tail = if now {
             self.owner.record(&outcome, current.work.wants_tail)
         } else {
-            self.lock().unrecorded = Some(outcome);
+            self.lock().unrecorded = Some((outcome, ended));
             None
         };
         Finished { completion, log_tail }

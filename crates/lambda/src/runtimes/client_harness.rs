@@ -27,6 +27,7 @@ use crate::invoke::launcher::{
 };
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
 use crate::runtime_api::connection::BoxIo;
+use crate::state::logging::{Level, LogFormat};
 use crate::state::version::{Version, VersionState};
 
 /// Starts plans as ordinary processes.
@@ -131,6 +132,7 @@ impl Processes {
             inherited: Some(Box::pin(UnixStream::from_std(ours)?)),
             api: Box::new(Listening(None)),
             output: Box::new(Printed(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?)),
+            log_frames: None,
             exit: exit.boxed(),
             control: Arc::new(Killer(kill)),
         })
@@ -160,6 +162,17 @@ pub(super) struct Said {
     pub(super) raw: Bytes,
     pub(super) is_error: bool,
     pub(super) log: String,
+}
+
+impl Said {
+    /// The lines of a log that has only objects, as they are.
+    pub(super) fn records(&self) -> Vec<Value> {
+        let parse = |line| {
+            let parsed = serde_json::from_str(line);
+            parsed.unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        self.log.lines().map(parse).collect()
+    }
 }
 
 impl Function {
@@ -208,6 +221,7 @@ impl Function {
             tmp_mb: 512,
             environment: environment.iter().map(pair).collect(),
             log_group: "/aws/lambda/f".into(),
+            log_format: LogFormat::Text,
             bundle: String::new(),
             bundle_path: task,
             generation: 1,
@@ -215,6 +229,13 @@ impl Function {
             hold: None,
         };
         Function { invoker, processes, version: Arc::new(version), _folder: folder }
+    }
+
+    /// The same function with a log as JSON; what the platform says of successes is left out.
+    pub(super) fn with_json_log(self, application: Level) -> Function {
+        let log_format = LogFormat::Json { application, system: Level::Warn };
+        let version = Version { log_format, ..(*self.version).clone() };
+        Function { version: Arc::new(version), ..self }
     }
 
     pub(super) async fn call(&self, event: &str) -> Said {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::client_harness::{Function, Said};
+use crate::state::logging::Level;
 
 const RUNTIME: &str = "nodejs20.x";
 const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
@@ -271,4 +272,80 @@ async fn a_crash_between_two_invocations_ends_the_process_and_harms_nobody() {
     function.until_gone().await;
     assert_eq!(function.call("2").await.value, 2);
     assert_eq!(function.launches(), 2);
+}
+
+/// One call of a function whose log is JSON: its records, without their times.
+async fn json_log(application: Level, code: &str) -> Vec<serde_json::Value> {
+    let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+    let said = function.with_json_log(application).call("{}").await;
+    let timeless = |mut record: serde_json::Value| {
+        let time = record.as_object_mut().unwrap().remove("timestamp").unwrap();
+        let time = time.as_str().unwrap();
+        assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{time}");
+        record
+    };
+    said.records().into_iter().map(timeless).collect()
+}
+
+#[tokio::test]
+async fn records_as_json() {
+    let code = "exports.handler = async () => {\n  console.debug('hidden');\n  \
+                console.log('two\\nlines %s', 'ä', { a: 1 });\n  \
+                console.info({ id: 7, list: [1] });\n  console.warn('one');\n  \
+                const loop = {}; loop.self = loop; console.error(loop);\n  console.error(7n);\n  \
+                console.error('went wrong:', new TypeError('bööm'));\n  \
+                const own = new RangeError('far'); own.code = 'E'; console.error(own);\n  \
+                console.fatal();\n};";
+    let mut records = json_log(Level::Info, code).await;
+    let record = |level: &str, message: serde_json::Value| json!({"level": level, "requestId": ID, "message": message});
+    let stack = |value: &mut serde_json::Value| {
+        let stack = value.as_object_mut().unwrap().remove("stackTrace").unwrap();
+        assert!(stack[1].as_str().unwrap().contains("index.js:"), "{stack}");
+        stack[0].as_str().unwrap().to_owned()
+    };
+    assert_eq!(stack(&mut records[5]), "TypeError: bööm");
+    assert_eq!(stack(&mut records[6]["message"]), "RangeError: far");
+    let message = records[5].as_object_mut().unwrap().remove("message").unwrap();
+    let message = message.as_str().unwrap();
+    assert!(message.starts_with("went wrong: TypeError: bööm\n    at "), "{message}");
+    let expected = [
+        record("INFO", json!("two\nlines ä { a: 1 }")),
+        record("INFO", json!({"id": 7, "list": [1]})),
+        record("WARN", json!("one")),
+        record("ERROR", json!("<ref *1> { self: [Circular *1] }")),
+        record("ERROR", json!("7n")),
+        json!({"level": "ERROR", "requestId": ID, "errorType": "TypeError",
+               "errorMessage": "bööm"}),
+        record("ERROR", json!({"errorType": "RangeError", "errorMessage": "far", "code": "E"})),
+        record("FATAL", json!("")),
+    ];
+    assert_eq!(records, expected);
+}
+
+#[tokio::test]
+async fn errors_as_json() {
+    for (code, kind, message) in [
+        ("exports.handler = async () => { throw new TypeError('bööm'); };", "TypeError", "bööm"),
+        ("exports.handler = async () => { throw 'text'; };", "Error", "text"),
+    ] {
+        let records = json_log(Level::Error, code).await;
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((&record["level"], &record["requestId"]), (&json!("ERROR"), &json!(ID)));
+        let said = &record["message"];
+        assert_eq!((&said["errorType"], &said["errorMessage"]), (&json!(kind), &json!(message)));
+        assert!(said["stackTrace"].is_array(), "{said}");
+    }
+    let code = "exports.handler = () => { setImmediate(() => { throw new Error('late'); }); };";
+    assert_eq!(json_log(Level::Error, code).await[0]["message"]["errorMessage"], "late");
+    assert!(json_log(Level::Fatal, code).await.is_empty(), "it is below the level");
+}
+
+#[tokio::test]
+async fn records_of_several_lines_keep_their_place() {
+    let code = "exports.handler = async () => {\n  process.stdout.write('one');\n  \
+                console.log('two\\nthree');\n  process.stdout.write('four\\n');\n};";
+    let said = run(code, "{}").await;
+    let lines: Vec<&str> = said.log.lines().collect();
+    assert!(lines[2].ends_with("\tINFO\ttwo"), "{}", said.log);
+    assert_eq!((lines[1], &lines[3..5]), ("one", &["three", "four"][..]));
 }

@@ -12,11 +12,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_rt::Rt;
+use lambic_sandbox::LOG_PIPE_FD;
 
 use super::packs::{Family, Pack, is_host_system};
 use crate::invoke::Common;
 use crate::invoke::fault::{Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Plan, Session};
+use crate::state::logging::LogFormat;
+use crate::state::runtime_id::is_provided;
 use crate::state::version::Version;
 
 const TASK: &str = "/var/task";
@@ -52,6 +55,7 @@ pub(crate) async fn make(
     common: &Common,
     version: &Version,
     session: &Session,
+    log_stream: &str,
     id: u64,
 ) -> Result<Made, Fault> {
     let pack = common
@@ -68,7 +72,7 @@ pub(crate) async fn make(
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
     let defaults = defaults(start.lang, start.variables);
-    let env = merge(defaults, &version.environment, reserved(version, session, &common.rt));
+    let env = merge(defaults, &version.environment, reserved(version, session, log_stream));
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -78,6 +82,7 @@ pub(crate) async fn make(
         env,
         cwd: TASK.to_owned(),
         network: common.config.networks.of(&version.function_name).map(str::to_owned),
+        log_frames: is_provided(&version.runtime),
     };
     Ok(Made { plan, runtime: start.runtime })
 }
@@ -193,7 +198,11 @@ fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, Str
 }
 
 /// What they may not replace.
-fn reserved(version: &Version, session: &Session, rt: &Rt) -> Vec<(String, String)> {
+fn reserved(version: &Version, session: &Session, log_stream: &str) -> Vec<(String, String)> {
+    let (log_format, log_level) = match version.log_format {
+        LogFormat::Text => ("Text", None),
+        LogFormat::Json { application, .. } => ("JSON", Some(application.name())),
+    };
     let mut variables = vec![
         pair("AWS_LAMBDA_RUNTIME_API", RUNTIME_API),
         pair("_HANDLER", version.handler.as_deref().unwrap_or_default()),
@@ -205,24 +214,23 @@ fn reserved(version: &Version, session: &Session, rt: &Rt) -> Vec<(String, Strin
         pair("AWS_LAMBDA_FUNCTION_VERSION", &version.version),
         pair("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &version.memory_mb.to_string()),
         pair("AWS_LAMBDA_LOG_GROUP_NAME", &version.log_group),
-        pair("AWS_LAMBDA_LOG_STREAM_NAME", &log_stream(version, rt)),
-        pair("AWS_LAMBDA_LOG_FORMAT", "Text"),
+        pair("AWS_LAMBDA_LOG_STREAM_NAME", log_stream),
+        pair("AWS_LAMBDA_LOG_FORMAT", log_format),
         pair("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         pair("AWS_ACCESS_KEY_ID", &session.access_key_id),
         pair("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
         pair("AWS_SESSION_TOKEN", &session.session_token),
     ];
+    // With text a function may choose a level of its own.
+    variables.extend(log_level.map(|level| pair("AWS_LAMBDA_LOG_LEVEL", level)));
     // Custom runtimes name themselves on AWS: there the variable is absent.
-    if !version.runtime.starts_with("provided") {
+    if is_provided(&version.runtime) {
+        // What a client of AWS's for any language writes whole records to; ours print theirs.
+        variables.push(pair("_LAMBDA_TELEMETRY_LOG_FD", &LOG_PIPE_FD.to_string()));
+    } else {
         variables.push(pair("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", version.runtime)));
     }
     variables
-}
-
-fn log_stream(version: &Version, rt: &Rt) -> String {
-    let (year, month, day, ..) = rt.now().utc();
-    let id = rt.uuid().replace('-', "");
-    format!("{year:04}/{month:02}/{day:02}/[{}]{id}", version.version)
 }
 
 /// Each name once; later sets win.

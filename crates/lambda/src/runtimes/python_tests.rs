@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::client_harness::{Function, Said, interpreters};
 use super::packs::Family;
+use crate::state::logging::Level;
 
 const RUNTIME: &str = "python3.13";
 const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
@@ -267,4 +268,89 @@ async fn a_client_that_is_refused_an_event_ends_quietly() {
         let output = child.wait_with_output().await.unwrap();
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b""[..]), "{family}");
     }
+}
+
+/// Takes out of a record what is another one each time, after a look at its form.
+fn timeless(mut record: serde_json::Value) -> serde_json::Value {
+    let members = record.as_object_mut().unwrap();
+    let time = members.remove("timestamp").unwrap();
+    let time = time.as_str().unwrap();
+    assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{time}");
+    record
+}
+
+#[tokio::test]
+async fn records_as_json() {
+    let code = "import logging, sys\nlog = logging.getLogger('my.log')\n\n\
+                class Odd:\n    def __str__(self): return 'odd'\n\n\
+                def handler(event, context):\n    log.debug('hidden')\n    \
+                log.info('two\\nlines %s', 'ä', extra={'user': {'id': 7}, 'odd': Odd()})\n    \
+                try:\n        {}['key']\n    except KeyError:\n        \
+                log.exception('went wrong')\n    \
+                log.log(35, 'between')\n    log.critical('last')\n";
+    let files = [("app.py", code)];
+    for (release, path) in interpreters(Family::Python).await {
+        let function = Function::with(RUNTIME, "app.handler", &files, &[], Some(path), false).await;
+        let function = function.with_json_log(Level::Info);
+        let said = function.call("{}").await;
+        let mut records: Vec<_> = said.records().into_iter().map(timeless).collect();
+        let members = |level: &str, message: &str| json!({"level": level, "message": message, "logger": "my.log", "requestId": ID});
+        let mut first = members("INFO", "two\nlines ä");
+        first["user"] = json!({"id": 7});
+        first["odd"] = json!("odd");
+        assert_eq!(records[0], first, "{release}");
+        let failed = records[1].as_object_mut().unwrap();
+        let location = failed.remove("location").unwrap();
+        assert!(location.as_str().unwrap().ends_with("/app.py:handler:13"), "{location}");
+        let trace = failed.remove("stackTrace").unwrap();
+        assert!(trace[0].as_str().unwrap().contains("line 11, in handler\n    {}['key']\n"));
+        let mut second = members("ERROR", "went wrong");
+        second["errorType"] = json!("KeyError");
+        second["errorMessage"] = json!("'key'");
+        assert_eq!(records[1], second, "{release}");
+        let rest = [members("WARNING", "between"), members("CRITICAL", "last")];
+        assert_eq!(records[2..], rest, "{release}");
+    }
+}
+
+#[tokio::test]
+async fn errors_and_prints_of_a_log_as_json() {
+    let code = "import logging\n\ndef handler(event, context):\n    print('plain')\n    \
+                logging.warning('hidden')\n    raise ValueError('bööm')\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let said = function.with_json_log(Level::Error).call("{}").await;
+    let (plain, rest) = said.log.split_once('\n').unwrap();
+    assert_eq!(plain, "plain", "what is printed stays as it is");
+    let mut record = timeless(serde_json::from_str(rest).unwrap());
+    let trace = record["stackTrace"].take();
+    assert!(trace[0].as_str().unwrap().contains("line 6, in handler"), "{trace}");
+    let expected = json!({"level": "ERROR", "errorMessage": "bööm", "errorType": "ValueError",
+                          "requestId": ID, "stackTrace": null});
+    assert_eq!(record, expected);
+}
+
+#[tokio::test]
+async fn the_platform_filters_what_the_function_lets_through() {
+    let code = "import json, logging\n\ndef handler(event, context):\n    \
+                logging.getLogger().setLevel('DEBUG')\n    logging.debug('hidden')\n    \
+                print(json.dumps({'timestamp': '2026-11-28T07:00:00Z', 'level': 'debug'}))\n    \
+                logging.warning('shown')\n";
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let said = function.with_json_log(Level::Info).call("{}").await;
+    let messages: Vec<_> = said.records().iter().map(|record| record["message"].clone()).collect();
+    assert_eq!(messages, ["shown"]);
+}
+
+/// What is logged has lines of its own and stands where it was printed.
+#[tokio::test]
+async fn records_of_several_lines_keep_their_place() {
+    let code = "import logging\n\ndef handler(event, context):\n    print('one', end='')\n    \
+                logging.warning('two\\nthree')\n    print('four')\n    \
+                logging.getLogger().handlers[0].setFormatter(None)\n    \
+                logging.error('five\\nsix')\n    print('seven', flush=True)\n";
+    let said = run(code, "{}").await;
+    let lines: Vec<&str> = said.log.lines().collect();
+    assert!(lines[2].starts_with("[WARNING]\t") && lines[2].ends_with("\ttwo"), "{}", said.log);
+    assert_eq!(lines[1], "one");
+    assert_eq!(lines[3..8], ["three", "four", "five", "six", "seven"]);
 }

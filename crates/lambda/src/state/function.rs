@@ -12,6 +12,7 @@ use lambic_store::{Digest, Record};
 use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
+use super::logging::Logging;
 use crate::names::function_arn;
 
 /// Life of a function.
@@ -87,6 +88,9 @@ pub struct Configuration {
     pub environment: Option<Variables>,
     /// `x86_64` or `arm64`.
     pub architecture: String,
+    /// How it logs. Records from before there was a choice have AWS's default.
+    #[serde(default)]
+    pub logging: Logging,
     /// What it runs.
     pub code: Code,
     /// When it was last changed, in microseconds since the epoch.
@@ -196,6 +200,7 @@ pub(crate) mod tests {
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
             architecture: "x86_64".to_owned(),
+            logging: Logging::default(),
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3 },
             last_modified_micros: 1_763_674_200_123_456,
             generation,
@@ -222,6 +227,15 @@ pub(crate) mod tests {
         let record = record("hello");
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_without_logging_opens_with_the_default() {
+        let mut logged = record("hello");
+        logged.running.logging.group = Some("shared".to_owned());
+        let mut value = serde_json::to_value(&logged).unwrap();
+        assert!(value["running"].as_object_mut().unwrap().remove("logging").is_some());
+        assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
     }
 
     #[test]

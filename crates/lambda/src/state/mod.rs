@@ -2,5 +2,6 @@
 
 pub mod code_link_secret;
 pub mod function;
+pub mod logging;
 pub mod runtime_id;
 pub mod version;

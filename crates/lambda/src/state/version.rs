@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use lambic_store::Hold;
 
+use super::logging::LogFormat;
+
 /// Whether invokes may run a function at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionState {
@@ -53,6 +55,8 @@ pub struct Version {
     pub environment: Vec<(String, String)>,
     /// CloudWatch log group, `/aws/lambda/<name>` by default.
     pub log_group: String,
+    /// In which form the log is written, and which lines of it.
+    pub log_format: LogFormat,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.

@@ -96,18 +96,73 @@ function errorForLog(thing) {
 
 let requestId;
 
+const FRAME = 0xa55a0003;
+const FRAME_HEAD_BYTES = 16;
+const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
+const isJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+
+// Writes one record; one of several lines as a frame, so that the platform keeps it together. It
+// goes to standard output, so that it keeps its place among what is printed.
+function writeRecord(text, level, date) {
+  if (!text.includes('\n')) {
+    process.stdout.write(text + '\n');
+    return;
+  }
+  const bytes = Buffer.byteLength(text) + 1;
+  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + bytes);
+  frame.writeUInt32BE((FRAME | ((LEVELS.indexOf(level) + 1) << 2)) >>> 0, 0);
+  frame.writeUInt32BE(bytes, 4);
+  frame.writeBigUInt64BE(BigInt(date.valueOf()) * 1000n, 8);
+  frame.write(text + '\n', FRAME_HEAD_BYTES);
+  process.stdout.write(frame);
+}
+
+const errorMembers = ({ constructor, message, stack }) => ({
+  errorType: constructor?.name ?? 'UnknownError',
+  errorMessage: message,
+  stackTrace: typeof stack === 'string' ? stack.split('\n') : [],
+});
+const errorsTaken = (_key, value) =>
+  value instanceof Error ? { ...errorMembers(value), ...value } : value;
+
+// One value stays what it is; several become a text, and the first error among them is taken apart.
+function jsonRecord(level, date, params) {
+  const record = { timestamp: date.toISOString(), level, requestId };
+  if (params.length === 1) {
+    try {
+      return JSON.stringify({ ...record, message: params[0] }, errorsTaken);
+    } catch {
+      // It refers to itself, or holds what JSON has not.
+      return JSON.stringify({ ...record, message: util.format(params[0]) });
+    }
+  }
+  record.message = util.format(...params);
+  const error = params.find((param) => param instanceof Error);
+  return JSON.stringify(error ? { ...record, ...errorMembers(error) } : record);
+}
+
+const textRecord = (level, date, params) =>
+  `${date.toISOString()}\t${requestId}\t${level}\t${util.format(...params)}`;
+
 function patchConsole() {
-  const levels = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
-  const lowest = levels.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
+  const lowest = LEVELS.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
+  const render = isJson ? jsonRecord : textRecord;
   const logger = (level) => {
-    if (levels.indexOf(level) < lowest) return () => {};
+    // Whatever the level, what ends the application is told.
+    if (level !== 'FATAL' && LEVELS.indexOf(level) < lowest) return () => {};
     return (...params) => {
-      const line = `${new Date().toISOString()}\t${requestId}\t${level}\t${util.format(...params)}`;
-      process.stdout.write(line + '\n');
+      const date = new Date();
+      writeRecord(render(level, date, params), level, date);
     };
   };
-  for (const level of levels) console[level.toLowerCase()] = logger(level);
+  for (const level of LEVELS) console[level.toLowerCase()] = logger(level);
   console.log = console.info;
+}
+
+// An error that ended an invocation, or the process.
+function logError(what, thing) {
+  if (isJson) console.error(thing instanceof Error ? thing : new Error(thing));
+  else console.error(what, errorForLog(thing));
 }
 
 // ---- Connection -------------------------------------------------------------------------------
@@ -436,7 +491,7 @@ function runPlain(handler, headers, body, { fail, succeed }) {
     action(...args);
   };
   const failed = (error) => {
-    console.error('Invoke Error', errorForLog(error));
+    logError('Invoke Error', error);
     fail(error);
   };
   const done = (error, value) => {
@@ -516,7 +571,7 @@ async function runStreaming(handler, headers, body, { fail, succeed }) {
     const raw = Buffer.concat(prelude && chunks.length ? [prelude, ...chunks] : chunks);
     succeed({ raw, contentType });
   } catch (error) {
-    console.error('Invoke Error', errorForLog(error));
+    logError('Invoke Error', error);
     fail(error);
   }
 }
@@ -529,7 +584,7 @@ connection.socket.unref();
 let runtime;
 
 function crashed(what, error, code) {
-  console.error(what, errorForLog(error));
+  logError(what, error);
   if (runtime?.failed) runtime.failed(error, code);
   // It has asked for its first event already, or is about to end anyway.
   else if (connection.waiting) connection.exit(code);

@@ -321,7 +321,12 @@ def _from_exception(request_id):
 
 
 def _log_error(document):
-    """The error as AWS writes it into the log: one event, indented with no-break spaces."""
+    """The error as AWS writes it into the log: one record, indented with no-break spaces."""
+    if _JSON:
+        members = {"timestamp": _timestamp(time.time()), "level": "ERROR"}
+        members.update(document)
+        _log(json.dumps(members, ensure_ascii=False), 5)
+        return
     first = "[ERROR]"
     if document["errorType"]:
         first += " " + document["errorType"]
@@ -332,12 +337,50 @@ def _log_error(document):
         for line in element.splitlines() or [""]:
             bare = line.lstrip(" ")
             lines.append("\u00a0" * (len(line) - len(bare)) + bare)
-    _flush()
-    sys.stdout.write("\n".join(lines) + "\n")
-    _flush()
+    _log("\n".join(lines), 5)
 
 
 # ---- Logging -----------------------------------------------------------------------------------
+
+_JSON = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+_FRAME = 0xA55A0003
+# The stream that the platform reads, whatever the function makes of sys.stdout.
+_log_stream = sys.stdout
+
+
+def _log(text, level):
+    """Writes one record; one of several lines as a frame, so that the platform keeps it together.
+
+    Levels are those of AWS's frames: 2 is DEBUG, 6 is FATAL. A frame goes to standard output, so
+    that it keeps its place among what is printed, and in one piece.
+    """
+    if not text.endswith("\n"):
+        text += "\n"
+    _flush()
+    if "\n" not in text[:-1]:
+        _log_stream.write(text)
+    else:
+        data = text.encode("utf-8", "backslashreplace")
+        head = (_FRAME | level << 2).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+        head += (time.time_ns() // 1000).to_bytes(8, "big")
+        _log_stream.flush()
+        _log_stream.buffer.write(head + data)
+    _log_stream.flush()
+
+
+def _timestamp(seconds):
+    millis = int(seconds * 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(millis // 1000)) + ".%03dZ" % (
+        millis % 1000
+    )
+
+
+# What every log record has; anything else was given by the function as `extra`.
+_RECORD_MEMBERS = frozenset(
+    "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno "
+    "funcName created msecs relativeCreated thread threadName processName process "
+    "aws_request_id".split()
+)
 
 
 class _LoggingFinder:
@@ -367,15 +410,42 @@ def _set_up_after(loader):
 
 
 def _set_up_logging(logging):
+    def level_of(record):
+        """As AWS rounds levels: to a multiple of ten from 0 to 50."""
+        return min(50, max(0, record.levelno)) // 10 * 10
+
     class LambdaLoggerHandler(logging.Handler):
         def emit(self, record):
             try:
-                line = self.format(record)
-                # A record is an event of its own, whatever format the function has set.
-                sys.stdout.write(line if line.endswith("\n") else line + "\n")
-                sys.stdout.flush()
+                # A record is one of its own, whatever format the function has set.
+                level = level_of(record) // 10
+                _log(self.format(record), level + 1 if level else 0)
             except Exception:
                 self.handleError(record)
+
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            members = {
+                "timestamp": _timestamp(record.created),
+                "level": logging.getLevelName(level_of(record)),
+                "message": record.getMessage(),
+                "logger": record.name,
+            }
+            if record.exc_info and record.exc_info[0]:
+                import traceback
+
+                kind, error, frames = record.exc_info
+                place = (record.pathname, record.funcName, record.lineno)
+                members["stackTrace"] = traceback.format_tb(frames)
+                members["errorType"] = kind.__name__
+                members["errorMessage"] = str(error)
+                members["location"] = "%s:%s:%d" % place
+            members["requestId"] = getattr(record, "aws_request_id", None)
+            for name, value in record.__dict__.items():
+                if name not in _RECORD_MEMBERS and name not in members:
+                    members[name] = value
+            members = {name: value for name, value in members.items() if value is not None}
+            return json.dumps(members, ensure_ascii=False, default=str)
 
     class LambdaLoggerFilter(logging.Filter):
         def filter(self, record):
@@ -384,12 +454,11 @@ def _set_up_logging(logging):
 
     logging.Formatter.converter = time.gmtime
     handler = LambdaLoggerHandler()
-    handler.setFormatter(
-        logging.Formatter(
-            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n",
-            "%Y-%m-%dT%H:%M:%S",
-        )
+    text = logging.Formatter(
+        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n",
+        "%Y-%m-%dT%H:%M:%S",
     )
+    handler.setFormatter(JsonFormatter() if _JSON else text)
     handler.addFilter(LambdaLoggerFilter())
     root = logging.getLogger()
     level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()

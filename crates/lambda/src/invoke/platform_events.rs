@@ -1,0 +1,473 @@
+//! What the platform says about an environment and its invocations, as values: one event, rendered
+//! as AWS's line of text or as AWS's JSON object.
+//!
+//! The JSON is that of the Telemetry API's schema 2022-12-13, so that a subscriber can be sent the
+//! very events that the log is made of. Which of them a log in JSON has is decided by
+//! [`PlatformEvent::level`], after AWS's table of system log levels; a log as text has those that
+//! have a text, whatever their level.
+
+use std::time::Duration;
+
+use lambic_rt::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::fault::Status;
+use crate::runtime_api::desk::Outcome;
+use crate::state::logging::Level;
+
+/// Every environment is started on demand: there is no provisioned concurrency and no SnapStart.
+const ON_DEMAND: &str = "on-demand";
+
+/// Something that has happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlatformEvent {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub record: PlatformRecord,
+}
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", content = "record")]
+pub enum PlatformRecord {
+    /// A runtime is being started.
+    #[serde(rename = "platform.initStart")]
+    InitStart(InitStart),
+    /// The runtime asked for its first event, or will never do so.
+    #[serde(rename = "platform.initRuntimeDone")]
+    InitRuntimeDone(InitRuntimeDone),
+    /// The start of the environment has ended.
+    #[serde(rename = "platform.initReport")]
+    InitReport(InitReport),
+    /// An invocation begins.
+    #[serde(rename = "platform.start")]
+    Start(Start),
+    /// The platform itself ended an invocation; the text says why and ends with a newline.
+    #[serde(rename = "platform.fault")]
+    Fault(String),
+    /// The runtime is done with the invocation.
+    #[serde(rename = "platform.runtimeDone")]
+    RuntimeDone(RuntimeDone),
+    /// The invocation is over.
+    #[serde(rename = "platform.end")]
+    End(End),
+    /// The figures of an invocation.
+    #[serde(rename = "platform.report")]
+    Report(Report),
+    /// Lines of the function were not passed on.
+    #[serde(rename = "platform.logsDropped")]
+    LogsDropped(LogsDropped),
+}
+
+/// In which phase a runtime is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Ahead of the first invocation.
+    Init,
+    /// Again, inside of it.
+    Invoke,
+}
+
+/// How something ended, in AWS's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// `success`, `error` (the function's fault), `failure` (the platform's) or `timeout`.
+    pub status: &'static str,
+    /// Of an error or a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+}
+
+/// Of `platform.initStart`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitStart {
+    initialization_type: &'static str,
+    phase: Phase,
+    runtime_version: String,
+    runtime_version_arn: String,
+    function_name: String,
+    function_version: String,
+    instance_id: String,
+    /// In bytes.
+    instance_max_memory: u64,
+}
+
+impl InitStart {
+    /// `runtime` names what runs, such as `python:3.13.1`; `log_stream` stands for the environment.
+    pub fn new(
+        phase: Phase,
+        runtime: (&str, String),
+        function: (&str, &str),
+        log_stream: &str,
+        memory_mb: u32,
+    ) -> InitStart {
+        InitStart {
+            initialization_type: ON_DEMAND,
+            phase,
+            runtime_version: runtime.0.to_owned(),
+            runtime_version_arn: runtime.1,
+            function_name: function.0.to_owned(),
+            function_version: function.1.to_owned(),
+            instance_id: log_stream.to_owned(),
+            instance_max_memory: u64::from(memory_mb) << 20,
+        }
+    }
+}
+
+/// Of `platform.initRuntimeDone`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitRuntimeDone {
+    initialization_type: &'static str,
+    phase: Phase,
+    #[serde(flatten)]
+    ending: Ending,
+}
+
+impl InitRuntimeDone {
+    /// Of a start that ended so.
+    pub fn new(phase: Phase, status: &Status) -> InitRuntimeDone {
+        InitRuntimeDone { initialization_type: ON_DEMAND, phase, ending: Ending::of(status) }
+    }
+}
+
+/// Of `platform.initReport`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitReport {
+    initialization_type: &'static str,
+    phase: Phase,
+    #[serde(flatten)]
+    ending: Ending,
+    metrics: InitMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitMetrics {
+    duration_ms: Millis,
+}
+
+impl InitReport {
+    /// Of a start that took so long and ended so.
+    pub fn new(phase: Phase, status: &Status, duration: Duration) -> InitReport {
+        InitReport {
+            initialization_type: ON_DEMAND,
+            phase,
+            ending: Ending::of(status),
+            metrics: InitMetrics { duration_ms: Millis(duration) },
+        }
+    }
+}
+
+/// The trace that an invocation belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tracing {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: String,
+}
+
+impl Tracing {
+    /// `None` for a trace that nobody records.
+    pub fn of_header(header: &str) -> Option<Tracing> {
+        let sampled = header.split(';').any(|part| part.trim() == "Sampled=1");
+        sampled.then(|| Tracing { kind: "X-Amzn-Trace-Id", value: header.to_owned() })
+    }
+}
+
+/// Of `platform.start`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// AWS request id.
+    pub request_id: String,
+    /// Without a qualifier.
+    pub function_arn: String,
+    /// `$LATEST` or a number.
+    pub version: String,
+    /// The trace, if one is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+}
+
+/// Of `platform.runtimeDone`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeDone {
+    request_id: String,
+    #[serde(flatten)]
+    ending: Ending,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spans: Vec<Span>,
+    metrics: RuntimeDoneMetrics,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracing: Option<Tracing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeDoneMetrics {
+    duration_ms: Millis,
+    produced_bytes: u64,
+}
+
+/// A part of an invocation's time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Span {
+    name: &'static str,
+    start: Moment,
+    duration_ms: Millis,
+}
+
+impl RuntimeDone {
+    /// Of the invocation that `began` then.
+    pub fn new(outcome: &Outcome, began: Timestamp, tracing: Option<Tracing>) -> RuntimeDone {
+        RuntimeDone {
+            request_id: outcome.request_id.clone(),
+            ending: Ending::of(&outcome.status),
+            spans: spans(outcome, began),
+            metrics: RuntimeDoneMetrics {
+                duration_ms: Millis(outcome.duration),
+                produced_bytes: outcome.reply.map_or(0, |reply| reply.bytes),
+            },
+            tracing,
+        }
+    }
+}
+
+/// Until the answer began, until it was complete, and until the runtime asked for more.
+fn spans(outcome: &Outcome, began: Timestamp) -> Vec<Span> {
+    let Some(reply) = outcome.reply else { return Vec::new() };
+    let ends = began.after(outcome.duration);
+    let span = |name, start: Timestamp, duration| Span {
+        name,
+        start: Moment(start),
+        duration_ms: Millis(duration),
+    };
+    let sending = outcome.duration.saturating_sub(reply.latency);
+    let mut spans = vec![
+        span("responseLatency", began, reply.latency),
+        span("responseDuration", began.after(reply.latency), sending),
+    ];
+    spans.extend(reply.overhead.map(|overhead| span("runtimeOverhead", ends, overhead)));
+    spans
+}
+
+/// Of `platform.end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// AWS request id.
+    pub request_id: String,
+}
+
+/// Of `platform.report`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    request_id: String,
+    metrics: ReportMetrics,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracing: Option<Tracing>,
+    #[serde(flatten)]
+    ending: Ending,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportMetrics {
+    duration_ms: Millis,
+    billed_duration_ms: u64,
+    #[serde(rename = "memorySizeMB")]
+    memory_size_mb: u32,
+    #[serde(rename = "maxMemoryUsedMB")]
+    max_memory_used_mb: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_duration_ms: Option<Millis>,
+}
+
+impl Report {
+    /// Of an invocation in an environment of this size that has used so much of it.
+    pub fn new(
+        outcome: &Outcome,
+        memory_mb: u32,
+        used_mb: u64,
+        tracing: Option<Tracing>,
+    ) -> Report {
+        let metrics = ReportMetrics {
+            duration_ms: Millis(outcome.duration),
+            billed_duration_ms: billed_ms(outcome),
+            memory_size_mb: memory_mb,
+            max_memory_used_mb: used_mb,
+            init_duration_ms: outcome.init.map(Millis),
+        };
+        let request_id = outcome.request_id.clone();
+        Report { request_id, metrics, tracing, ending: Ending::of(&outcome.status) }
+    }
+}
+
+/// Of `platform.logsDropped`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogsDropped {
+    /// Why.
+    pub reason: &'static str,
+    /// Lines.
+    pub dropped_records: u64,
+    /// Their bytes.
+    pub dropped_bytes: u64,
+}
+
+impl PlatformEvent {
+    /// How important it is, after AWS's table.
+    pub fn level(&self) -> Level {
+        let on_success = |ending: &Ending, level| match ending.status {
+            "success" => level,
+            _ => Level::Warn,
+        };
+        match &self.record {
+            PlatformRecord::InitStart(_) | PlatformRecord::Start(_) => Level::Info,
+            PlatformRecord::InitRuntimeDone(done) => on_success(&done.ending, Level::Debug),
+            // On demand; AWS gives INFO to other kinds of starts.
+            PlatformRecord::InitReport(report) => on_success(&report.ending, Level::Debug),
+            PlatformRecord::RuntimeDone(done) => on_success(&done.ending, Level::Debug),
+            PlatformRecord::Report(report) => on_success(&report.ending, Level::Info),
+            PlatformRecord::End(_) => Level::Debug,
+            PlatformRecord::Fault(_) | PlatformRecord::LogsDropped(_) => Level::Warn,
+        }
+    }
+
+    /// As one line of JSON, without a newline.
+    pub fn to_json(&self) -> String {
+        let line = Line { time: self.time.rfc3339(), record: &self.record };
+        serde_json::to_string(&line).expect("a record has only names and plain values")
+    }
+
+    /// Whether a log in JSON has it at all: what ends an invocation and how is in its other events.
+    pub fn is_in_json_log(&self) -> bool {
+        !matches!(self.record, PlatformRecord::End(_) | PlatformRecord::Fault(_))
+    }
+
+    /// As text, with its newline; `None` where AWS writes nothing.
+    pub fn to_text(&self) -> Option<String> {
+        match &self.record {
+            PlatformRecord::InitStart(start) => Some(format!(
+                "INIT_START Runtime Version: {}\tRuntime Version ARN: {}\n",
+                start.runtime_version, start.runtime_version_arn
+            )),
+            PlatformRecord::InitReport(report) => init_report_text(report),
+            PlatformRecord::Start(start) => {
+                Some(format!("START RequestId: {} Version: {}\n", start.request_id, start.version))
+            }
+            PlatformRecord::Fault(text) => Some(text.clone()),
+            PlatformRecord::End(end) => Some(format!("END RequestId: {}\n", end.request_id)),
+            PlatformRecord::Report(report) => Some(report_text(report)),
+            PlatformRecord::LogsDropped(dropped) => Some(format!(
+                "{} lines were dropped: {}\n",
+                dropped.dropped_records, dropped.reason
+            )),
+            PlatformRecord::InitRuntimeDone(_) | PlatformRecord::RuntimeDone(_) => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(flatten)]
+    record: &'a PlatformRecord,
+}
+
+/// Written for a start that went wrong only.
+fn init_report_text(report: &InitReport) -> Option<String> {
+    let ending = report.ending.text()?;
+    let phase = match report.phase {
+        Phase::Init => "init",
+        Phase::Invoke => "invoke",
+    };
+    let duration = report.metrics.duration_ms.value();
+    Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"))
+}
+
+fn report_text(report: &Report) -> String {
+    let metrics = &report.metrics;
+    let init = match metrics.init_duration_ms {
+        Some(init) => format!("Init Duration: {:.2} ms\t", init.value()),
+        None => String::new(),
+    };
+    format!(
+        "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\t\
+         Memory Size: {} MB\tMax Memory Used: {} MB\t{init}{}\n",
+        report.request_id,
+        metrics.duration_ms.value(),
+        metrics.billed_duration_ms,
+        metrics.memory_size_mb,
+        metrics.max_memory_used_mb,
+        report.ending.text().unwrap_or_default(),
+    )
+}
+
+impl Ending {
+    fn of(status: &Status) -> Ending {
+        match status {
+            Status::Answered => Ending { status: "success", error_type: None },
+            Status::Timeout => Ending { status: "timeout", error_type: None },
+            Status::Error(kind) => Ending {
+                status: if kind.starts_with("Sandbox.") { "failure" } else { "error" },
+                error_type: Some(kind.clone()),
+            },
+        }
+    }
+
+    /// `None` for a good one.
+    fn text(&self) -> Option<String> {
+        match (self.status, &self.error_type) {
+            ("success", _) => None,
+            (_, Some(kind)) => Some(format!("Status: error\tError Type: {kind}")),
+            (status, None) => Some(format!("Status: {status}")),
+        }
+    }
+}
+
+/// Written as AWS writes times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Moment(Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.rfc3339())
+    }
+}
+
+/// Written as milliseconds with up to three decimals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Millis(Duration);
+
+impl Millis {
+    fn value(self) -> f64 {
+        self.0.as_micros() as f64 / 1_000.0
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.value())
+    }
+}
+
+/// Milliseconds that are billed: rounded up, the start of the environment included.
+pub fn billed_ms(outcome: &Outcome) -> u64 {
+    let total = outcome.duration + outcome.init.unwrap_or_default();
+    let ms = u64::try_from(total.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+    ms.max(1)
+}
+
+#[cfg(test)]
+#[path = "platform_events_tests.rs"]
+mod tests;

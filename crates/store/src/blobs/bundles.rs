@@ -1,7 +1,8 @@
 //! Bundles: immutable folders, such as unpacked code, published whole or not at all.
 
+use std::fs::Permissions;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +40,8 @@ impl Blobs {
         self.blocking("stage a bundle", move || {
             let path = inner.staging.join(inner.rt.uuid());
             std::fs::DirBuilder::new().mode(0o755).create(&path)?;
+            // Whatever the umask of whoever started us is: the function is another user.
+            std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
             Ok(Staged { path, inner })
         })
         .await

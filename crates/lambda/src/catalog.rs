@@ -284,6 +284,7 @@ impl Catalog {
             tmp_mb: configuration.tmp_mb,
             environment: environment.0.0,
             log_group: format!("/aws/lambda/{}", record.name),
+            active_tracing: configuration.active_tracing,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             generation: configuration.generation,

@@ -209,6 +209,7 @@ impl Machine {
             tmp_mb: 512,
             environment: vec![("OWN".into(), "1".into()), ("AWS_REGION".into(), "mine".into())],
             log_group: "/aws/lambda/f".into(),
+            active_tracing: false,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             generation,

@@ -18,6 +18,7 @@ use lambic_rt::{Instant, Rt};
 
 use super::fault::Status;
 use super::launcher::{Control, Output};
+use super::trace::Segment;
 use crate::runtime_api::desk::Outcome;
 use crate::state::runtime_id;
 use crate::state::version::Version;
@@ -371,12 +372,18 @@ pub fn report_line(outcome: &Outcome, memory_mb: u32, used_mb: u64) -> String {
     let status = status_text(&outcome.status);
     format!(
         "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\t\
-         Memory Size: {memory_mb} MB\tMax Memory Used: {used_mb} MB\t{init}{}\n",
+         Memory Size: {memory_mb} MB\tMax Memory Used: {used_mb} MB\t{init}{}{}\n",
         outcome.request_id,
         millis(outcome.duration),
         billed_ms(outcome),
         status.trim_start_matches('\t'),
+        outcome.segment.as_ref().map_or_else(String::new, segment_text),
     )
+}
+
+/// AWS puts it on a line of its own, in the same event of the log.
+fn segment_text(segment: &Segment) -> String {
+    format!("\nXRAY TraceId: {}\tSegmentId: {}\tSampled: true\t", segment.trace_id, segment.id)
 }
 
 fn status_text(status: &Status) -> String {

@@ -29,6 +29,7 @@ fn version() -> Arc<Version> {
         tmp_mb: 512,
         environment: Vec::new(),
         log_group: String::new(),
+        active_tracing: false,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         generation: 1,
@@ -45,6 +46,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         status: fault.as_ref().map_or(Status::Answered, Fault::status),
         is_error: fault.is_some(),
         fault,
+        segment: None,
     }
 }
 
@@ -206,4 +208,16 @@ fn a_line_that_is_too_long_is_cut_and_nothing_of_it_is_lost() {
     assert_eq!((next.as_str(), pieces.concat() == printed), ("next", true));
     let lengths: Vec<usize> = pieces.iter().map(String::len).collect();
     assert_eq!(lengths, [LINE_BYTES_MAX, LINE_BYTES_MAX, 600_000 - 2 * LINE_BYTES_MAX]);
+}
+
+#[test]
+fn a_sampled_invocation_names_its_segment_on_a_line_of_its_own() {
+    let segment = Segment { trace_id: "1-5759e988-b".into(), id: "53995c3f42cd8ad8".into() };
+    let sampled = Outcome { segment: Some(segment), ..outcome(1_230, None, None) };
+    assert_eq!(
+        report_line(&sampled, 128, 35),
+        "REPORT RequestId: r\tDuration: 1.23 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\t\
+         Max Memory Used: 35 MB\t\n\
+         XRAY TraceId: 1-5759e988-b\tSegmentId: 53995c3f42cd8ad8\tSampled: true\t\n"
+    );
 }

@@ -89,6 +89,7 @@ impl Bench {
             since: self.rt.instant(),
             init: None,
             wants_tail,
+            segment: None,
         };
         self.desk.hand_out(work, |id| self.told.add(format!("begins {id}")))
     }

@@ -53,6 +53,8 @@ pub struct Version {
     pub environment: Vec<(String, String)>,
     /// CloudWatch log group, `/aws/lambda/<name>` by default.
     pub log_group: String,
+    /// Whether it traces actively (`TracingConfig`), or passes traces through.
+    pub active_tracing: bool,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.

@@ -285,6 +285,7 @@ impl Catalog {
             environment: environment.0.0,
             log_group: configuration.logging.group_of(&record.name),
             log_format: configuration.logging.format,
+            active_tracing: configuration.active_tracing,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             generation: configuration.generation,

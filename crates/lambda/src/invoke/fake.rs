@@ -212,6 +212,7 @@ impl Machine {
             environment: vec![("OWN".into(), "1".into()), ("AWS_REGION".into(), "mine".into())],
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
+            active_tracing: false,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             generation,

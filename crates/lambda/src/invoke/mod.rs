@@ -30,7 +30,7 @@ mod shell;
 mod target;
 #[cfg(test)]
 mod tests;
-mod trace;
+pub mod trace;
 mod worker;
 
 use std::collections::HashMap;

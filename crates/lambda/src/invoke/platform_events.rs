@@ -12,6 +12,7 @@ use lambic_rt::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::fault::Status;
+use super::trace::Segment;
 use crate::runtime_api::desk::Outcome;
 use crate::state::logging::Level;
 
@@ -167,6 +168,9 @@ impl InitReport {
 /// The trace that an invocation belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tracing {
+    /// The segment of the invocation, where it is known.
+    #[serde(rename = "spanId", skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
     #[serde(rename = "type")]
     kind: &'static str,
     value: String,
@@ -176,7 +180,11 @@ impl Tracing {
     /// `None` for a trace that nobody records.
     pub fn of_header(header: &str) -> Option<Tracing> {
         let sampled = header.split(';').any(|part| part.trim() == "Sampled=1");
-        sampled.then(|| Tracing { kind: "X-Amzn-Trace-Id", value: header.to_owned() })
+        sampled.then(|| Tracing {
+            span_id: None,
+            kind: "X-Amzn-Trace-Id",
+            value: header.to_owned(),
+        })
     }
 }
 
@@ -277,6 +285,9 @@ pub struct Report {
     tracing: Option<Tracing>,
     #[serde(flatten)]
     ending: Ending,
+    /// The text names it on a line of its own; in JSON it is the trace's `spanId`.
+    #[serde(skip)]
+    segment: Option<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -307,8 +318,12 @@ impl Report {
             max_memory_used_mb: used_mb,
             init_duration_ms: outcome.init.map(Millis),
         };
-        let request_id = outcome.request_id.clone();
-        Report { request_id, metrics, tracing, ending: Ending::of(&outcome.status) }
+        let (request_id, segment) = (outcome.request_id.clone(), outcome.segment.clone());
+        let tracing = tracing.map(|tracing| Tracing {
+            span_id: segment.as_ref().map(|segment| segment.id.clone()),
+            ..tracing
+        });
+        Report { request_id, metrics, tracing, ending: Ending::of(&outcome.status), segment }
     }
 }
 
@@ -403,14 +418,20 @@ fn report_text(report: &Report) -> String {
     };
     format!(
         "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\t\
-         Memory Size: {} MB\tMax Memory Used: {} MB\t{init}{}\n",
+         Memory Size: {} MB\tMax Memory Used: {} MB\t{init}{}{}\n",
         report.request_id,
         metrics.duration_ms.value(),
         metrics.billed_duration_ms,
         metrics.memory_size_mb,
         metrics.max_memory_used_mb,
         report.ending.text().unwrap_or_default(),
+        report.segment.as_ref().map_or_else(String::new, segment_text),
     )
+}
+
+/// AWS puts it on a line of its own, in the same event of the log.
+fn segment_text(segment: &Segment) -> String {
+    format!("\nXRAY TraceId: {}\tSegmentId: {}\tSampled: true\t", segment.trace_id, segment.id)
 }
 
 impl Ending {

@@ -12,6 +12,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         status: fault.as_ref().map_or(Status::Answered, Fault::status),
         is_error: fault.is_some(),
         fault,
+        segment: None,
         reply: None,
     }
 }
@@ -250,4 +251,22 @@ proptest::proptest! {
         let ms = value["record"]["metrics"]["durationMs"].as_f64().unwrap();
         proptest::prop_assert!((ms * 1_000.0 - micros as f64).abs() < 0.5);
     }
+}
+
+#[test]
+fn a_sampled_invocation_names_its_segment() {
+    let segment = Segment { trace_id: "1-5759e988-b".into(), id: "53995c3f42cd8ad8".into() };
+    let sampled = Outcome { segment: Some(segment), ..outcome(1_230, None, None) };
+    let tracing = Tracing::of_header("Root=1-5759e988-b;Parent=53995c3f42cd8ad8;Sampled=1");
+    let record = PlatformRecord::Report(Report::new(&sampled, 128, 35, tracing));
+    check(
+        record,
+        Level::Info,
+        Some(
+            "REPORT RequestId: r\tDuration: 1.23 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\t\
+             Max Memory Used: 35 MB\t\n\
+             XRAY TraceId: 1-5759e988-b\tSegmentId: 53995c3f42cd8ad8\tSampled: true\t\n",
+        ),
+        r#""platform.report","record":{"requestId":"r","metrics":{"durationMs":1.23,"billedDurationMs":2,"memorySizeMB":128,"maxMemoryUsedMB":35},"tracing":{"spanId":"53995c3f42cd8ad8","type":"X-Amzn-Trace-Id","value":"Root=1-5759e988-b;Parent=53995c3f42cd8ad8;Sampled=1"},"status":"success"}"#,
+    );
 }

@@ -36,6 +36,7 @@ fn version_of(log_format: LogFormat) -> Version {
         environment: Vec::new(),
         log_group: "/aws/lambda/f".into(),
         log_format,
+        active_tracing: false,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         generation: 1,
@@ -53,6 +54,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         is_error: fault.is_some(),
         fault,
         reply: None,
+        segment: None,
     }
 }
 

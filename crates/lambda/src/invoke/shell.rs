@@ -21,8 +21,9 @@ use crate::runtime_api::desk::{Completion, Desk};
 use crate::state::version::Version;
 
 /// A request behind an environment that has just answered waits so long before it costs another
-/// environment: a runtime asks for its next event within a fraction of a millisecond.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// environment. A runtime asks for its next event within a fraction of a millisecond, but one that
+/// has used up its share of the processor is held back for tens of them.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// An environment that was idle for so long is stopped until its next event, as on AWS: threads
 /// that a function leaves behind get no processor time. Stopping and resuming costs 0.02 to 0.1 ms,

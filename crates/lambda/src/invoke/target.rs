@@ -8,7 +8,8 @@ use lambic_wire::error::Error;
 
 use super::fault::{Exit, Fault};
 use super::shell::{Grant, Handle, Shell};
-use super::{Answer, Invocation, reply, trace};
+use super::trace::{self, Trace};
+use super::{Answer, Invocation, reply};
 use crate::runtime_api::desk::{Completion, Event, Finished, Outcome, Work};
 
 /// An environment that turns out to be dead before it got the event is replaced; so often.
@@ -16,12 +17,13 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// Runs it. The caller holds the lease.
 pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<Answer, Error> {
-    let trace_id = trace::header(&pool.common.rt, invocation.trace_id.as_deref());
+    let active = pool.version().active_tracing;
+    let trace = trace::trace(&pool.common.rt, active, invocation.trace_id.as_deref());
     for _ in 0..ATTEMPTS_MAX {
         match pool.obtain().await {
             Grant::Use { handle, init, since } => {
                 let since = since.unwrap_or_else(|| pool.common.rt.instant());
-                let work = work(&pool, &invocation, &trace_id, init, since);
+                let work = work(&pool, &invocation, &trace, init, since);
                 if let Some(finished) = serve(&pool, &handle, work).await {
                     return Ok(answered(&pool, finished, &invocation));
                 }
@@ -38,8 +40,9 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
                         Completion::Response(_) | Completion::Error(_) => None,
                     },
                     reply: None,
+                    segment: trace.segment,
                 };
-                recorder.start(&invocation.request_id, &trace_id);
+                recorder.start(&invocation.request_id, &trace.header);
                 count(&pool, &outcome);
                 let log_tail = recorder.finish(&outcome, invocation.log_tail);
                 return Ok(answered(&pool, Finished { completion, log_tail }, &invocation));
@@ -58,7 +61,7 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
 fn work(
     pool: &Shell,
     invocation: &Invocation,
-    trace_id: &str,
+    trace: &Trace,
     init: Option<Duration>,
     since: Instant,
 ) -> Work {
@@ -69,11 +72,12 @@ fn work(
         request_id: invocation.request_id.clone(),
         deadline_ms: rt.now().after(left).millis(),
         invoked_arn: invocation.invoked_arn.clone(),
-        trace_id: trace_id.to_owned(),
+        trace_id: trace.header.clone(),
         client_context: invocation.client_context.clone(),
         payload: invocation.payload.clone(),
     };
-    Work { event, timeout: whole, since, init, wants_tail: invocation.log_tail }
+    let segment = trace.segment.clone();
+    Work { event, timeout: whole, since, init, wants_tail: invocation.log_tail, segment }
 }
 
 /// Hands the event out and waits for the end. `None`: the environment is dead and never had it.

@@ -424,3 +424,25 @@ async fn an_idle_environment_is_frozen_and_thawed_before_its_next_event() {
     assert_eq!(machine.happened(), expected);
     assert_eq!(machine.launches(), 1);
 }
+
+/// A runtime that is slow to ask again, for instance because its share of the processor is used up.
+async fn launches_when_asking_again_takes(pause: Duration) -> usize {
+    let machine = Machine::new(script(move |mut inside: Inside| async move {
+        while let Some(event) = inside.runtime.try_next().await {
+            inside.runtime.respond(&event.request_id(), &event.body).await;
+            Rt::real().sleep(pause).await;
+        }
+        exited(0)
+    }));
+    for number in 0..5 {
+        let (text, error) = machine.text(&number.to_string()).await;
+        assert_eq!((text, error), (number.to_string(), None));
+    }
+    machine.launches()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sequential_caller_keeps_its_environment_though_it_is_slow_to_ask_again() {
+    assert_eq!(launches_when_asking_again_takes(Duration::from_millis(45)).await, 1);
+    assert!(launches_when_asking_again_takes(Duration::from_millis(500)).await > 1);
+}

@@ -1,35 +1,108 @@
-//! X-Ray headers: the caller's is passed on with a segment of this invocation, or one is made.
+//! X-Ray: the header that an invocation carries, after "Tracing header" in the X-Ray guide and
+//! "Visualize Lambda function invocations using AWS X-Ray" in Lambda's.
 //!
-//! Nothing is sent to X-Ray, so a header that is made says `Sampled=0`.
+//! What the caller sent goes on: `Root`, `Parent`, `Sampled` and `Lineage`. What is missing or
+//! malformed is made; without a usable `Root` nothing of the header is believed. The caller's
+//! `Sampled` always stands. Where it leaves the decision open, a function whose `TracingConfig` is
+//! `Active` samples and one that is `PassThrough` does not. A sampled invocation of an `Active`
+//! function is a segment of its own: its id is the `Parent` that the function sees, and stands in
+//! the REPORT line.
+//!
+//! Two things are not as on AWS. An `Active` function samples every invocation that is left to it,
+//! not one in a second and a twentieth of the others. And the platform's own segments go nowhere,
+//! because there is no X-Ray behind it; those of the function's X-Ray SDK go to
+//! `AWS_XRAY_DAEMON_ADDRESS`, which a function may set.
 
 use std::fmt::Write;
 
 use lambic_rt::Rt;
 
-/// The header for one invocation, such as `Root=1-…;Parent=…;Sampled=0`.
-pub(super) fn header(rt: &Rt, from_caller: Option<&str>) -> String {
-    let given = from_caller.unwrap_or_default();
-    let root = part(given, "Root").filter(|root| is_root(root));
-    let sampled = part(given, "Sampled").filter(|sampled| matches!(*sampled, "0" | "1"));
-    let parent = part(given, "Parent").filter(|parent| parent.len() == 16 && is_hex(parent));
+/// Longest `Lineage` that is passed on, in characters.
+const LINEAGE_CHARACTERS_MAX: usize = 256;
+
+/// The sampled segment of one invocation; what the REPORT line says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Such as `1-5759e988-bd862e3fe1be46a994272793`.
+    pub trace_id: String,
+    /// Sixteen hexadecimal digits.
+    pub id: String,
+}
+
+/// One invocation as X-Ray sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// For the function, such as `Root=1-…;Parent=…;Sampled=0`.
+    pub(super) header: String,
+    /// Only of a sampled invocation of an `Active` function.
+    pub(super) segment: Option<Segment>,
+}
+
+/// Continues the caller's trace or begins one. `active`: the function's `TracingConfig`.
+pub(super) fn trace(rt: &Rt, active: bool, from_caller: Option<&str>) -> Trace {
+    let given = Given::read(from_caller.unwrap_or_default());
     let mut random = [0_u8; 20];
     rt.fill_random(&mut random);
-    let root = match root {
+    let root = match given.root {
         Some(root) => root.to_owned(),
         None => format!("1-{:08x}-{}", rt.now().seconds() as u32, hex(&random[..12])),
     };
-    let parent = parent.map_or_else(|| hex(&random[12..]), str::to_owned);
-    format!("Root={root};Parent={parent};Sampled={}", sampled.unwrap_or("0"))
+    let sampled = given.sampled.unwrap_or(active);
+    let own = hex(&random[12..]);
+    let segment = (active && sampled).then(|| Segment { trace_id: root.clone(), id: own.clone() });
+    let parent = match given.parent {
+        Some(parent) if segment.is_none() => parent.to_owned(),
+        _ => own,
+    };
+    let mut header = format!("Root={root};Parent={parent};Sampled={}", u8::from(sampled));
+    if let Some(lineage) = given.lineage {
+        header.push_str(";Lineage=");
+        header.push_str(lineage);
+    }
+    Trace { header, segment }
 }
 
-fn part<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    header.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+/// The well-formed parts of a caller's header.
+#[derive(Default)]
+struct Given<'a> {
+    root: Option<&'a str>,
+    parent: Option<&'a str>,
+    sampled: Option<bool>,
+    lineage: Option<&'a str>,
+}
+
+impl Given<'_> {
+    fn read(header: &str) -> Given<'_> {
+        let part = |name: &str| {
+            header.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+        };
+        let Some(root) = part("Root").filter(|root| is_root(root)) else {
+            return Given::default();
+        };
+        Given {
+            root: Some(root),
+            parent: part("Parent").filter(|parent| parent.len() == 16 && is_hex(parent)),
+            sampled: match part("Sampled") {
+                Some("1") => Some(true),
+                Some("0") => Some(false),
+                // `?` asks for a decision.
+                _ => None,
+            },
+            lineage: part("Lineage").filter(|lineage| is_lineage(lineage)),
+        }
+    }
 }
 
 fn is_root(root: &str) -> bool {
     let parts: Vec<&str> = root.split('-').collect();
     matches!(parts.as_slice(), ["1", time, id]
         if time.len() == 8 && id.len() == 24 && is_hex(time) && is_hex(id))
+}
+
+/// Hashes and counts, as Lambda's detection of recursive loops writes them: `a87bd80c:1|68fd508a:5`.
+fn is_lineage(lineage: &str) -> bool {
+    let is_known = |c: char| c.is_ascii_hexdigit() || c == ':' || c == '|';
+    (1..=LINEAGE_CHARACTERS_MAX).contains(&lineage.len()) && lineage.chars().all(is_known)
 }
 
 fn is_hex(text: &str) -> bool {
@@ -48,18 +121,70 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+    const PARENT: &str = "53995c3f42cd8ad8";
+
+    fn header(active: bool, given: Option<&str>) -> String {
+        trace(&Rt::simulated(5), active, given).header
+    }
+
     #[test]
-    fn passed_on_or_made() {
-        let rt = Rt::simulated(5);
-        let root = "1-5759e988-bd862e3fe1be46a994272793";
-        let given = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
-        assert_eq!(header(&rt, Some(&given)), given);
-        let grown = header(&rt, Some(&format!("Root={root}")));
-        assert!(grown.starts_with(&format!("Root={root};Parent=")), "{grown}");
-        assert!(grown.ends_with(";Sampled=0"));
-        for bad in [None, Some("nonsense"), Some("Root=1-x-y;Sampled=7")] {
-            let made = header(&rt, bad);
-            assert_eq!(made.len(), "Root=;Parent=;Sampled=0".len() + 35 + 16, "{made}");
+    fn a_whole_header_passes_as_it_is() {
+        for tail in ["Sampled=1", "Sampled=0", "Sampled=1;Lineage=a87bd80c:1|68fd508a:5"] {
+            let given = format!("Root={ROOT};Parent={PARENT};{tail}");
+            assert_eq!(header(false, Some(&given)), given);
         }
+        let given = format!("Sampled=0; Parent={PARENT}; Root={ROOT}");
+        let ordered = format!("Root={ROOT};Parent={PARENT};Sampled=0");
+        assert_eq!(header(true, Some(&given)), ordered, "an upstream 0 stands, also when Active");
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_made() {
+        let made_length = "Root=;Parent=;Sampled=0".len() + ROOT.len() + PARENT.len();
+        for parent in ["", ";Parent=53995c3f42cd8ad", ";Parent=53995c3f42cd8adg"] {
+            let grown = header(false, Some(&format!("Root={ROOT}{parent};Sampled=?")));
+            assert!(grown.starts_with(&format!("Root={ROOT};Parent=")), "{grown}");
+            assert_eq!(
+                (grown.len(), grown.ends_with(";Sampled=0")),
+                (made_length, true),
+                "{grown}"
+            );
+        }
+        let bad = [
+            "nonsense",
+            "",
+            "Root=1-x-y;Sampled=1",
+            "Root=2-5759e988-bd862e3fe1be46a994272793;Sampled=1",
+            "Root=1-5759e988-bd862e3fe1be46a99427279\u{e4};Sampled=1;Lineage=a:1",
+            ";;;===;Root;Root=",
+        ];
+        for given in bad.map(Some).into_iter().chain([None]) {
+            let made = header(false, given);
+            assert_eq!((made.len(), made.ends_with(";Sampled=0")), (made_length, true), "{made}");
+            assert!(!made.contains("Root=2") && made.starts_with("Root=1-"), "{made}");
+        }
+        let long = "a:1|".repeat(100);
+        for lineage in ["a:1 x", "", long.as_str()] {
+            let given = format!("Root={ROOT};Parent={PARENT};Sampled=0;Lineage={lineage}");
+            assert!(!header(false, Some(&given)).contains("Lineage"), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_active_function_decides_where_the_caller_did_not_and_is_a_segment() {
+        let rt = Rt::simulated(5);
+        let sampled = format!("Root={ROOT};Parent={PARENT};Sampled=1");
+        let open = format!("Root={ROOT};Parent={PARENT}");
+        for given in [Some(sampled.as_str()), Some(open.as_str()), None] {
+            let made = trace(&rt, true, given);
+            let segment = made.segment.expect("sampled");
+            assert_ne!(segment.id, PARENT);
+            let expected = format!("Root={};Parent={};Sampled=1", segment.trace_id, segment.id);
+            assert_eq!(made.header, expected);
+            assert_eq!(given.is_some(), segment.trace_id == ROOT);
+        }
+        assert_eq!(trace(&rt, true, Some(&open.replace(';', ";Sampled=0;"))).segment, None);
+        assert_eq!(trace(&rt, false, Some(&sampled)).segment, None);
     }
 }

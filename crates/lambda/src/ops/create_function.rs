@@ -98,6 +98,7 @@ struct Settings {
     timeout_s: u32,
     memory_mb: u32,
     tmp_mb: u32,
+    active_tracing: bool,
     architecture: &'static str,
     logging: Logging,
 }
@@ -118,6 +119,8 @@ impl Settings {
             timeout_s: settings::timeout_s(input.timeout.unwrap_or(TIMEOUT_S_DEFAULT as i32))?,
             memory_mb: settings::memory_mb(input.memory_size.unwrap_or(MEMORY_MB_DEFAULT as i32))?,
             tmp_mb: settings::tmp_mb(&storage)?,
+            active_tracing: settings::active_tracing(input.tracing_config.as_ref())
+                .unwrap_or(false),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
         })
@@ -139,6 +142,7 @@ impl Settings {
             memory_mb: self.memory_mb,
             tmp_mb: self.tmp_mb,
             environment: None,
+            active_tracing: self.active_tracing,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
             code,
@@ -175,7 +179,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         layers: input.layers.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        tracing_config: input.tracing_config.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
@@ -285,7 +288,6 @@ mod tests {
                 json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
                 "DeadLetterConfig",
             ),
-            ("TracingConfig", json!({"Mode": "Active"}), "TracingConfig"),
             ("Publish", json!(true), "Publish"),
             ("PackageType", json!("Image"), "PackageType"),
             ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),

@@ -51,7 +51,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) layers: Option<&'a [String]>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
-    pub(crate) tracing_config: Option<&'a model::TracingConfig>,
     pub(crate) vpc_config: Option<&'a model::VpcConfig>,
 }
 
@@ -72,7 +71,6 @@ impl Unoffered<'_> {
             ("Layers", self.layers.is_some_and(|all| !all.is_empty())),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
-            ("TracingConfig.Mode Active", self.tracing_config.is_some_and(traces)),
             ("VpcConfig", self.vpc_config.is_some_and(has_network)),
         ];
         for (member, is_set) in members {
@@ -99,10 +97,6 @@ fn changes_image(config: &model::ImageConfig) -> bool {
 
 fn applies(config: &model::SnapStart) -> bool {
     config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
-}
-
-fn traces(config: &model::TracingConfig) -> bool {
-    config.mode.as_ref().is_some_and(|mode| *mode != model::TracingMode::PassThrough)
 }
 
 fn has_network(config: &model::VpcConfig) -> bool {
@@ -132,6 +126,12 @@ fn in_range(member: &str, given: i32, min: i64, max: i64) -> Result<u32, Error> 
         return Err(out_of_range(member, value, min, max));
     }
     Ok(given.unsigned_abs())
+}
+
+/// Whether the function traces actively; `None` when nothing is said.
+pub(crate) fn active_tracing(given: Option<&model::TracingConfig>) -> Option<bool> {
+    let mode = given?.mode.as_ref()?;
+    Some(*mode == model::TracingMode::Active)
 }
 
 /// The variables, if they are few enough and none is reserved.
@@ -231,9 +231,6 @@ mod tests {
             kms_key_arn: Some(""),
             layers: Some(&[]),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
-            tracing_config: Some(&model::TracingConfig {
-                mode: Some(model::TracingMode::PassThrough),
-            }),
             vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
         };

@@ -61,6 +61,8 @@ fn show_configuration(
 ) -> FunctionConfiguration {
     let arn = record.arn();
     let modified = Timestamp::from_micros(configuration.last_modified_micros);
+    let tracing =
+        if configuration.active_tracing { TracingMode::Active } else { TracingMode::PassThrough };
     FunctionConfiguration {
         function_name: Some(record.name.clone()),
         function_arn: Some(if qualified { format!("{arn}:{LATEST}") } else { arn }),
@@ -78,7 +80,7 @@ fn show_configuration(
             variables: Some(variables.0.clone()),
             error: None,
         }),
-        tracing_config: Some(TracingConfigResponse { mode: Some(TracingMode::PassThrough) }),
+        tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
         revision_id: Some(record.revision_id.clone()),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),

@@ -72,6 +72,7 @@ struct Changes {
     timeout_s: Option<u32>,
     memory_mb: Option<u32>,
     tmp_mb: Option<u32>,
+    active_tracing: Option<bool>,
     environment: Option<Variables>,
     logging: Option<model::LoggingConfig>,
 }
@@ -90,6 +91,7 @@ impl Changes {
             timeout_s: input.timeout.map(settings::timeout_s).transpose()?,
             memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
+            active_tracing: settings::active_tracing(input.tracing_config.as_ref()),
             environment: input.environment.map(settings::environment).transpose()?,
             logging: input.logging_config,
         })
@@ -102,6 +104,7 @@ impl Changes {
         set(&mut to.timeout_s, &self.timeout_s);
         set(&mut to.memory_mb, &self.memory_mb);
         set(&mut to.tmp_mb, &self.tmp_mb);
+        set(&mut to.active_tracing, &self.active_tracing);
         if let Some(handler) = &self.handler {
             to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
         }
@@ -137,7 +140,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         layers: input.layers.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        tracing_config: input.tracing_config.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
@@ -184,6 +186,23 @@ mod tests {
         let reply = harness.put(PATH, &json!({"Environment": {"Variables": {}}})).await.json();
         assert_eq!(reply["Environment"], json!({"Variables": {}}));
         assert_eq!(reply["MemorySize"], 256);
+    }
+
+    #[tokio::test]
+    async fn tracing_is_switched_on_and_off_and_stays() {
+        let harness = Harness::with_hello().await;
+        let steps = [
+            (json!({"TracingConfig": {"Mode": "Active"}}), "Active"),
+            (json!({"Timeout": 4}), "Active"),
+            (json!({"TracingConfig": {}}), "Active"),
+            (json!({"TracingConfig": {"Mode": "PassThrough"}}), "PassThrough"),
+        ];
+        for (change, mode) in steps {
+            let reply = harness.put(PATH, &change).await.json();
+            assert_eq!(reply["TracingConfig"], json!({"Mode": mode}), "{change}");
+            harness.settle().await;
+            assert_eq!(harness.get(PATH).await.json()["TracingConfig"], json!({"Mode": mode}));
+        }
     }
 
     #[tokio::test]

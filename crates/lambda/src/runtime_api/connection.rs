@@ -13,10 +13,11 @@ use super::desk::Desk;
 
 /// Connections that one environment may have open at a time; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 32;
-/// Head of a request, and what is buffered of a connection.
-const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// Head of a request, trailers of a streamed response, and what is buffered of a connection. AWS's
+/// clients send the trace of an error in a header of up to 64 KB for X-Ray, and in a trailer.
+pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Headers of one request.
-const HEADERS_MAX: usize = 64;
+const HEADERS_MAX: usize = 100;
 
 /// A byte stream to a runtime.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -37,7 +38,8 @@ pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
     });
     let served = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(io), service)
         .await;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::life::{IllegalMove, Life, Move};
 use crate::invoke::fault::{Exit, Fault, Status};
+use crate::invoke::trace::Segment;
 
 /// After its answer a runtime has the rest of the function's timeout, but at least so long, to ask
 /// for the next event.
@@ -76,6 +77,8 @@ pub struct Outcome {
     pub fault: Option<Fault>,
     /// The runtime's answer, if it gave one.
     pub reply: Option<Reply>,
+    /// The segment it is in X-Ray, when it was sampled.
+    pub segment: Option<Segment>,
 }
 
 /// An invocation that has ended.
@@ -100,6 +103,8 @@ pub struct Work {
     pub init: Option<Duration>,
     /// Whether the caller wants the end of the log.
     pub wants_tail: bool,
+    /// The segment it is in X-Ray, when it was sampled.
+    pub segment: Option<Segment>,
 }
 
 /// Who is told what happens at the desk. Called without the desk's lock.
@@ -148,12 +153,12 @@ struct Current {
     work: WorkFacts,
 }
 
-#[derive(Clone, Copy)]
 struct WorkFacts {
     since: Instant,
     timeout: Duration,
     init: Option<Duration>,
     wants_tail: bool,
+    segment: Option<Segment>,
 }
 
 struct State {
@@ -208,6 +213,7 @@ impl Desk {
             timeout: work.timeout,
             init: work.init,
             wants_tail: work.wants_tail,
+            segment: work.segment,
         };
         let event = Arc::new(work.event);
         let mut state = self.lock();
@@ -386,6 +392,7 @@ impl Desk {
             is_error: !matches!(completion, Completion::Response(_)),
             fault,
             reply,
+            segment: current.work.segment.clone(),
         };
         let log_tail = if now {
             self.owner.record(&outcome, current.work.wants_tail)

@@ -38,8 +38,9 @@ pub(super) fn document(body: Bytes, headers: &HeaderMap) -> Bytes {
     if body.is_empty() {
         return error_payload(&error_type(headers), "");
     }
-    let kind = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    if kind != Some(b"application/vnd.aws.lambda.error.cause+json") {
+    let kind = headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/vnd.aws.lambda.error.cause+json") {
         return body;
     }
     // The members of the error stand beside `errorCause`, which is for tracing only.

@@ -4,13 +4,19 @@
 //!
 //! The peer is user code and may be hostile: connections, heads and bodies are bounded, what is
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
-//! Only a `next` may wait without a limit. SnapStart's restore routes are absent because SnapStart
-//! is; the Extensions, Telemetry and Logs APIs are not here.
+//! Only a `next` may wait without a limit. SnapStart's restore routes are absent, as on AWS for a
+//! function without SnapStart; the Extensions, Telemetry and Logs APIs are not here. What a runtime
+//! tells for X-Ray (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has
+//! no reader and is dropped.
 
 mod answer;
 pub mod connection;
+#[cfg(test)]
+mod contract_tests;
 pub mod desk;
 mod error;
+#[cfg(test)]
+mod hostile_tests;
 mod init_error;
 pub mod life;
 mod next;
@@ -45,6 +51,14 @@ async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
             init_error::post(&desk, request).await
         }
         (&Method::GET, ["2018-06-01", "ping"]) => ping::get(),
+        // The right path with the wrong method, as AWS tells it apart from a wrong path.
+        (
+            _,
+            ["2018-06-01", "runtime", "invocation", "next"]
+            | ["2018-06-01", "runtime", "invocation", _, "response" | "error"]
+            | ["2018-06-01", "runtime", "init", "error"]
+            | ["2018-06-01", "ping"],
+        ) => plain(StatusCode::METHOD_NOT_ALLOWED, ""),
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }

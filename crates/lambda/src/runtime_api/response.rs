@@ -1,7 +1,8 @@
 //! `POST /2018-06-01/runtime/invocation/{id}/response`: what the function returned.
 //!
-//! A streamed response is accepted too and gathered, because Invoke answers in one piece. It may
-//! end with trailers that say that the function failed half-way.
+//! A streamed response is accepted too and gathered, because Invoke answers in one piece; the limit
+//! of its size is that of any other. It may end with trailers that say that the function failed
+//! half-way: then the caller gets that error and nothing of what came before it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,11 +11,11 @@ use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::answer::{
-    Answer, Received, accepted, from_refusal, receive, refused, too_large, truncated,
+    Answer, Received, accepted, error_type, from_refusal, receive, refused, too_large, truncated,
 };
 use super::desk::{Completion, Desk};
 use super::life::Move;
-use crate::invoke::fault::Fault;
+use crate::invoke::fault::{Fault, error_payload};
 
 pub(super) async fn post(desk: &Desk, id: &str, request: Request<Incoming>) -> Answer {
     if !is_known_mode(request.headers()) {
@@ -53,6 +54,8 @@ fn completed(body: Bytes, trailers: &HeaderMap) -> Completion {
     }
     let document = trailers
         .get("lambda-runtime-function-error-body")
-        .and_then(|value| STANDARD.decode(value.as_bytes()).ok());
-    Completion::Error(document.map(Bytes::from).unwrap_or_default())
+        .and_then(|value| STANDARD.decode(value.as_bytes()).ok())
+        .filter(|document| !document.is_empty());
+    let typed = || error_payload(&error_type(trailers), "");
+    Completion::Error(document.map_or_else(typed, Bytes::from))
 }

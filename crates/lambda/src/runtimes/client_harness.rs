@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -195,7 +196,10 @@ impl Function {
         for (path, text) in files {
             let path = task.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
+            // Scripts may be executed, as a zip that was made on Unix has it.
+            let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         }
         let clients = Clients::install(&folder.path().join("clients")).unwrap();
         let overrides = interpreter.map(|path| (runtime.to_owned(), path)).into_iter().collect();
@@ -222,6 +226,7 @@ impl Function {
             environment: environment.iter().map(pair).collect(),
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
+            active_tracing: false,
             bundle: String::new(),
             bundle_path: task,
             generation: 1,

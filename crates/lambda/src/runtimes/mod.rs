@@ -12,3 +12,5 @@ pub mod plan;
 mod probe;
 #[cfg(test)]
 mod python_tests;
+#[cfg(test)]
+mod wrapper_tests;

@@ -4,6 +4,10 @@
 //! Mounts are the function's code at `/var/task`, our client at `/var/runtime`, and the
 //! interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
 //! function's own cannot replace the reserved ones.
+//!
+//! `AWS_LAMBDA_EXEC_WRAPPER` names a program that is run instead of a runtime we ship and gets the
+//! runtime's command line as its arguments. Custom runtimes start as they are, as on AWS: to them it
+//! is a variable like any other.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,6 +35,21 @@ const ENDPOINT: &str = "http://127.0.0.1:4566";
 const RUNTIME_API: &str = "127.0.0.1:9001";
 /// The stream that our clients inherit from the sandbox.
 const RUNTIME_FD: &str = "3";
+const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
+
+/// Where the function's X-Ray SDK sends its segments unless the function says otherwise: the port of
+/// X-Ray's daemon on the environment's own loopback, where nobody listens.
+const XRAY_HOST: &str = "127.0.0.1";
+const XRAY_PORT: &str = "2000";
+/// The function's variable that names a program to start the runtime with.
+const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+/// Starts the wrapper, which is the first argument; the words and exit codes are AWS's. A shell
+/// inside the environment does it because only there paths mean what the function means.
+const WRAPPER_SCRIPT: &str = r#"
+[ -f "$1" ] || { echo "$1: does not exist"; exit 127; }
+[ -x "$1" ] || { echo "$1: is not an executable"; exit 126; }
+exec "$@"
+"#;
 
 /// A plan and what it runs.
 #[derive(Debug)]
@@ -50,6 +69,19 @@ struct Start {
     runtime: String,
 }
 
+impl Start {
+    /// Lets the function's wrapper start the program, if it has one.
+    fn wrapped(mut self, version: &Version) -> Start {
+        let wrapper = version.environment.iter().find(|(name, _)| name == WRAPPER);
+        let Some((_, wrapper)) = wrapper.filter(|(_, path)| !path.is_empty()) else { return self };
+        let shell = ["/bin/sh", "-c", WRAPPER_SCRIPT, "bootstrap", wrapper];
+        self.argv.splice(0..0, shell.map(str::to_owned));
+        // A wrapper may close what it inherits, so its runtime connects by itself.
+        self.variables.retain(|(name, _)| name != RUNTIME_FD_NAME);
+        self
+    }
+}
+
 /// Decides what an environment of this version is made of. The fault is the invocation's.
 pub(crate) async fn make(
     common: &Common,
@@ -66,8 +98,10 @@ pub(crate) async fn make(
     let clients = common.packs.clients();
     let start = match pack.as_deref() {
         None => custom(version)?,
-        Some(pack) if pack.family == Family::Python => python(pack, &clients.python),
-        Some(pack) => nodejs(pack, &clients.nodejs, version),
+        Some(pack) if pack.family == Family::Python => {
+            python(pack, &clients.python).wrapped(version)
+        }
+        Some(pack) => nodejs(pack, &clients.nodejs, version).wrapped(version),
     };
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
@@ -122,7 +156,7 @@ fn python(pack: &Pack, client: &Path) -> Start {
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // No bytecode is written: the code is read-only. The rest is left as AWS has it.
     let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
-    let variables = vec![pair("PYTHONPATH", RUNTIME), pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD)];
+    let variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
@@ -139,7 +173,7 @@ fn nodejs(pack: &Pack, client: &Path, version: &Version) -> Start {
         "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\
          {RUNTIME}/node_modules:{RUNTIME}:{TASK}"
     );
-    let variables = vec![pair("NODE_PATH", &modules), pair("_LAMBIC_RUNTIME_FD", RUNTIME_FD)];
+    let variables = vec![pair("NODE_PATH", &modules), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
@@ -192,6 +226,9 @@ fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, Str
         ),
         pair("AWS_ENDPOINT_URL", ENDPOINT),
         pair("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
+        pair("AWS_XRAY_DAEMON_ADDRESS", &format!("{XRAY_HOST}:{XRAY_PORT}")),
+        pair("_AWS_XRAY_DAEMON_ADDRESS", XRAY_HOST),
+        pair("_AWS_XRAY_DAEMON_PORT", XRAY_PORT),
     ];
     variables.extend(more);
     variables

@@ -86,6 +86,9 @@ pub struct Configuration {
     pub tmp_mb: u32,
     /// Absent when none were ever given, which callers can tell from none.
     pub environment: Option<Variables>,
+    /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
+    #[serde(default)]
+    pub active_tracing: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -199,6 +202,7 @@ pub(crate) mod tests {
             memory_mb: 128,
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
+            active_tracing: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3 },

@@ -57,6 +57,8 @@ pub struct Version {
     pub log_group: String,
     /// In which form the log is written, and which lines of it.
     pub log_format: LogFormat,
+    /// Whether it traces actively (`TracingConfig`), or passes traces through.
+    pub active_tracing: bool,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.

@@ -25,6 +25,8 @@ pub type Cost = (String, Vec<u64>);
 pub fn measure(config: &SpawnerConfig, rounds: usize) -> Result<Vec<Cost>, String> {
     let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
     if sys::fork().map_err(|error| error.to_string())?.is_none() {
+        // Servers that start meanwhile sweep what belongs to no spawner.
+        sys::set_process_name(c"lambic-spawner");
         let costs = Bench::prepare(config, rounds).and_then(|mut bench| bench.all());
         let _ = theirs.send(&costs, &[]);
         sys::exit_now(0);

@@ -12,6 +12,7 @@ mod deps;
 mod r#gen;
 mod new_op;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -26,6 +27,7 @@ usage: cargo xtask <command>
   coverage                         write the table of operations into README.md
   test [--unit] [--e2e] [ARG...]   install what the tests need and run them all
   bench [...]                      measure against other ways to run functions
+  soak [...]                       a day of a busy server in 20 minutes: nothing may leak
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
     match command {
         "gen" => r#gen::run(args),
         "bench" => bench::run(args),
+        "soak" => soak::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),
         "coverage" => coverage::run(args),

@@ -76,22 +76,49 @@ fn dechunk(mut rest: &[u8]) -> Option<(Vec<u8>, usize)> {
 /// # Errors
 /// A sentence when there is no connection or no whole reply.
 pub fn ask(address: &str, request: &[u8], timeout: Duration) -> Result<Message, String> {
-    let text = |error: std::io::Error| format!("{address}: {error}");
-    let mut stream = TcpStream::connect(address).map_err(text)?;
-    stream.set_read_timeout(Some(timeout)).map_err(text)?;
-    stream.set_nodelay(true).map_err(text)?;
-    stream.write_all(request).map_err(text)?;
-    let mut buffer = Vec::new();
-    let mut part = vec![0; 65_536];
-    loop {
-        if let Some(message) = Message::read(&buffer) {
-            return Ok(message);
+    Connection::open(address, timeout)?.call(request)
+}
+
+/// A connection that stays open from one request to the next.
+pub struct Connection {
+    address: String,
+    stream: TcpStream,
+    /// What has come of the reply that is being read.
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects; each reply may take as long as `timeout`.
+    ///
+    /// # Errors
+    /// A sentence when there is no connection.
+    pub fn open(address: &str, timeout: Duration) -> Result<Connection, String> {
+        let text = |error: std::io::Error| format!("{address}: {error}");
+        let stream = TcpStream::connect(address).map_err(text)?;
+        stream.set_read_timeout(Some(timeout)).map_err(text)?;
+        stream.set_nodelay(true).map_err(text)?;
+        Ok(Connection { address: address.to_owned(), stream, buffer: Vec::new() })
+    }
+
+    /// Sends one request and reads its reply. After an error the connection is of no more use.
+    ///
+    /// # Errors
+    /// A sentence when no whole reply comes.
+    pub fn call(&mut self, request: &[u8]) -> Result<Message, String> {
+        let text = |error: std::io::Error| format!("{}: {error}", self.address);
+        self.stream.write_all(request).map_err(text)?;
+        let mut part = vec![0; 65_536];
+        loop {
+            if let Some(message) = Message::read(&self.buffer) {
+                self.buffer.drain(..message.length);
+                return Ok(message);
+            }
+            let count = self.stream.read(&mut part).map_err(text)?;
+            if count == 0 || self.buffer.len() > MESSAGE_BYTES_MAX {
+                return Err(format!("{}: the connection ended before the reply did", self.address));
+            }
+            self.buffer.extend_from_slice(&part[..count]);
         }
-        let count = stream.read(&mut part).map_err(text)?;
-        if count == 0 || buffer.len() > MESSAGE_BYTES_MAX {
-            return Err(format!("{address}: the connection ended before the reply did"));
-        }
-        buffer.extend_from_slice(&part[..count]);
     }
 }
 

@@ -13,6 +13,7 @@ mod r#gen;
 mod limits;
 mod new_op;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -29,6 +30,7 @@ usage: cargo xtask <command>
   limits [--out FILE] [--only WORD]
                                    measure each limit inside functions into docs/limits.md
   bench [...]                      measure against other ways to run functions
+  soak [...]                       a day of a busy server in 20 minutes: nothing may leak
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
         "gen" => r#gen::run(args),
         "bench" => bench::run(args),
         "limits" => limits::run(args),
+        "soak" => soak::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),
         "coverage" => coverage::run(args),

@@ -9,6 +9,7 @@
 mod bench;
 mod coverage;
 mod deps;
+mod fixtures;
 mod r#gen;
 mod new_op;
 mod shell;

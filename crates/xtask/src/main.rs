@@ -25,7 +25,7 @@ usage: cargo xtask <command>
   tidy [--ratchet]                 check the layout rules (--ratchet: lower the allowances)
   deps                             check licences and sources of all dependencies
   coverage                         write the table of operations into README.md
-  test [--unit] [--e2e] [ARG...]   install what the tests need and run them all
+  test [--unit] [--e2e] [ARG...]   install what the tests need and run them all (--fixtures: only build)
   bench [...]                      measure against other ways to run functions
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 

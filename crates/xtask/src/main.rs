@@ -9,6 +9,7 @@
 mod bench;
 mod coverage;
 mod deps;
+mod fixtures;
 mod r#gen;
 mod limits;
 mod new_op;
@@ -26,7 +27,7 @@ usage: cargo xtask <command>
   tidy [--ratchet]                 check the layout rules (--ratchet: lower the allowances)
   deps                             check licences and sources of all dependencies
   coverage                         write the table of operations into README.md
-  test [--unit] [--e2e] [ARG...]   install what the tests need and run them all
+  test [--unit] [--e2e] [ARG...]   install what the tests need and run them all (--fixtures: only build)
   limits [--out FILE] [--only WORD]
                                    measure each limit inside functions into docs/limits.md
   bench [...]                      measure against other ways to run functions

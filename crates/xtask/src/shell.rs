@@ -20,6 +20,35 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
+/// The folders right below `path`, sorted.
+pub(crate) fn folders(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = entries(path)?;
+    found.retain(|entry| entry.is_dir());
+    Ok(found)
+}
+
+/// Every file below `path`, sorted.
+pub(crate) fn files_below(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for entry in entries(path)? {
+        if entry.is_dir() {
+            files.extend(files_below(&entry)?);
+        } else {
+            files.push(entry);
+        }
+    }
+    Ok(files)
+}
+
+fn entries(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let listed = std::fs::read_dir(path).and_then(|all| {
+        all.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<PathBuf>, _>>()
+    });
+    let mut found = listed.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    found.sort();
+    Ok(found)
+}
+
 /// Whether `program` is found in `PATH`.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

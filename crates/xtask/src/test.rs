@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell;
+use crate::{fixtures, shell};
 
 /// Programs the tests run, and the Debian packages that bring them.
 const TOOLS: &[(&str, &str)] = &[
@@ -19,6 +19,15 @@ const TOOLS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("go", "golang-go"),
+    // For functions on the official runtime interface clients, one of which builds curl.
+    ("javac", "default-jdk-headless"),
+    ("mvn", "maven"),
+    ("make", "make"),
+    ("g++", "g++"),
+    ("cmake", "cmake"),
+    ("autoreconf", "autoconf"),
+    ("automake", "automake"),
+    ("libtoolize", "libtool"),
     // For environments: the size of /tmp, the way out, a network that stands for the world.
     ("mkfs.ext4", "e2fsprogs"),
     ("nft", "nftables"),
@@ -32,17 +41,22 @@ const TOOLS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
 ];
 
-/// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`
+/// `cargo xtask test [--unit] [--e2e] [argument for pytest...]`; `--fixtures` only builds the functions
+/// of the end-to-end tests, for who runs pytest by hand.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let (flags, rest): (Vec<&String>, Vec<&String>) =
-        args.iter().partition(|arg| ["--unit", "--e2e"].contains(&arg.as_str()));
+        args.iter().partition(|arg| ["--unit", "--e2e", "--fixtures"].contains(&arg.as_str()));
     let only = |flag: &str| flags.iter().any(|given| *given == flag);
+    let fixtures_only = only("--fixtures");
     let (unit, e2e) = (only("--unit") || flags.is_empty(), only("--e2e") || flags.is_empty());
     if !e2e && !rest.is_empty() {
         return Err(format!("'{}' would go to pytest, which --unit leaves out", rest[0]));
     }
     let root = shell::root();
     install_tools(TOOLS)?;
+    if fixtures_only {
+        return fixtures::build(&root, &python_environment(&root.join("tests/e2e"))?);
+    }
     let mut closing = Vec::new();
     let mut passed = true;
     if unit {
@@ -64,6 +78,10 @@ fn install_tools(tools: &[(&str, &str)]) -> Result<(), String> {
     // Debian cuts the module that makes environments out of Python.
     if tools.len() > 1 && shell::has("python3") && !python_has_venv() {
         missing.push(&("python3 -m venv", "python3-venv"));
+    }
+    // And the headers out of Node.js.
+    if tools.len() > 1 && shell::has("node") && !fixtures::node_has_headers() {
+        missing.push(&("the headers of Node.js", "libnode-dev"));
     }
     if missing.is_empty() {
         return Ok(());
@@ -127,7 +145,7 @@ fn end_to_end(root: &Path, rest: &[&String], closing: &mut Vec<String>) -> Resul
     let folder = root.join("tests/e2e");
     let python = binary_and_python(root)?;
     node_environment(&folder)?;
-    build_fixtures(root, &folder.join("fixtures"))?;
+    fixtures::build(root, &python)?;
     let mut pytest = Command::new(python);
     pytest.current_dir(root).args(["-m", "pytest", "tests/e2e"]).args(rest);
     let is_summary = |line: &str| {
@@ -180,40 +198,14 @@ fn node_environment(folder: &Path) -> Result<(), String> {
     stamp.write()
 }
 
-/// Builds every fixture that has to be compiled. A Rust one is a package of its own, built to
-/// `target/fixtures/release/`; a Go one becomes `target/fixtures/<folder>/bootstrap`.
-fn build_fixtures(root: &Path, fixtures: &Path) -> Result<(), String> {
-    let target = root.join("target/fixtures");
-    let mut folders: Vec<PathBuf> = match std::fs::read_dir(fixtures) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(error) => return Err(format!("cannot read {}: {error}", fixtures.display())),
-    };
-    folders.sort();
-    for folder in folders {
-        if folder.join("Cargo.toml").exists() {
-            let mut cargo = Command::new("cargo");
-            cargo.current_dir(&folder).args(["build", "--release", "--locked", "--target-dir"]);
-            shell::run(cargo.arg(&target))?;
-        }
-        if folder.join("go.mod").exists() {
-            let name = folder.file_name().expect("an entry of a folder has a name");
-            let mut go = Command::new("go");
-            go.current_dir(&folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
-            go.args(["build", "-trimpath", "-tags", "lambda.norpc", "-o"]);
-            shell::run(go.arg(target.join(name).join("bootstrap")).arg("."))?;
-        }
-    }
-    Ok(())
-}
-
 /// Remembers what was installed: a copy of the files that asked for it.
-struct Stamp {
+pub(crate) struct Stamp {
     path: PathBuf,
     wanted: String,
 }
 
 impl Stamp {
-    fn of(path: PathBuf, sources: &[&Path]) -> Result<Stamp, String> {
+    pub(crate) fn of(path: PathBuf, sources: &[&Path]) -> Result<Stamp, String> {
         // Environments hold absolute paths, so a repository that has moved needs new ones.
         let mut wanted = format!("{}\n", path.display());
         for source in sources {
@@ -222,11 +214,11 @@ impl Stamp {
         Ok(Stamp { path, wanted })
     }
 
-    fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         shell::read(&self.path).is_ok_and(|text| text == self.wanted)
     }
 
-    fn write(&self) -> Result<(), String> {
+    pub(crate) fn write(&self) -> Result<(), String> {
         shell::write(&self.path, &self.wanted)
     }
 }

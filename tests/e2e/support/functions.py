@@ -122,9 +122,11 @@ class Functions:
         self.client = client
         self.names = []
 
-    def create(self, source=None, *, files=None, executable=("bootstrap",), wait=True, name=None, **settings):
-        """`source` is the text of app.py; `files` a whole package. Returns the name."""
+    def create(self, source=None, *, files=None, wait=True, name=None, **settings):
+        """`source` is the text of app.py; `files` a whole package, of which those named in
+        `executable` may be executed. Returns the name."""
         name = name or new_name()
+        executable = settings.pop("executable", ("bootstrap",))
         package = zip_of(files, executable) if files is not None else python_zip(source)
         wanted = {"Runtime": PYTHON, "Handler": "app.handler", "Role": ROLE, "Timeout": 20, **settings}
         if wanted["Runtime"] == NODE and "Handler" not in settings:

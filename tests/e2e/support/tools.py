@@ -84,25 +84,21 @@ class JavaScript:
         self.process.wait(timeout=20)
 
 
+def built(path):
+    """Something that `cargo xtask test` has made of the fixtures; made now if it is not there."""
+    if not (TARGET / path).exists():
+        subprocess.run([need("cargo", "cargo"), "xtask", "test", "--fixtures"], cwd=ROOT, check=True, timeout=1800)
+    return TARGET / path
+
+
 def rust_bootstrap():
-    """The function on the official `lambda_runtime` crate, built once."""
-    path = TARGET / "release/bootstrap"
-    if not path.exists():
-        subprocess.run(
-            [need("cargo", "cargo"), "build", "--release", "--locked", "--quiet", "--target-dir", TARGET],
-            cwd=HERE / "fixtures/rust-hello", check=True, timeout=900)
-    return path.read_bytes()
+    """The function on the official `lambda_runtime` crate."""
+    return built("release/bootstrap").read_bytes()
 
 
 def go_bootstrap():
-    """The function on the official `aws-lambda-go` library, built once."""
-    path = TARGET / "go-hello/bootstrap"
-    if not path.exists():
-        subprocess.run(
-            [need("go", "golang-go"), "build", "-trimpath", "-tags", "lambda.norpc", "-o", path, "."],
-            cwd=HERE / "fixtures/go-hello", env=environment(CGO_ENABLED="0", GOFLAGS="-buildvcs=false"),
-            check=True, timeout=900)
-    return path.read_bytes()
+    """The function on the official `aws-lambda-go` library."""
+    return built("go-hello/bootstrap").read_bytes()
 
 
 def java_classes():
@@ -133,3 +129,31 @@ def dotnet_files():
         if path.is_file():
             files[f"dotnet/{path.relative_to(runtime)}"] = path.read_bytes()
     return files
+
+
+def files_below(folder, *parts):
+    """`{path below folder: bytes}` of all files in these parts of it."""
+    found = {}
+    for part in parts or [""]:
+        start = folder / part
+        for path in [start] if start.is_file() else sorted(start.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+def python_ric():
+    """The package of the function on the official `awslambdaric`."""
+    return {**files_below(built("python-ric")), **files_below(HERE / "fixtures/python-ric", "app.py", "bootstrap")}
+
+
+def node_ric():
+    """The package of the function on the official `aws-lambda-ric`, without what only built it."""
+    client = "node_modules/aws-lambda-ric/"
+    installed = files_below(built("node-ric"), client + "bin", client + "dist", client + "package.json")
+    return {**installed, **files_below(HERE / "fixtures/node-ric", "index.js", "bootstrap")}
+
+
+def java_ric():
+    """The package of the function on the official `aws-lambda-java-runtime-interface-client`."""
+    return {**files_below(built("java-ric"), "lib"), **files_below(HERE / "fixtures/java-ric", "bootstrap")}

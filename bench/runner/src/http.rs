@@ -113,7 +113,11 @@ impl Connection {
                 self.buffer.drain(..message.length);
                 return Ok(message);
             }
-            let count = self.stream.read(&mut part).map_err(text)?;
+            let count = match self.stream.read(&mut part) {
+                // Whoever is frozen and thawed while it waits with a time limit is told so.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other.map_err(text)?,
+            };
             if count == 0 || self.buffer.len() > MESSAGE_BYTES_MAX {
                 return Err(format!("{}: the connection ended before the reply did", self.address));
             }

@@ -195,10 +195,19 @@ fn sweep_folder(parent: &Path, prefix: &str) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(prefix).and_then(|pid| pid.parse::<u32>().ok());
         // A process that lives may be about to find the lock taken; it cleans up after itself.
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if pid.is_some_and(|pid| !is_running(pid)) {
             drop(std::fs::remove_dir_all(entry.path()));
         }
     }
+}
+
+/// Whether the process lives. One that has ended keeps its number until its parent asks for its exit
+/// status, and in many containers nobody ever does.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it may contain anything.
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 #[cfg(test)]
@@ -217,5 +226,18 @@ mod tests {
         let folders = [scratch.run_dir.clone(), scratch.images_dir.clone()];
         drop(scratch);
         assert!(folders.iter().all(|folder| !folder.exists()));
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_is_dead() {
+        assert!(is_running(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        // It ends by itself; then it is a zombie, because nobody asks for its status.
+        while is_running(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+        assert!(child.wait().unwrap().success());
+        assert!(!is_running(child.id()));
     }
 }

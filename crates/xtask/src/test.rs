@@ -34,8 +34,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
-    // Languages whose interpreters have to run unmodified under the system call filter.
-    ("javac", "default-jdk-headless"),
+    // Languages whose interpreters have to run unmodified under the system call filter, Java too.
     ("ruby", "ruby"),
     ("mcs", "mono-mcs"),
     ("openssl", "openssl"),

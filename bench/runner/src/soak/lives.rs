@@ -34,7 +34,9 @@ const COLLECT_SHARE: f64 = 0.5;
 /// Later lives that end with a checkpoint.
 const CHECKPOINT_SHARE: f64 = 0.3;
 /// Pauses have to be made up for.
-const RATE_SPARE: f64 = 1.2;
+const RATE_SPARE: f64 = 1.25;
+/// Environments that end by what their event said; the others end by updates, timeouts and kills.
+const ENDING_SHARE: f64 = 0.75;
 const SERVE_STEP: Duration = Duration::from_millis(250);
 const SPEAK_EVERY: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_millis(300);
@@ -106,7 +108,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let packages = Packages::make(&options.root.join("bench"), &program.with_file_name("churn"))?;
     let (invokes, environments) = (options.invokes as f64, options.environments as f64);
-    let ending = (environments / invokes).min(1.0);
+    let ending = (ENDING_SHARE * environments / invokes).min(1.0);
     let rate = RATE_SPARE * invokes / (options.minutes * 60.0);
     let api = Api { address: format!("127.0.0.1:{}", free_port()?) };
     let soak = Soak::new(api, packages, options.seed, ending, rate);
@@ -141,11 +143,11 @@ pub fn run(options: &Options) -> Result<bool, String> {
     soak.quiet()?;
     let ended = std::thread::scope(|scope| {
         let mut number = 0;
-        for (kind, count) in CALLERS {
+        for (kind, count, share) in CALLERS {
             for _ in 0..count {
                 number += 1;
                 let (soak, homes) = (&soak, &homes);
-                scope.spawn(move || load::call(soak, homes, kind, number));
+                scope.spawn(move || load::call(soak, homes, kind, number, share));
             }
         }
         scope.spawn(|| load::churn(&soak, &homes));
@@ -296,8 +298,7 @@ impl Run<'_> {
         self.retire()?;
         let mut now = self.count();
         // Memory is compared between moments after work; a fresh process has touched little of it.
-        let under_load = self.under_load.get_or_insert_with(|| now.clone()).clone();
-        self.first.take_memory_of(&under_load);
+        self.first.take_memory_of(self.under_load.as_ref().unwrap_or(&now));
         let settled = until(SETTLE, "the server to be as at first", || {
             server::collect_zombies(self.life.daemon);
             now = self.count();
@@ -305,20 +306,18 @@ impl Run<'_> {
         });
         if settled.is_err() {
             for (kind, more, text) in now.beyond(&self.first) {
-                self.tally.leaked(
-                    kind,
-                    more,
-                    format!("after {} environments of a server, {text}", self.started),
-                );
+                let text = format!("after {} environments of a server, {text}", self.started);
+                self.tally.leaked(kind, more, text);
                 // What was told is not told again.
                 self.first.raise(kind, &now);
             }
         }
+        let under_load = self.under_load.get_or_insert_with(|| now.clone());
+        if self.dead.is_empty() {
+            self.tally.figures = now.beside(under_load);
+        }
         self.read_log(true);
         self.tally.checkpoints += 1;
-        if self.dead.is_empty() {
-            self.tally.figures = now.beside(&under_load);
-        }
         self.soak.gate.open();
         Ok(())
     }

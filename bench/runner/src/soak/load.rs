@@ -15,9 +15,10 @@ use crate::server::{self, descendants, processes};
 use crate::soak::{Soak, locked};
 use crate::zoo::{Changed, Kind, PERMANENT, REQUEST_S_MAX};
 
-/// Who calls which kind of function.
-pub const CALLERS: [(Kind, u64); 4] =
-    [(Kind::Native, 8), (Kind::Slow, 2), (Kind::Python, 1), (Kind::Node, 1)];
+/// Who calls which kind of function: how many callers, and the share of all invokes that each makes.
+/// Those that wait for a timeout every time are slow enough by themselves.
+pub const CALLERS: [(Kind, u64, f64); 4] =
+    [(Kind::Native, 8, 0.115), (Kind::Slow, 2, 1.0), (Kind::Python, 1, 0.04), (Kind::Node, 1, 0.04)];
 /// Functions beside the permanent ones.
 const TEMPORARY_MAX: usize = 4;
 const CHURN_EVERY: Duration = Duration::from_millis(400);
@@ -30,11 +31,11 @@ const KILL_STREAM: u64 = 1_001;
 pub type Homes = Mutex<BTreeMap<String, String>>;
 
 /// One caller, until the soak stops.
-pub fn call(soak: &Soak, homes: &Homes, kind: Kind, number: u64) {
+pub fn call(soak: &Soak, homes: &Homes, kind: Kind, number: u64, share: f64) {
     let mut chance = Chance::new(soak.seed, number);
     let names: Vec<&str> = PERMANENT.iter().filter(|(_, one)| *one == kind).map(|(name, _)| *name).collect();
     let mut connection = None;
-    let mut pace = Pace::new(soak.rate / CALLERS.iter().map(|(_, count)| count).sum::<u64>() as f64);
+    let mut pace = Pace::new(soak.rate * share);
     while !soak.stopping() {
         let Some(inside) = soak.gate.enter() else {
             connection = None;

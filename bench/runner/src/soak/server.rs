@@ -97,9 +97,11 @@ impl Life {
         self.child.try_wait().ok().flatten()
     }
 
-    pub fn signal_daemon(&self, signal: i32) {
-        // SAFETY: one system call on numbers; the daemon is our child and not yet waited for.
-        unsafe { libc::kill(self.daemon, signal) };
+    pub fn signal_daemon(&mut self, signal: i32) {
+        if self.ended().is_none() {
+            // SAFETY: one system call on numbers; the daemon is our child and not yet waited for.
+            unsafe { libc::kill(self.daemon, signal) };
+        }
     }
 
     pub fn signal_spawner(&self, signal: i32) {

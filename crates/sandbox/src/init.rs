@@ -111,7 +111,9 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
                 .map_err(|error| format!("cgroup namespace: {error}"))?;
         }
-        sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
+        if stands(BarrierKind::NetworkNamespace) {
+            sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
+        }
         if let Some(arrival) = &go.way {
             network::arrive(arrival)?;
         }
@@ -283,6 +285,10 @@ fn confine(setup: &Setup<'_>) -> Result<(), String> {
     }
     if stands(BarrierKind::Capabilities) {
         sys::drop_capabilities().map_err(step("capabilities"))?;
+    }
+    #[cfg(feature = "trial")]
+    if !stands(BarrierKind::Capabilities) {
+        sys::keep_capabilities().map_err(step("keeping capabilities"))?;
     }
     Ok(())
 }

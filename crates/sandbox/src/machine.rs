@@ -96,7 +96,7 @@ impl Machine {
                 Err(reason) => machine.groups_missing = reason,
             }
         }
-        if mode == Mode::Privileged {
+        if mode == Mode::Privileged && stands(BarrierKind::Tmp) {
             match TmpDisks::open(&scratch, &config.images_dir) {
                 Ok(disks) => machine.disks = Some(disks),
                 Err(reason) => machine.disks_missing = reason,

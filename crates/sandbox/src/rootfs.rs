@@ -139,7 +139,9 @@ pub(crate) fn build_and_enter(root: &Path, etc: &Path) -> Result<(), String> {
     if stands(BarrierKind::Devices) {
         build_dev(root)?;
     } else {
-        show(Path::new("/dev"), &root.join("dev"), 0)?;
+        // Without the attributes of what else is shown, by which no device can be opened.
+        let tree = step("dev", sys::open_tree(Path::new("/dev")))?;
+        step("dev", sys::move_mount(tree.as_fd(), &root.join("dev")))?;
     }
     mount_proc(root)?;
     step("chdir", nix::unistd::chdir(root).map_err(io::Error::from))?;

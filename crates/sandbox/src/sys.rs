@@ -297,6 +297,36 @@ pub(crate) fn set_process_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
+/// Keeps every capability through exec, for trials of what is left without this barrier.
+#[cfg(feature = "trial")]
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAPABILITIES: std::ops::Range<u32> = 0..41;
+    let all = (1_u64 << CAPABILITIES.end) - 1;
+    let (low, high) = (all as u32, (all >> 32) as u32);
+    // Effective, permitted, inheritable; first of the lower 32, then of the others.
+    let sets = [low, low, low, high, high, high];
+    let header = [VERSION_3, 0];
+    // SAFETY: version 3 reads a header of two words and two times three words; both are valid.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })?;
+    for capability in CAPABILITIES {
+        // SAFETY: plain numbers.
+        check(
+            unsafe {
+                libc::prctl(
+                    libc::PR_CAP_AMBIENT,
+                    libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+                    libc::c_ulong::from(capability),
+                    0,
+                    0,
+                )
+            }
+            .into(),
+        )?;
+    }
+    Ok(())
+}
+
 /// Gives up every capability of this thread, for good.
 pub(crate) fn drop_capabilities() -> io::Result<()> {
     for capability in 0..64 {

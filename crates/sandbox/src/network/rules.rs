@@ -7,6 +7,8 @@
 use std::fmt::Write;
 
 use super::{METADATA_ADDRESSES, Networks, Reach};
+use crate::barrier::BarrierKind;
+use crate::trial::stands;
 
 /// Groups of one spawner: its process id says where they begin.
 const GROUPS: u32 = 64;
@@ -25,9 +27,28 @@ pub(super) fn group(spawner: u32, network: usize) -> u32 {
     waiting_group(spawner) + 1 + network as u32
 }
 
+/// Only the translation, for the trials that look whether the filter is what stops them.
+fn unfiltered(table: &str) -> String {
+    format!(
+        "add table inet {table}
+delete table inet {table}
+table inet {table} {{
+  chain translate {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {} oifname != \"lmb*\" masquerade
+  }}
+}}
+",
+        super::LINK_ADDRESSES
+    )
+}
+
 /// One transaction: whatever there was by this name is replaced. (Added to what is there, a rule
 /// would stand behind one that somebody has put before it.)
 pub(super) fn script(table: &str, spawner: u32, networks: &Networks) -> String {
+    if !stands(BarrierKind::NetworkFilter) {
+        return unfiltered(table);
+    }
     let (first, last) = (waiting_group(spawner), waiting_group(spawner) + GROUPS - 1);
     let metadata = METADATA_ADDRESSES.map(|range| range.to_string()).join(", ");
     let (mut verdicts, mut chains) = (String::new(), String::new());

@@ -10,7 +10,7 @@ use super::desk::{Completion, Finished};
 use super::life::{Life, Move};
 use super::testing::Client;
 use super::tests::Bench;
-use crate::invoke::fault::Fault;
+use crate::invoke::fault::{Fault, RESPONSE_BYTES_MAX};
 
 const STREAMED: &str = "POST /2018-06-01/runtime/invocation/a/response HTTP/1.1\r\nHost: x\r\n\
                         Lambda-Runtime-Function-Response-Mode: streaming\r\n\
@@ -195,6 +195,7 @@ async fn a_stream_beyond_the_limit_or_malformed_is_told_to_both_sides() {
     let rest = format!("{}0\r\n\r\n", chunk.repeat(7));
     let (status, receiver, _bench) = streamed(rest.as_bytes()).await;
     let fault = Fault::ResponseTooLarge { bytes: 7 * 1024 * 1024 };
+    const { assert!(RESPONSE_BYTES_MAX < 7 * 1024 * 1024) };
     assert_eq!((status, receiver.await.unwrap().completion), (413, Completion::Fault(fault)));
 
     let (status, mut receiver, bench) = streamed(b"zz\r\nabc\r\n").await;

@@ -76,8 +76,11 @@ def test_python_starts_with_what_aws_documents(functions):
 
 def test_node_starts_with_what_aws_documents(functions):
     name = functions.node(SHOW_NODE, MemorySize=192)
-    env = environment_of(functions, name)
+    value = functions.invoke(name).value
+    env = value["env"]
     check_platform(env, name, NODE, "index.handler")
+    assert value["args"] == [
+        "--expose-gc", "--max-http-header-size", "81920", "--max-semi-space-size=9", "--max-old-space-size=172"]
     assert re.fullmatch(
         r"/opt/nodejs/node\d+/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
         env["NODE_PATH"])

@@ -164,10 +164,12 @@ fn nodejs(pack: &Pack, client: &Path, version: &Version) -> Start {
     let (program, mut binds) = placed(pack);
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // As AWS: the heap may take nine tenths of the memory, so that it fails with a message before
-    // the kernel ends it.
+    // the kernel ends it. Headers of the responses to its requests may have 80 KB.
     let heap = format!("--max-old-space-size={}", version.memory_mb * 9 / 10);
     let young = format!("--max-semi-space-size={}", (version.memory_mb / 20).max(1));
-    let argv = vec![program, "--expose-gc".to_owned(), young, heap, format!("{RUNTIME}/index.mjs")];
+    let mut argv = vec![program];
+    argv.extend(["--expose-gc", "--max-http-header-size", "81920"].map(str::to_owned));
+    argv.extend([young, heap, format!("{RUNTIME}/index.mjs")]);
     let major = pack.release.major;
     let modules = format!(
         "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\

@@ -334,6 +334,9 @@ impl Run<'_> {
         // Not everywhere are orphans collected at once, or ever; both have to do.
         if self.chance.hits(COLLECT_SHARE) {
             server::collect_zombies(0);
+            if let Some(last) = self.dead.last_mut() {
+                last.collected = true;
+            }
         }
         let begun = Instant::now();
         self.life = Life::start(&self.options.lambic, &self.ground.data, &self.soak.api)?;
@@ -383,7 +386,7 @@ impl Run<'_> {
 
     fn bury(&mut self, death: &'static str, asleep: bool) {
         let (daemon, spawner, environments) = (self.life.daemon, self.life.spawner, self.started);
-        self.dead.push(Dead { daemon, spawner, environments, death, asleep });
+        self.dead.push(Dead { daemon, spawner, environments, death, asleep, collected: false });
         self.tally.environments += std::mem::take(&mut self.started);
     }
 

@@ -203,7 +203,9 @@ impl Run<'_> {
         let took = self.begun.elapsed();
         let invokes = self.soak.counts.invokes.load(Ordering::Relaxed);
         let reached = invokes >= self.options.invokes && self.environments() >= self.options.environments;
-        if took > whole.mul_f64(PATIENCE) && !reached {
+        // Waiting for what does not go away is a failure of another kind.
+        let waits = self.tally.checkpoints as u32 + self.dead.len() as u32;
+        if took > whole.mul_f64(PATIENCE) + SETTLE * waits && !reached {
             let text = "of the invokes or environments that were asked for, some were not made in";
             return Err(format!("{text} {} s", took.as_secs()));
         }

@@ -8,12 +8,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::poll::{PollTimeout, poll};
+
 use crate::barrier::BarrierKind;
 use crate::protocol::Group;
 use crate::trial::stands;
 
 /// Of the v2 group that holds the daemon and the spawner themselves.
 const LEAF_SUFFIX: &str = "-self";
+
+/// Looks at what dead spawners have left, and the pause between them.
+const SWEEPS_MAX: u32 = 50;
+const SWEEP_AGAIN_MS: u16 = 20;
 
 /// The controllers that are used, and where this process's own group is in each.
 #[derive(Debug, Clone)]
@@ -207,8 +213,21 @@ impl Groups {
         gone
     }
 
-    /// Removes what spawners that no longer run have left behind.
+    /// Removes what spawners that no longer run have left behind. Processes that are killed take a
+    /// moment to leave their groups, and frozen ones have to be let go on first, which is said in
+    /// another hierarchy than the one looked at first: so it looks several times.
     pub(crate) fn sweep(&self) {
+        for _ in 0..SWEEPS_MAX {
+            if self.sweep_once() {
+                return;
+            }
+            let _ = poll(&mut [], PollTimeout::from(SWEEP_AGAIN_MS));
+        }
+    }
+
+    /// Whether nothing is left.
+    fn sweep_once(&self) -> bool {
+        let mut gone = true;
         for (_, base) in self.bases() {
             let Some(parent) = base.parent() else { continue };
             let Ok(entries) = fs::read_dir(parent) else { continue };
@@ -218,10 +237,11 @@ impl Groups {
                 let pid = pid.map(|pid| pid.strip_suffix(LEAF_SUFFIX).unwrap_or(pid));
                 let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
                 if pid != std::process::id() && !is_running_spawner(pid) {
-                    end_tree(&entry.path());
+                    gone &= end_tree(&entry.path());
                 }
             }
         }
+        gone
     }
 
     /// Ends whatever is left in the groups of this spawner, and removes them; `false` while

@@ -29,6 +29,8 @@ use crate::{init, sys, unisolated};
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
 /// How long a group may stay non-empty after its last process was killed before another look.
 const CLEAN_AGAIN_MS: u16 = 20;
+/// Groups that may wait for a quiet moment to be removed.
+const CLEANING_MAX: usize = 64;
 /// After a process that was to wait could not be made.
 const AGAIN_MS: u16 = 1_000;
 
@@ -168,9 +170,15 @@ impl Spawner {
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(_) => return,
                 }
-                continue;
+                // Launches that come one after the other must not keep what has ended for ever.
+                if self.cleaning.len() < CLEANING_MAX {
+                    continue;
+                }
             }
             self.clean();
+            if from_daemon {
+                continue;
+            }
             if !idle {
                 match self.machine.make_waiting() {
                     Ok(waiting) => {

@@ -21,9 +21,10 @@ export const handler = async (event) => {
 const forever = () => new Promise((resolve) => setTimeout(resolve, 60_000));
 
 async function act(event) {
+  if (event.bytes) console.log(Array(Math.floor(event.bytes / 100)).fill("x".repeat(99)).join("\n"));
   switch (event.do) {
-    case "quick": return;
-    case "print": return console.log(Array(Math.floor(event.bytes / 100)).fill("x".repeat(99)).join("\n"));
+    case "quick":
+    case "print": return;
     case "allocate": return void Buffer.alloc(32 << 20, 1);
     case "write": return writeFileSync(`/tmp/churn-${count % 4}`, Buffer.alloc(1 << 20, 7));
     case "fork":

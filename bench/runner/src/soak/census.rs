@@ -141,6 +141,8 @@ pub struct Dead {
     pub death: &'static str,
     /// Whether its environments were frozen then.
     pub asleep: bool,
+    /// Whether its zombies were collected before the next start.
+    pub collected: bool,
 }
 
 /// What is left of dead servers: kind and words. `alive` is the server that runs now.
@@ -160,8 +162,9 @@ pub fn left_of(dead: &[Dead], alive: Option<&Life>, ground: &Ground) -> Vec<(&'s
     let tables = tables();
     for one in dead {
         let asleep = if one.asleep { ", asleep" } else { "" };
+        let zombies = if one.collected { "" } else { ", zombies not collected" };
         let mut told =
-            |kind, what: String| left.push((kind, format!("{what} (after {}{asleep})", one.death)));
+            |kind, what: String| left.push((kind, format!("{what} (after {}{asleep}{zombies})", one.death)));
         groups(one.spawner).iter().for_each(|folder| told("control groups", folder.display().to_string()));
         if tables.contains(&format!("lambic_{}", one.spawner)) {
             told("filter tables", format!("lambic_{}", one.spawner));

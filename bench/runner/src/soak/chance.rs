@@ -52,6 +52,8 @@ impl Chance {
 pub enum Deed {
     Quick,
     Print,
+    /// Prints more than the server passes on in a second or a turn.
+    Flood,
     Allocate,
     Write,
     Fork,
@@ -68,9 +70,10 @@ pub enum Deed {
 }
 
 /// Leave the environment as it was, or nearly so.
-const STAYING: [(u64, Deed); 8] = [
-    (880, Deed::Quick),
+const STAYING: [(u64, Deed); 9] = [
+    (878, Deed::Quick),
     (20, Deed::Print),
+    (2, Deed::Flood),
     (20, Deed::Allocate),
     (20, Deed::Write),
     (15, Deed::Fork),
@@ -105,14 +108,15 @@ impl Deed {
         match self {
             Deed::Quick => json!({"do": "quick", "n": n}),
             Deed::Print => json!({"do": "print", "n": n, "bytes": 20_000}),
+            Deed::Flood => json!({"do": "print", "n": n, "bytes": 2_000_000}),
             Deed::Allocate => json!({"do": "allocate", "n": n}),
             Deed::Write => json!({"do": "write", "n": n}),
             Deed::Fork => json!({"do": "fork", "n": n}),
             Deed::Exec => json!({"do": "exec", "n": n}),
             Deed::Socket => json!({"do": "socket", "n": n}),
             Deed::Throw => json!({"do": "throw", "n": n}),
-            Deed::Exit(code) => json!({"do": "exit", "n": n, "code": code}),
-            Deed::Signal(signal) => json!({"do": "signal", "n": n, "signal": signal}),
+            Deed::Exit(code) => json!({"do": "exit", "n": n, "bytes": 5_000, "code": code}),
+            Deed::Signal(signal) => json!({"do": "signal", "n": n, "bytes": 5_000, "signal": signal}),
             Deed::OutOfMemory => json!({"do": "oom", "n": n}),
             Deed::Sleep => json!({"do": "sleep", "n": n}),
         }

@@ -203,7 +203,9 @@ impl Run<'_> {
         let took = self.begun.elapsed();
         let invokes = self.soak.counts.invokes.load(Ordering::Relaxed);
         let reached = invokes >= self.options.invokes && self.environments() >= self.options.environments;
-        if took > whole.mul_f64(PATIENCE) && !reached {
+        // Waiting for what does not go away is a failure of another kind.
+        let waits = self.tally.checkpoints as u32 + self.dead.len() as u32;
+        if took > whole.mul_f64(PATIENCE) + SETTLE * waits && !reached {
             let text = "of the invokes or environments that were asked for, some were not made in";
             return Err(format!("{text} {} s", took.as_secs()));
         }
@@ -334,6 +336,9 @@ impl Run<'_> {
         // Not everywhere are orphans collected at once, or ever; both have to do.
         if self.chance.hits(COLLECT_SHARE) {
             server::collect_zombies(0);
+            if let Some(last) = self.dead.last_mut() {
+                last.collected = true;
+            }
         }
         let begun = Instant::now();
         self.life = Life::start(&self.options.lambic, &self.ground.data, &self.soak.api)?;
@@ -383,7 +388,7 @@ impl Run<'_> {
 
     fn bury(&mut self, death: &'static str, asleep: bool) {
         let (daemon, spawner, environments) = (self.life.daemon, self.life.spawner, self.started);
-        self.dead.push(Dead { daemon, spawner, environments, death, asleep });
+        self.dead.push(Dead { daemon, spawner, environments, death, asleep, collected: false });
         self.tally.environments += std::mem::take(&mut self.started);
     }
 

@@ -71,9 +71,9 @@ fn run() -> Result<(), String> {
 impl State {
     fn act(&mut self, event: &Value) -> Result<Value, String> {
         let text = |error: std::io::Error| error.to_string();
+        print(event["bytes"].as_u64().unwrap_or(0));
         match event["do"].as_str().unwrap_or_default() {
-            "quick" => {}
-            "print" => print(event["bytes"].as_u64().unwrap_or(0)),
+            "quick" | "print" => {}
             "allocate" => drop(touched(32)),
             "write" => write_file(self.count % 4).map_err(text)?,
             "fork" => self.leave_children().map_err(text)?,

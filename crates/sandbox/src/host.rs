@@ -72,6 +72,8 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     raise_descriptor_limit();
     let (ours, theirs) = Channel::pair()?;
     if sys::fork()?.is_none() {
+        // The end of the daemon is seen by the end of this socket, so nobody else may have it.
+        drop(ours);
         // What the daemon has open is not the spawner's.
         match theirs.keep_only() {
             Ok(daemon) => spawner::run(daemon, config),

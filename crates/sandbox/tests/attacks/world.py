@@ -1,6 +1,6 @@
 # What is outside: services, objects of the kernel, a process. Prints what the attempts have to know
 # and stays until its standard input ends.
-import ctypes, json, os, socket, subprocess, sys, threading
+import ctypes, json, os, signal, socket, subprocess, sys, threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 CREATE, REMOVE = 0o1000, 0
@@ -16,6 +16,7 @@ def say_hello(listener):
 
 for line in ("link set lo up", "addr add 169.254.169.254/32 dev lo"):
     subprocess.run(["ip", *line.split()], check=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 tcp = socket.create_server(("0.0.0.0", 0))
 abstract = f"lambic-attacks-{os.getpid()}"
 unix = socket.socket(socket.AF_UNIX)
@@ -31,8 +32,10 @@ assert min(shared, queue, semaphores) >= 0, "the objects of the kernel could not
 victim = subprocess.Popen(["sleep", "1000"])
 print(json.dumps({"port": tcp.getsockname()[1], "abstract": abstract, "key": key, "victim": victim.pid,
                   "hostname": socket.gethostname()}), flush=True)
-sys.stdin.read()
-victim.kill()
-libc.shmctl(shared, REMOVE, None)
-libc.msgctl(queue, REMOVE, None)
-libc.semctl(semaphores, 0, REMOVE)
+try:
+    sys.stdin.read()
+finally:
+    victim.kill()
+    libc.shmctl(shared, REMOVE, None)
+    libc.msgctl(queue, REMOVE, None)
+    libc.semctl(semaphores, 0, REMOVE)

@@ -78,8 +78,11 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Its end is the end of its standard input.
+        // Its end is the end of its standard input, or this signal: a process that was to forget
+        // the pipe may have it still, and one that has taken over the server may not signal.
         drop(self.served.stdin.take());
+        let pid = nix::unistd::Pid::from_raw(self.served());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.served.wait();
     }
 }

@@ -125,13 +125,14 @@ def test_a_bootstrap_is_ended_by_the_timeout_with_its_children(server, functions
 
 
 def test_out_of_memory(functions):
+    # Near the limit the kernel tries for a while to do without killing anything.
     name = functions.python("""
         hoard = []
         def handler(event, context):
             for _ in range(event):
                 hoard.append(bytearray(b"x" * (1 << 20)))
             return len(hoard)
-    """, MemorySize=128)
+    """, MemorySize=128, Timeout=110)
     assert functions.invoke(name, 60).value == 60
     answer = functions.invoke(name, 500)
     assert (answer.status, answer.error) == (200, "Unhandled")

@@ -97,7 +97,7 @@ def assert_out_of_memory(answer, memory_mb):
 
 
 def test_memory_of_children_counts_and_ends_the_environment(functions):
-    name = functions.python(EATER, MemorySize=256)
+    name = functions.python(EATER, MemorySize=256, Timeout=110)
     first = functions.invoke(name, {"children": [60, 60]})
     assert first.value["codes"] == [0, 0]
     assert 120 <= first.report.used <= 256, "children count"
@@ -108,7 +108,7 @@ def test_memory_of_children_counts_and_ends_the_environment(functions):
 
 
 def test_children_that_are_too_large_together(functions):
-    name = functions.python(EATER, MemorySize=256)
+    name = functions.python(EATER, MemorySize=256, Timeout=110)
     first = functions.invoke(name, {}).value["id"]
     assert_out_of_memory(functions.invoke(name, {"children": [100, 100, 100]}), 256)
     assert functions.invoke(name, {}).value["id"] != first

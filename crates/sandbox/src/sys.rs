@@ -284,10 +284,16 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 /// ignore SIGPIPE; others may be ignored by whoever started the server.
 pub(crate) fn default_actions() {
     const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+    // `struct sigaction` of the kernel, all zeroes: SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0_u64; 4];
+    let none: *mut u64 = std::ptr::null_mut();
     for signal in SIGNALS {
-        // SAFETY: no handler of ours is involved and SIG_DFL is always valid. The call refuses
-        // SIGKILL and SIGSTOP, which cannot be ignored, and numbers that libc keeps for itself.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads four words and a mask of eight bytes, and no handler of ours is
+        // involved. libc would refuse the numbers it keeps for itself. SIGKILL and SIGSTOP are
+        // refused by the kernel; nobody can ignore them.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8_usize);
+        }
     }
 }
 

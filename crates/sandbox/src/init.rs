@@ -102,7 +102,9 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
         }
         // Changing the user has cleared it.
         sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
-        limit_shared_objects();
+        if stands(BarrierKind::UserNamespace) {
+            limit_shared_objects();
+        }
         if stands(BarrierKind::HostName) {
             nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
         }
@@ -253,8 +255,6 @@ fn prepare_runtime(assignment: &Assignment, setup: &Setup<'_>) -> Result<Exec, S
     nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
     SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
     sys::set_dumpable(true).map_err(step("dumpable"))?;
-    // The spawner is protected from the out-of-memory killer; the function is not.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     sys::default_actions();
     nix::sys::stat::umask(UMASK);
     if stands(BarrierKind::ResourceLimits) {

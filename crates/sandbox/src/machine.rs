@@ -200,6 +200,9 @@ impl Machine {
             Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),
         };
         drop(inner);
+        // The spawner is spared by the out-of-memory killer, a function is not. Whoever may spare
+        // itself sets how far its children may: so this is said from here, not from inside.
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
         match self.wait_until_ready(slot, pid, &control) {
             Ok((listeners, way)) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk, way }),
             Err(reason) => {

@@ -519,6 +519,10 @@ pub(crate) fn configure_interface(
     call(&request, libc::SIOCSIFADDR as libc::c_ulong)?;
     request.ifr_ifru.ifru_netmask = internet_address([255, 255, 255, 254].into());
     call(&request, libc::SIOCSIFNETMASK as libc::c_ulong)?;
+    // The first call took the address for one of a network of 256 and gave that a broadcast address,
+    // which is somebody else's address here.
+    request.ifr_ifru.ifru_addr = internet_address(std::net::Ipv4Addr::UNSPECIFIED);
+    call(&request, libc::SIOCSIFBRDADDR as libc::c_ulong)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     call(&request, libc::SIOCSIFFLAGS as libc::c_ulong)?;
     let Some(gateway) = gateway else { return Ok(()) };

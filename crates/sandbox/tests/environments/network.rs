@@ -254,6 +254,7 @@ pub(crate) async fn privileged(sandboxes: &Sandboxes, hand: &mut Hand) {
     neighbours(sandboxes).await;
     nothing_inwards(sandboxes, hand).await;
     numbers_that_are_taken(sandboxes, hand).await;
+    no_address_is_a_broadcast(sandboxes, hand).await;
 
     let spawner = children(std::process::id(), "lambic-spawner")[0];
     let table = format!("inet lambic_{spawner}");
@@ -269,6 +270,17 @@ pub(crate) async fn privileged(sandboxes: &Sandboxes, hand: &mut Hand) {
     until(hand, &format!("nft list table {table}"), |text| !text.contains("intruder")).await;
     check_reach(sandboxes, Some("closed"), SERVER, 8080, false).await;
     neighbours(sandboxes).await;
+}
+
+/// The last address of 256 belongs to a link like any other. It was the broadcast address of every
+/// link near it, so that one environment in 128 had no way out.
+async fn no_address_is_a_broadcast(sandboxes: &Sandboxes, hand: &mut Hand) {
+    let sandbox = sandboxes.launch(&spec("sleep 100")).await.unwrap();
+    let links = hand.order("ip -4 -o addr show");
+    assert!(links.contains("lmb"), "{links}");
+    let routes = hand.order("ip -4 route show table local type broadcast");
+    assert!(!routes.contains("lmb"), "{routes}");
+    drop(sandbox);
 }
 
 async fn until(hand: &mut Hand, command: &str, check: impl Fn(&str) -> bool) {

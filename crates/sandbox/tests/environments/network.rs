@@ -442,8 +442,9 @@ pub(crate) async fn the_end_of_carriers(sandboxes: &Sandboxes, hand: &mut Hand) 
         let carriers = children(spawner, "lambic-carrier").into_iter();
         carriers.flat_map(|carrier| children(carrier, "")).collect()
     };
+    // A program may have a second process for the moment of its start.
+    wait_for(|| programs().len() == 2, "a program for each carrier").await;
     let before = programs();
-    assert_eq!(before.len(), 2);
     assert_eq!(hand.order(&format!("kill -9 {spawner}")), "end 0\n");
     let lives = |pid: &u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

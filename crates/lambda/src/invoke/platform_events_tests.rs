@@ -270,3 +270,45 @@ fn a_sampled_invocation_names_its_segment() {
         r#""platform.report","record":{"requestId":"r","metrics":{"durationMs":1.23,"billedDurationMs":2,"memorySizeMB":128,"maxMemoryUsedMB":35},"tracing":{"spanId":"53995c3f42cd8ad8","type":"X-Amzn-Trace-Id","value":"Root=1-5759e988-b;Parent=53995c3f42cd8ad8;Sampled=1"},"status":"success"}"#,
     );
 }
+
+#[test]
+fn extensions_and_their_subscriptions() {
+    let events = vec!["INVOKE".to_owned(), "SHUTDOWN".to_owned()];
+    let (name, state) = ("mine".to_owned(), "Ready".to_owned());
+    check(
+        PlatformRecord::Extension(Extension { name, state, events, error_type: None }),
+        Level::Info,
+        Some("EXTENSION\tName: mine\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"),
+        r#""platform.extension","record":{"name":"mine","state":"Ready","events":["INVOKE","SHUTDOWN"]}"#,
+    );
+    let (name, state) = ("mine".to_owned(), "LaunchError".to_owned());
+    let error_type = Some("PermissionDenied".to_owned());
+    check(
+        PlatformRecord::Extension(Extension { name, state, events: Vec::new(), error_type }),
+        Level::Warn,
+        Some(
+            "EXTENSION\tName: mine\tState: LaunchError\tEvents: []\tError Type: PermissionDenied\n",
+        ),
+        r#""platform.extension","record":{"name":"mine","state":"LaunchError","events":[],"errorType":"PermissionDenied"}"#,
+    );
+    let subscription = |state, types: &[&'static str]| Subscription {
+        name: "mine".into(),
+        state,
+        types: types.to_vec(),
+    };
+    check(
+        PlatformRecord::TelemetrySubscription(subscription(
+            "Subscribed",
+            &["platform", "function", "extension"],
+        )),
+        Level::Info,
+        Some("TELEMETRY\tName: mine\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"),
+        r#""platform.telemetrySubscription","record":{"name":"mine","state":"Subscribed","types":["platform","function","extension"]}"#,
+    );
+    check(
+        PlatformRecord::LogsSubscription(subscription("Already subscribed", &["platform"])),
+        Level::Info,
+        Some("LOGS\tName: mine\tState: Already subscribed\tTypes: [Platform]\n"),
+        r#""platform.logsSubscription","record":{"name":"mine","state":"Already subscribed","types":["platform"]}"#,
+    );
+}

@@ -7,6 +7,9 @@
 //! neither. A function that floods its output loses lines beyond [`LINES_PER_S_MAX`] or
 //! [`BYTES_PER_S_MAX`], is told so in one line, and is slowed down by its full pipe beyond
 //! [`READ_BYTES_PER_S_MAX`]; it never blocks the server nor grows its memory.
+//!
+//! Everything is also told to the environment's telemetry hub, before levels and limits of the log
+//! leave anything out.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -23,8 +26,8 @@ use super::launcher::{Control, Output};
 use super::lines::{Piece, Splitter, level_of};
 pub use super::platform_events::Phase;
 use super::platform_events::{
-    End, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent, PlatformRecord,
-    Report, RuntimeDone, Start, Tracing,
+    End, Extension, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
+    PlatformRecord, Report, RuntimeDone, Start, Tracing,
 };
 pub use super::reading::Attached;
 use super::reading::Reading;
@@ -32,6 +35,7 @@ use crate::runtime_api::desk::Outcome;
 use crate::state::logging::{LogFormat, own_group};
 use crate::state::runtime_id;
 use crate::state::version::Version;
+use crate::telemetry::{Answer, Api, Hub, Source};
 
 /// AWS's log tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024;
@@ -55,6 +59,7 @@ pub struct Recorder {
     log_stream: String,
     /// The log group, when it is not the function's own.
     log_group: Option<String>,
+    hub: Arc<Hub>,
     state: Mutex<State>,
     /// Of the present start; kept by its environment.
     reading: Mutex<Weak<Reading>>,
@@ -65,10 +70,15 @@ struct State {
     request_id: String,
     began: Timestamp,
     tracing: Option<Tracing>,
+    /// Whether it is told that the runtime is done with it.
+    is_done: bool,
+    /// Whether it is told what fault ended it.
+    is_fault_told: bool,
     invocations: u64,
     tail: VecDeque<u8>,
     output: Splitter,
     frames: Splitter,
+    extensions: Splitter,
     window: Window,
     control: Option<Arc<dyn Control>>,
     memory: Option<(Instant, u64)>,
@@ -81,6 +91,17 @@ enum Stream {
     Output,
     /// The descriptor for framed records.
     Frames,
+    /// What extensions print that have processes of their own.
+    Extension,
+}
+
+impl Stream {
+    fn source(self) -> Source {
+        match self {
+            Stream::Output | Stream::Frames => Source::Function,
+            Stream::Extension => Source::Extension,
+        }
+    }
 }
 
 impl State {
@@ -88,6 +109,7 @@ impl State {
         match stream {
             Stream::Output => &mut self.output,
             Stream::Frames => &mut self.frames,
+            Stream::Extension => &mut self.extensions,
         }
     }
 }
@@ -109,11 +131,14 @@ impl Recorder {
             request_id: String::new(),
             began: rt.now(),
             tracing: None,
+            is_done: true,
+            is_fault_told: true,
             invocations: 0,
             tail: VecDeque::new(),
             // A custom runtime has a descriptor of its own for frames.
             output: Splitter::new(!runtime_id::is_provided(&version.runtime)),
             frames: Splitter::new(true),
+            extensions: Splitter::new(false),
             window: Window::new(rt.instant()),
             control: None,
             memory: None,
@@ -121,8 +146,15 @@ impl Recorder {
         let has_own_group = version.log_group == own_group(&version.function_name);
         let log_group = (!has_own_group).then(|| version.log_group.clone());
         let log_stream = log_stream(&version, has_own_group, &rt);
+        let is_json = matches!(version.log_format, LogFormat::Json { .. });
+        let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
-        Recorder { version, rt, log_stream, log_group, state, reading }
+        Recorder { version, rt, log_stream, log_group, hub, state, reading }
+    }
+
+    /// What tells extensions of this environment.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// The name of this environment's log stream.
@@ -130,12 +162,23 @@ impl Recorder {
         &self.log_stream
     }
 
-    /// The environment is there (again), until the first is dropped. The second reads what it
-    /// prints, and has to be spawned.
+    /// As [`Recorder::attach_all`], for an environment without extensions.
     pub fn attach(
         self: &Arc<Recorder>,
         output: Box<dyn Output>,
         frames: Option<Box<dyn Output>>,
+        control: Arc<dyn Control>,
+    ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
+        self.attach_all(output, frames, None, control)
+    }
+
+    /// The environment is there (again), until the first is dropped. The second reads what it and
+    /// its extensions print, and has to be spawned.
+    pub fn attach_all(
+        self: &Arc<Recorder>,
+        output: Box<dyn Output>,
+        frames: Option<Box<dyn Output>>,
+        extensions: Option<Box<dyn Output>>,
         control: Arc<dyn Control>,
     ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
         let mut state = self.lock();
@@ -143,15 +186,34 @@ impl Recorder {
         state.memory = None;
         drop(state);
         let printed = read(self.clone(), output, Stream::Output);
-        let framed = frames.map(|frames| read(self.clone(), frames, Stream::Frames));
-        let all = futures_util::future::join(printed, OptionFuture::from(framed));
+        let other = |output: Option<Box<dyn Output>>, stream| {
+            OptionFuture::from(output.map(|output| read(self.clone(), output, stream)))
+        };
+        let (framed, told) = (other(frames, Stream::Frames), other(extensions, Stream::Extension));
+        let all = futures_util::future::join3(printed, framed, told);
         let reading = Reading::new(all.map(drop).boxed());
         *self.lock_reading() = Arc::downgrade(&reading);
         (reading.attached(), reading.task())
     }
 
+    /// An extension asks to be told what happens; see [`Hub::subscribe`].
+    pub fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> Answer {
+        let mut state = self.lock();
+        let (answer, told) = self.hub.subscribe(api, extension, body);
+        if let Some(record) = told {
+            self.hear(&mut state, record);
+        }
+        answer
+    }
+
+    /// An extension is ready, or will never be.
+    pub fn extension(&self, extension: Extension) {
+        self.hear(&mut self.lock(), PlatformRecord::Extension(extension));
+    }
+
     /// A runtime is being started; `runtime` names what runs, such as `python:3.13.1`.
     pub fn init_start(&self, phase: Phase, runtime: &str) {
+        self.hub.restart();
         let version = &self.version;
         let arn = runtime_id::version_arn(&version.region, &version.runtime);
         let function = (version.function_name.as_str(), version.version.as_str());
@@ -160,7 +222,8 @@ impl Recorder {
         self.hear(&mut self.lock(), PlatformRecord::InitStart(start));
     }
 
-    /// The start has ended after `duration`. One that went wrong is also in the tail.
+    /// The start has ended after `duration`. One that went wrong is also in the tail; after one that
+    /// went well nobody can subscribe to telemetry any more.
     pub fn init_ended(&self, phase: Phase, duration: Duration, status: &Status) {
         self.drain();
         let done = PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status));
@@ -171,6 +234,9 @@ impl Recorder {
                 Status::Answered => self.hear(&mut state, record),
                 Status::Timeout | Status::Error(_) => self.platform(&mut state, record),
             }
+        }
+        if *status == Status::Answered {
+            self.hub.close_subscriptions();
         }
     }
 
@@ -187,6 +253,8 @@ impl Recorder {
         state.request_id.push_str(request_id);
         state.began = self.rt.now();
         state.tracing = Tracing::of_header(trace_id);
+        state.is_done = false;
+        state.is_fault_told = false;
         let start = Start {
             request_id: request_id.to_owned(),
             function_arn: self.version.function_arn.clone(),
@@ -196,23 +264,38 @@ impl Recorder {
         self.platform(&mut state, PlatformRecord::Start(start));
     }
 
+    /// The runtime is done with the invocation; extensions that wait for that may not be yet.
+    pub fn runtime_done(&self, outcome: &Outcome) {
+        self.drain();
+        self.tell_done(&mut self.lock(), outcome);
+    }
+
     /// Writes what ended the invocation, and its figures. The tail, when it is wanted.
     pub fn finish(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
         self.drain();
         let mut state = self.lock();
+        self.tell_done(&mut state, outcome);
         let used = self.memory_mb(&mut state, wants_tail);
-        if let Some(fault) = &outcome.fault {
-            let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
-            self.platform(&mut state, PlatformRecord::Fault(text));
-        }
         let tracing = state.tracing.take();
-        let done = RuntimeDone::new(outcome, state.began, tracing.clone());
-        self.platform(&mut state, PlatformRecord::RuntimeDone(done));
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
         let report = Report::new(outcome, self.version.memory_mb, used, tracing);
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
+    }
+
+    /// Once for each invocation. A fault may come after it: that of an extension.
+    fn tell_done(&self, state: &mut State, outcome: &Outcome) {
+        if let Some(fault) = &outcome.fault
+            && !std::mem::replace(&mut state.is_fault_told, true)
+        {
+            let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
+            self.platform(state, PlatformRecord::Fault(text));
+        }
+        if !std::mem::replace(&mut state.is_done, true) {
+            let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
+            self.platform(state, PlatformRecord::RuntimeDone(done));
+        }
     }
 
     /// Reads what has been printed until now.
@@ -228,7 +311,7 @@ impl Recorder {
         let state = &mut *self.lock();
         state.window.read_bytes += bytes.len();
         let mut splitter = std::mem::take(state.splitter(stream));
-        splitter.take(bytes, |piece| self.piece(state, piece));
+        splitter.take(bytes, |piece| self.piece(state, stream, piece));
         *state.splitter(stream) = splitter;
     }
 
@@ -236,16 +319,18 @@ impl Recorder {
     fn end_line(&self, state: &mut State) {
         self.end_record(state, Stream::Output);
         self.end_record(state, Stream::Frames);
+        self.end_record(state, Stream::Extension);
     }
 
     fn end_record(&self, state: &mut State, stream: Stream) {
         let mut splitter = std::mem::take(state.splitter(stream));
-        splitter.end(|piece| self.piece(state, piece));
+        splitter.end(|piece| self.piece(state, stream, piece));
         *state.splitter(stream) = splitter;
     }
 
-    /// A record of the function, or a piece of one.
-    fn piece(&self, state: &mut State, piece: Piece<'_>) {
+    /// A record of the function or of an extension, or a piece of one.
+    fn piece(&self, state: &mut State, stream: Stream, piece: Piece<'_>) {
+        self.hub.line(stream.source(), piece.bytes);
         if let LogFormat::Json { application, .. } = self.version.log_format
             && piece
                 .level
@@ -284,9 +369,14 @@ impl Recorder {
         }
     }
 
-    /// The event in the log's format; `None` when it is not to be in the log.
+    /// Tells subscribers. The event in the log's format; `None` when it is not to be in the log.
     fn line(&self, record: PlatformRecord) -> Option<String> {
         let event = PlatformEvent { time: self.rt.now(), record };
+        self.hub.platform(&event);
+        self.log_line(&event)
+    }
+
+    fn log_line(&self, event: &PlatformEvent) -> Option<String> {
         match self.version.log_format {
             LogFormat::Text => event.to_text(),
             LogFormat::Json { system, .. } => {
@@ -296,10 +386,11 @@ impl Recorder {
         }
     }
 
+    /// In the log only: subscribers have their own count of what they were not sent.
     fn tell_dropped(&self, state: &mut State) {
-        if let Some(dropped) = state.window.take_dropped()
-            && let Some(line) = self.line(PlatformRecord::LogsDropped(dropped))
-        {
+        let Some(dropped) = state.window.take_dropped() else { return };
+        let record = PlatformRecord::LogsDropped(dropped);
+        if let Some(line) = self.log_line(&PlatformEvent { time: self.rt.now(), record }) {
             self.pass_on(state, &line);
         }
     }
@@ -374,6 +465,7 @@ async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>, stream: Stre
         }
     }
     recorder.end_record(&mut recorder.lock(), stream);
+    recorder.hub.hurry();
 }
 
 /// Lets others have their turn.

@@ -354,6 +354,7 @@ impl Inner {
                     return;
                 }
                 left -= 1;
+                handle.recorder.hub().set_frozen(true);
                 handle.control.set_frozen(true);
                 entry.frozen = true;
             }
@@ -367,6 +368,7 @@ impl Inner {
         let handle = entry.handle.clone().expect("the pool names only environments that started");
         if std::mem::take(&mut entry.frozen) {
             handle.control.set_frozen(false);
+            handle.recorder.hub().set_frozen(false);
         }
         Grant::Use { handle, init, since: None }
     }

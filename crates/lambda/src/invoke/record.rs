@@ -23,12 +23,13 @@ use super::launcher::{Control, Output};
 use super::lines::{Piece, Splitter, level_of};
 pub use super::platform_events::Phase;
 use super::platform_events::{
-    End, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent, PlatformRecord,
-    Report, RuntimeDone, Start, Tracing,
+    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
+    PlatformRecord, Report, RuntimeDone, Start, Tracing,
 };
 pub use super::reading::Attached;
 use super::reading::Reading;
 use crate::runtime_api::desk::Outcome;
+use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::{LogFormat, own_group};
 use crate::state::runtime_id;
 use crate::state::version::Version;
@@ -69,6 +70,7 @@ struct State {
     tail: VecDeque<u8>,
     output: Splitter,
     frames: Splitter,
+    beside: Splitter,
     window: Window,
     control: Option<Arc<dyn Control>>,
     memory: Option<(Instant, u64)>,
@@ -81,6 +83,18 @@ enum Stream {
     Output,
     /// The descriptor for framed records.
     Frames,
+    /// Standard output and error of extensions.
+    Extensions,
+}
+
+/// What there is to be read of an environment.
+pub struct Outputs {
+    /// Standard output and error of the runtime.
+    pub printed: Box<dyn Output>,
+    /// Its framed records.
+    pub frames: Option<Box<dyn Output>>,
+    /// Standard output and error of the extensions.
+    pub extensions: Option<Box<dyn Output>>,
 }
 
 impl State {
@@ -88,6 +102,7 @@ impl State {
         match stream {
             Stream::Output => &mut self.output,
             Stream::Frames => &mut self.frames,
+            Stream::Extensions => &mut self.beside,
         }
     }
 }
@@ -114,6 +129,7 @@ impl Recorder {
             // A custom runtime has a descriptor of its own for frames.
             output: Splitter::new(!runtime_id::is_provided(&version.runtime)),
             frames: Splitter::new(true),
+            beside: Splitter::new(false),
             window: Window::new(rt.instant()),
             control: None,
             memory: None,
@@ -134,17 +150,19 @@ impl Recorder {
     /// prints, and has to be spawned.
     pub fn attach(
         self: &Arc<Recorder>,
-        output: Box<dyn Output>,
-        frames: Option<Box<dyn Output>>,
+        outputs: Outputs,
         control: Arc<dyn Control>,
     ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
         let mut state = self.lock();
         state.control = Some(control);
         state.memory = None;
         drop(state);
-        let printed = read(self.clone(), output, Stream::Output);
-        let framed = frames.map(|frames| read(self.clone(), frames, Stream::Frames));
-        let all = futures_util::future::join(printed, OptionFuture::from(framed));
+        let read_all = |output, stream| read(self.clone(), output, stream);
+        let printed = read_all(outputs.printed, Stream::Output);
+        let framed = outputs.frames.map(|output| read_all(output, Stream::Frames));
+        let beside = outputs.extensions.map(|output| read_all(output, Stream::Extensions));
+        let (framed, beside) = (OptionFuture::from(framed), OptionFuture::from(beside));
+        let all = futures_util::future::join3(printed, framed, beside);
         let reading = Reading::new(all.map(drop).boxed());
         *self.lock_reading() = Arc::downgrade(&reading);
         (reading.attached(), reading.task())
@@ -160,13 +178,22 @@ impl Recorder {
         self.hear(&mut self.lock(), PlatformRecord::InitStart(start));
     }
 
-    /// The start has ended after `duration`. One that went wrong is also in the tail.
-    pub fn init_ended(&self, phase: Phase, duration: Duration, status: &Status) {
+    /// The start has ended after `duration`, and so far the extensions have come. What went wrong is
+    /// also in the tail.
+    pub fn init_ended(
+        &self,
+        phase: Phase,
+        duration: Duration,
+        status: &Status,
+        extensions: Vec<Info>,
+    ) {
         self.drain();
         let done = PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status));
         let report = PlatformRecord::InitReport(InitReport::new(phase, status, duration));
+        let extensions =
+            extensions.into_iter().map(|info| PlatformRecord::Extension(ExtensionState::of(info)));
         let mut state = self.lock();
-        for record in [done, report] {
+        for record in std::iter::once(done).chain(extensions).chain([report]) {
             match status {
                 Status::Answered => self.hear(&mut state, record),
                 Status::Timeout | Status::Error(_) => self.platform(&mut state, record),
@@ -196,21 +223,30 @@ impl Recorder {
         self.platform(&mut state, PlatformRecord::Start(start));
     }
 
-    /// Writes what ended the invocation, and its figures. The tail, when it is wanted.
-    pub fn finish(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
+    /// Writes that the runtime is done, and what went wrong.
+    pub fn runtime_done(&self, outcome: &Outcome) {
         self.drain();
         let mut state = self.lock();
-        let used = self.memory_mb(&mut state, wants_tail);
         if let Some(fault) = &outcome.fault {
             let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
             self.platform(&mut state, PlatformRecord::Fault(text));
         }
-        let tracing = state.tracing.take();
-        let done = RuntimeDone::new(outcome, state.began, tracing.clone());
+        let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
         self.platform(&mut state, PlatformRecord::RuntimeDone(done));
+    }
+
+    /// Writes the end of the invocation and its figures, after [`Recorder::runtime_done`]. The tail,
+    /// when it is wanted.
+    pub fn finish(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
+        if outcome.extension_overhead.is_some() {
+            self.drain();
+        }
+        let mut state = self.lock();
+        let used = self.memory_mb(&mut state, wants_tail);
+        let tracing = state.tracing.take();
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
-        let report = Report::new(outcome, self.version.memory_mb, used, tracing);
+        let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }
@@ -236,6 +272,7 @@ impl Recorder {
     fn end_line(&self, state: &mut State) {
         self.end_record(state, Stream::Output);
         self.end_record(state, Stream::Frames);
+        self.end_record(state, Stream::Extensions);
     }
 
     fn end_record(&self, state: &mut State, stream: Stream) {

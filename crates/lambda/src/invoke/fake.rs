@@ -229,9 +229,10 @@ impl Machine {
             active_tracing: false,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
+            layers_path: None,
             generation,
             state: VersionState::Active,
-            hold: None,
+            holds: Vec::new(),
         }
     }
 

@@ -41,9 +41,10 @@ fn version_of(log_format: LogFormat) -> Version {
         active_tracing: false,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
+        layers_path: None,
         generation: 1,
         state: VersionState::Active,
-        hold: None,
+        holds: Vec::new(),
     }
 }
 

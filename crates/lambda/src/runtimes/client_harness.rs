@@ -239,9 +239,10 @@ impl Function {
             active_tracing: false,
             bundle: String::new(),
             bundle_path: task,
+            layers_path: None,
             generation: 1,
             state: VersionState::Active,
-            hold: None,
+            holds: Vec::new(),
         };
         Function { invoker, processes, version: Arc::new(version), _folder: folder }
     }

@@ -107,6 +107,7 @@ pub(crate) async fn make(
     };
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
+    binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
     let defaults = defaults(start.lang, start.variables);
     let env = merge(defaults, &version.environment, reserved(version, session, log_stream));
     let extensions = extensions(&binds, &env)?;
@@ -183,15 +184,17 @@ fn extensions(
 }
 
 fn custom(version: &Version) -> Result<Start, Fault> {
-    let program = "/var/task/bootstrap";
-    // Layers, which could bring /opt/bootstrap, are not offered yet.
-    let found = fs::metadata(version.bundle_path.join("bootstrap"));
-    let metadata = found.ok().filter(fs::Metadata::is_file).ok_or_else(no_bootstrap)?;
+    let folders = [(Some(&version.bundle_path), TASK), (version.layers_path.as_ref(), OPT)];
+    let found = folders.into_iter().find_map(|(folder, inside)| {
+        let metadata = fs::metadata(folder?.join("bootstrap")).ok()?;
+        metadata.is_file().then(|| (metadata, format!("{inside}/bootstrap")))
+    });
+    let (metadata, program) = found.ok_or_else(no_bootstrap)?;
     if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(bootstrap_refused(program, "permission denied"));
+        return Err(bootstrap_refused(&program, "permission denied"));
     }
     Ok(Start {
-        argv: vec![program.to_owned()],
+        argv: vec![program],
         binds: Vec::new(),
         lang: None,
         variables: Vec::new(),

@@ -23,6 +23,10 @@ impl Owner for Nobody {
 
     fn init_failed(&self, _body: Bytes, _error_type: String) {}
 
+    fn registered(&self) {}
+
+    fn runtime_done(&self, _outcome: &Outcome) {}
+
     fn responded(&self, _until: Instant) {}
 
     fn record(&self, _outcome: &Outcome, _wants_tail: bool) -> Option<Vec<u8>> {
@@ -40,9 +44,11 @@ fn work(rt: &Rt) -> Work {
 async fn attack(input: &[u8]) {
     let [has_asked, cut, bytes @ ..] = input else { return };
     let rt = Rt::simulated(1);
-    let desk = std::sync::Arc::new(Desk::new(Box::new(Nobody), rt.clone()));
+    let desk = std::sync::Arc::new(Desk::new(Box::new(Nobody), rt.clone(), About::default(), vec!["x".to_owned()]));
     let mut finished = None;
     if has_asked % 2 == 1 {
+        // Its identifier is not guessed by what comes; the internal ones' are not either.
+        let _ = desk.register("x", Subscriptions::default()).map(|id| desk.extension_next(&id));
         let _ = desk.next();
         finished = desk.hand_out(work(&rt), |_| {}).ok();
     }

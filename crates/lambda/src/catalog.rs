@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::names::{LATEST, function_arn};
 use crate::state::function::{FunctionRecord, State};
+use crate::state::layer::merged_digest;
 use crate::state::version::{Version, VersionState};
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
@@ -269,6 +270,8 @@ impl Catalog {
         let configuration = &record.running;
         let blobs = self.inner.store.blobs();
         let environment = configuration.environment.clone().unwrap_or_default();
+        let layers = merged_digest(&configuration.layers);
+        let kept = std::iter::once(&configuration.code.sha256).chain(&layers);
         Version {
             account: record.account.clone(),
             region: record.region.clone(),
@@ -288,13 +291,14 @@ impl Catalog {
             active_tracing: configuration.active_tracing,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
+            layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
             generation: configuration.generation,
             state: match record.state {
                 State::Pending => VersionState::Pending,
                 State::Active => VersionState::Active,
                 State::Failed => VersionState::Failed,
             },
-            hold: Some(blobs.hold(&configuration.code.sha256)),
+            holds: kept.map(|digest| blobs.hold(digest)).collect(),
         }
     }
 

@@ -21,11 +21,17 @@ pub(crate) async fn dispatch(
     match op {
         Op::CreateFunction => serve::<ops::CreateFunction>(cx, request, labels).await,
         Op::DeleteFunction => serve::<ops::DeleteFunction>(cx, request, labels).await,
+        Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
         Op::GetFunctionConfiguration => serve::<ops::GetFunctionConfiguration>(cx, request, labels).await,
+        Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
+        Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::ListFunctions => serve::<ops::ListFunctions>(cx, request, labels).await,
+        Op::ListLayerVersions => serve::<ops::ListLayerVersions>(cx, request, labels).await,
+        Op::ListLayers => serve::<ops::ListLayers>(cx, request, labels).await,
+        Op::PublishLayerVersion => serve::<ops::PublishLayerVersion>(cx, request, labels).await,
         Op::UpdateFunctionCode => serve::<ops::UpdateFunctionCode>(cx, request, labels).await,
         Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
 
@@ -36,23 +42,23 @@ pub(crate) async fn dispatch(
         | Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution
         | Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig
         | Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig
-        | Op::DeleteFunctionUrlConfig | Op::DeleteLayerVersion
+        | Op::DeleteFunctionUrlConfig
         | Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy | Op::GetAlias
         | Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution
         | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
         | Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig
         | Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig
         | Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig
-        | Op::GetLayerVersion | Op::GetLayerVersionByArn | Op::GetLayerVersionPolicy
+        | Op::GetLayerVersionPolicy
         | Op::GetPolicy | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy
         | Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::InvokeWithResponseStream
         | Op::ListAliases | Op::ListCapacityProviders | Op::ListCodeSigningConfigs
         | Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings
         | Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs
         | Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig
-        | Op::ListLayerVersions | Op::ListLayers | Op::ListProvisionedConcurrencyConfigs
+        | Op::ListProvisionedConcurrencyConfigs
         | Op::ListTags | Op::ListVersionsByFunction | Op::PauseDurableExecution
-        | Op::PublishLayerVersion | Op::PublishVersion | Op::PutFunctionCodeSigningConfig
+        | Op::PublishVersion | Op::PutFunctionCodeSigningConfig
         | Op::PutFunctionConcurrency | Op::PutFunctionEventInvokeConfig
         | Op::PutFunctionRecursionConfig | Op::PutFunctionScalingConfig
         | Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy

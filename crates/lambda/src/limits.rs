@@ -4,7 +4,10 @@ use lambic_wire::{Error, Fault};
 
 /// A zip given inline, in bytes.
 pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
-/// Everything that comes out of a zip, in bytes; exactly so many are too many.
+/// Layers of one function.
+pub const LAYERS_MAX: usize = 5;
+/// Everything that comes out of a zip, or of a function's package and those of its layers together,
+/// in bytes; exactly so many are too many.
 pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
 /// All packages of one account in one region, zipped, in bytes (75 GB).
 pub const CODE_STORAGE_BYTES_MAX: u64 = 80_530_636_800;
@@ -53,6 +56,19 @@ pub(crate) fn zipped_too_large() -> Error {
 /// More than [`UNZIPPED_BYTES_MAX`] come out.
 pub(crate) fn unzipped_too_large() -> Error {
     invalid(format!("Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"))
+}
+
+/// Layers alone are more than [`UNZIPPED_BYTES_MAX`].
+pub(crate) fn layers_too_large() -> Error {
+    invalid(format!("Layers consume more than the available size of {UNZIPPED_BYTES_MAX} bytes"))
+}
+
+/// Package and layers are more than [`UNZIPPED_BYTES_MAX`].
+pub(crate) fn code_and_layers_too_large(bytes: u64) -> Error {
+    invalid(format!(
+        "Function code combined with layers exceeds the maximum allowed size of \
+         {UNZIPPED_BYTES_MAX} bytes. The actual size is {bytes} bytes."
+    ))
 }
 
 /// The account has no room for another package.

@@ -285,11 +285,17 @@ impl Op {
     pub const OFFERED: &'static [Op] = &[
         Op::CreateFunction,
         Op::DeleteFunction,
+        Op::DeleteLayerVersion,
         Op::GetAccountSettings,
         Op::GetFunction,
         Op::GetFunctionConfiguration,
+        Op::GetLayerVersion,
+        Op::GetLayerVersionByArn,
         Op::Invoke,
         Op::ListFunctions,
+        Op::ListLayerVersions,
+        Op::ListLayers,
+        Op::PublishLayerVersion,
         Op::UpdateFunctionCode,
         Op::UpdateFunctionConfiguration,
     ];
@@ -1564,6 +1570,20 @@ pub mod ops {
             Ok(Response::empty(restjson::status(output.status_code, 204)))
         }
     }
+    /// `DeleteLayerVersion`
+    pub struct DeleteLayerVersion;
+    impl Operation for DeleteLayerVersion {
+        const NAME: &'static str = "DeleteLayerVersion";
+        type Input = shapes::DeleteLayerVersionRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_LAYER_VERSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
     /// `GetAccountSettings`
     pub struct GetAccountSettings;
     impl Operation for GetAccountSettings {
@@ -1598,6 +1618,32 @@ pub mod ops {
         type Output = shapes::FunctionConfiguration;
         fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
             restjson::decode(request, labels, &tables::GET_FUNCTION_CONFIGURATION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetLayerVersion`
+    pub struct GetLayerVersion;
+    impl Operation for GetLayerVersion {
+        const NAME: &'static str = "GetLayerVersion";
+        type Input = shapes::GetLayerVersionRequest;
+        type Output = shapes::GetLayerVersionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_LAYER_VERSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetLayerVersionByArn`
+    pub struct GetLayerVersionByArn;
+    impl Operation for GetLayerVersionByArn {
+        const NAME: &'static str = "GetLayerVersionByArn";
+        type Input = shapes::GetLayerVersionByArnRequest;
+        type Output = shapes::GetLayerVersionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_LAYER_VERSION_BY_ARN_REQUEST)
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(200, &output)
@@ -1651,6 +1697,45 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `ListLayerVersions`
+    pub struct ListLayerVersions;
+    impl Operation for ListLayerVersions {
+        const NAME: &'static str = "ListLayerVersions";
+        type Input = shapes::ListLayerVersionsRequest;
+        type Output = shapes::ListLayerVersionsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_LAYER_VERSIONS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListLayers`
+    pub struct ListLayers;
+    impl Operation for ListLayers {
+        const NAME: &'static str = "ListLayers";
+        type Input = shapes::ListLayersRequest;
+        type Output = shapes::ListLayersResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_LAYERS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PublishLayerVersion`
+    pub struct PublishLayerVersion;
+    impl Operation for PublishLayerVersion {
+        const NAME: &'static str = "PublishLayerVersion";
+        type Input = shapes::PublishLayerVersionRequest;
+        type Output = shapes::PublishLayerVersionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUBLISH_LAYER_VERSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
     /// `UpdateFunctionCode`
     pub struct UpdateFunctionCode;
     impl Operation for UpdateFunctionCode {
@@ -1687,6 +1772,9 @@ pub mod ops {
         match op {
             super::Op::CreateFunction => Some(CreateFunction::decode(request, labels).map(drop)),
             super::Op::DeleteFunction => Some(DeleteFunction::decode(request, labels).map(drop)),
+            super::Op::DeleteLayerVersion => {
+                Some(DeleteLayerVersion::decode(request, labels).map(drop))
+            }
             super::Op::GetAccountSettings => {
                 Some(GetAccountSettings::decode(request, labels).map(drop))
             }
@@ -1694,8 +1782,19 @@ pub mod ops {
             super::Op::GetFunctionConfiguration => {
                 Some(GetFunctionConfiguration::decode(request, labels).map(drop))
             }
+            super::Op::GetLayerVersion => Some(GetLayerVersion::decode(request, labels).map(drop)),
+            super::Op::GetLayerVersionByArn => {
+                Some(GetLayerVersionByArn::decode(request, labels).map(drop))
+            }
             super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
             super::Op::ListFunctions => Some(ListFunctions::decode(request, labels).map(drop)),
+            super::Op::ListLayerVersions => {
+                Some(ListLayerVersions::decode(request, labels).map(drop))
+            }
+            super::Op::ListLayers => Some(ListLayers::decode(request, labels).map(drop)),
+            super::Op::PublishLayerVersion => {
+                Some(PublishLayerVersion::decode(request, labels).map(drop))
+            }
             super::Op::UpdateFunctionCode => {
                 Some(UpdateFunctionCode::decode(request, labels).map(drop))
             }
@@ -1842,6 +1941,13 @@ pub mod shapes {
     pub struct DeleteFunctionResponse {
         #[serde(skip)]
         pub status_code: i32,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteLayerVersionRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "VersionNumber", default)]
+        pub version_number: i64,
     }
     lambic_wire::text_enum! { DirectS3Read {Enabled = "ENABLED",Disabled = "DISABLED",Auto = "AUTO",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -2129,6 +2235,43 @@ pub mod shapes {
         pub concurrency: Option<Concurrency>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetLayerVersionByArnRequest {
+        #[serde(rename = "Arn", default)]
+        pub arn: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetLayerVersionRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "VersionNumber", default)]
+        pub version_number: i64,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetLayerVersionResponse {
+        #[serde(rename = "Content", default, skip_serializing_if = "Option::is_none")]
+        pub content: Option<LayerVersionContentOutput>,
+        #[serde(rename = "LayerArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_arn: Option<String>,
+        #[serde(rename = "LayerVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_version_arn: Option<String>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "CreatedDate", default, skip_serializing_if = "Option::is_none")]
+        pub created_date: Option<String>,
+        #[serde(rename = "Version", default, skip_serializing_if = "Option::is_none")]
+        pub version: Option<i64>,
+        #[serde(
+            rename = "CompatibleArchitectures",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architectures: Option<Vec<Architecture>>,
+        #[serde(rename = "CompatibleRuntimes", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtimes: Option<Vec<Runtime>>,
+        #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
+        pub license_info: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ImageConfig {
         #[serde(rename = "EntryPoint", default, skip_serializing_if = "Option::is_none")]
         pub entry_point: Option<Vec<String>>,
@@ -2257,6 +2400,84 @@ pub mod shapes {
         #[serde(rename = "SigningJobArn", default, skip_serializing_if = "Option::is_none")]
         pub signing_job_arn: Option<String>,
     }
+    #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+    pub struct LayerVersionContentInput {
+        #[serde(rename = "S3Bucket", default, skip_serializing_if = "Option::is_none")]
+        pub s3_bucket: Option<String>,
+        #[serde(rename = "S3Key", default, skip_serializing_if = "Option::is_none")]
+        pub s3_key: Option<String>,
+        #[serde(rename = "S3ObjectVersion", default, skip_serializing_if = "Option::is_none")]
+        pub s3_object_version: Option<String>,
+        #[serde(rename = "S3ObjectStorageMode", default, skip_serializing_if = "Option::is_none")]
+        pub s3_object_storage_mode: Option<S3ObjectStorageMode>,
+        #[serde(rename = "ZipFile", default, skip_serializing_if = "Option::is_none")]
+        pub zip_file: Option<Blob>,
+    }
+    impl fmt::Debug for LayerVersionContentInput {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter
+                .debug_struct("LayerVersionContentInput")
+                .field("s3_bucket", &self.s3_bucket)
+                .field("s3_key", &self.s3_key)
+                .field("s3_object_version", &self.s3_object_version)
+                .field("s3_object_storage_mode", &self.s3_object_storage_mode)
+                .field("zip_file", &format_args!("<redacted>"))
+                .finish()
+        }
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct LayerVersionContentOutput {
+        #[serde(rename = "Location", default, skip_serializing_if = "Option::is_none")]
+        pub location: Option<String>,
+        #[serde(rename = "CodeSha256", default, skip_serializing_if = "Option::is_none")]
+        pub code_sha256: Option<String>,
+        #[serde(rename = "CodeSize", default, skip_serializing_if = "Option::is_none")]
+        pub code_size: Option<i64>,
+        #[serde(
+            rename = "SigningProfileVersionArn",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub signing_profile_version_arn: Option<String>,
+        #[serde(rename = "SigningJobArn", default, skip_serializing_if = "Option::is_none")]
+        pub signing_job_arn: Option<String>,
+        #[serde(rename = "ResolvedS3Object", default, skip_serializing_if = "Option::is_none")]
+        pub resolved_s3_object: Option<ResolvedS3Object>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct LayerVersionsListItem {
+        #[serde(rename = "LayerVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_version_arn: Option<String>,
+        #[serde(rename = "Version", default, skip_serializing_if = "Option::is_none")]
+        pub version: Option<i64>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "CreatedDate", default, skip_serializing_if = "Option::is_none")]
+        pub created_date: Option<String>,
+        #[serde(
+            rename = "CompatibleArchitectures",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architectures: Option<Vec<Architecture>>,
+        #[serde(rename = "CompatibleRuntimes", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtimes: Option<Vec<Runtime>>,
+        #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
+        pub license_info: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct LayersListItem {
+        #[serde(rename = "LayerName", default, skip_serializing_if = "Option::is_none")]
+        pub layer_name: Option<String>,
+        #[serde(rename = "LayerArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_arn: Option<String>,
+        #[serde(
+            rename = "LatestMatchingVersion",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub latest_matching_version: Option<LayerVersionsListItem>,
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ListFunctionsRequest {
         #[serde(rename = "MasterRegion", default, skip_serializing_if = "Option::is_none")]
@@ -2275,6 +2496,52 @@ pub mod shapes {
         #[serde(rename = "Functions", default, skip_serializing_if = "Option::is_none")]
         pub functions: Option<Vec<FunctionConfiguration>>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListLayerVersionsRequest {
+        #[serde(
+            rename = "CompatibleArchitecture",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architecture: Option<Architecture>,
+        #[serde(rename = "CompatibleRuntime", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtime: Option<Runtime>,
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListLayerVersionsResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "LayerVersions", default, skip_serializing_if = "Option::is_none")]
+        pub layer_versions: Option<Vec<LayerVersionsListItem>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListLayersRequest {
+        #[serde(
+            rename = "CompatibleArchitecture",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architecture: Option<Architecture>,
+        #[serde(rename = "CompatibleRuntime", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtime: Option<Runtime>,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListLayersResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "Layers", default, skip_serializing_if = "Option::is_none")]
+        pub layers: Option<Vec<LayersListItem>>,
+    }
     lambic_wire::text_enum! { LogFormat {Json = "JSON",Text = "Text",} }
     lambic_wire::text_enum! { LogType {None = "None",Tail = "Tail",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -2289,6 +2556,50 @@ pub mod shapes {
         pub log_group: Option<String>,
     }
     lambic_wire::text_enum! { PackageType {Zip = "Zip",Image = "Image",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PublishLayerVersionRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "Content", default)]
+        pub content: LayerVersionContentInput,
+        #[serde(
+            rename = "CompatibleArchitectures",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architectures: Option<Vec<Architecture>>,
+        #[serde(rename = "CompatibleRuntimes", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtimes: Option<Vec<Runtime>>,
+        #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
+        pub license_info: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PublishLayerVersionResponse {
+        #[serde(rename = "Content", default, skip_serializing_if = "Option::is_none")]
+        pub content: Option<LayerVersionContentOutput>,
+        #[serde(rename = "LayerArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_arn: Option<String>,
+        #[serde(rename = "LayerVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub layer_version_arn: Option<String>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "CreatedDate", default, skip_serializing_if = "Option::is_none")]
+        pub created_date: Option<String>,
+        #[serde(rename = "Version", default, skip_serializing_if = "Option::is_none")]
+        pub version: Option<i64>,
+        #[serde(
+            rename = "CompatibleArchitectures",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub compatible_architectures: Option<Vec<Architecture>>,
+        #[serde(rename = "CompatibleRuntimes", default, skip_serializing_if = "Option::is_none")]
+        pub compatible_runtimes: Option<Vec<Runtime>>,
+        #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
+        pub license_info: Option<String>,
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ResolvedS3Object {
         #[serde(rename = "S3Bucket", default, skip_serializing_if = "Option::is_none")]
@@ -2911,6 +3222,16 @@ pub mod tables {
         pattern: Some(&CODE_SIGNING_CONFIG_ARN_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static COMPATIBLE_ARCHITECTURES: Shape = Shape {
+        min: Some(0.0),
+        max: Some(2.0),
+        ..Shape::plain(Kind::List { item: &ARCHITECTURE, names_null: true })
+    };
+    pub static COMPATIBLE_RUNTIMES: Shape = Shape {
+        min: Some(0.0),
+        max: Some(15.0),
+        ..Shape::plain(Kind::List { item: &RUNTIME, names_null: true })
+    };
     static CREATE_FUNCTION_REQUEST_RUNTIME: Shape = Shape { ..Shape::plain(Kind::Text) };
     pub static CREATE_FUNCTION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
@@ -3150,6 +3471,24 @@ pub mod tables {
                 place: Place::Query("Qualifier"),
                 required: false,
                 shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
+    pub static DELETE_LAYER_VERSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "VersionNumber",
+                path: "versionNumber",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_VERSION_NUMBER,
             },
         ]))
     };
@@ -3403,6 +3742,33 @@ pub mod tables {
             },
         ]))
     };
+    pub static GET_LAYER_VERSION_BY_ARN_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Arn",
+            path: "arn",
+            place: Place::Query("Arn"),
+            required: true,
+            shape: &LAYER_VERSION_ARN,
+        }]))
+    };
+    pub static GET_LAYER_VERSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "VersionNumber",
+                path: "versionNumber",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_VERSION_NUMBER,
+            },
+        ]))
+    };
     static HANDLER_PATTERN: Pattern = Pattern::new("[^\\s]+", "\\A(?:[^ \\t\\n\\x0B\\f\\r]+)\\z");
     pub static HANDLER: Shape = Shape {
         min: Some(0.0),
@@ -3534,6 +3900,16 @@ pub mod tables {
     };
     pub static LAYER_LIST: Shape =
         Shape { ..Shape::plain(Kind::List { item: &LAYER_VERSION_ARN, names_null: true }) };
+    static LAYER_NAME_OR_ARN_PATTERN: Pattern = Pattern::new(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
+        "\\A(?:(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:[0-9]{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140}))\\z",
+    );
+    pub static LAYER_NAME_OR_ARN: Shape = Shape {
+        min: Some(1.0),
+        max: Some(2048.0),
+        pattern: Some(&LAYER_NAME_OR_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     static LAYER_VERSION_ARN_PATTERN: Pattern = Pattern::new(
         "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)",
         "\\A(?:(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:[0-9]{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))\\z",
@@ -3542,6 +3918,54 @@ pub mod tables {
         min: Some(1.0),
         max: Some(2048.0),
         pattern: Some(&LAYER_VERSION_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static LAYER_VERSION_CONTENT_INPUT: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "S3Bucket",
+                path: "s3Bucket",
+                place: Place::Body,
+                required: false,
+                shape: &S3_BUCKET,
+            },
+            Member {
+                name: "S3Key",
+                path: "s3Key",
+                place: Place::Body,
+                required: false,
+                shape: &S3_KEY,
+            },
+            Member {
+                name: "S3ObjectVersion",
+                path: "s3ObjectVersion",
+                place: Place::Body,
+                required: false,
+                shape: &S3_OBJECT_VERSION,
+            },
+            Member {
+                name: "S3ObjectStorageMode",
+                path: "s3ObjectStorageMode",
+                place: Place::Body,
+                required: false,
+                shape: &S3_OBJECT_STORAGE_MODE,
+            },
+            Member {
+                name: "ZipFile",
+                path: "zipFile",
+                place: Place::Body,
+                required: false,
+                shape: &BLOB,
+            },
+        ]))
+    };
+    pub static LAYER_VERSION_NUMBER: Shape = Shape { ..Shape::plain(Kind::Long) };
+    static LICENSE_INFO_PATTERN: Pattern =
+        Pattern::new(".*", "\\A(?:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)\\z");
+    pub static LICENSE_INFO: Shape = Shape {
+        min: Some(0.0),
+        max: Some(512.0),
+        pattern: Some(&LICENSE_INFO_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     pub static LIST_FUNCTIONS_REQUEST: Shape = Shape {
@@ -3573,6 +3997,77 @@ pub mod tables {
                 place: Place::Query("MaxItems"),
                 required: false,
                 shape: &MAX_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_LAYER_VERSIONS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "CompatibleArchitecture",
+                path: "compatibleArchitecture",
+                place: Place::Query("CompatibleArchitecture"),
+                required: false,
+                shape: &ARCHITECTURE,
+            },
+            Member {
+                name: "CompatibleRuntime",
+                path: "compatibleRuntime",
+                place: Place::Query("CompatibleRuntime"),
+                required: false,
+                shape: &RUNTIME,
+            },
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LAYER_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_LAYERS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "CompatibleArchitecture",
+                path: "compatibleArchitecture",
+                place: Place::Query("CompatibleArchitecture"),
+                required: false,
+                shape: &ARCHITECTURE,
+            },
+            Member {
+                name: "CompatibleRuntime",
+                path: "compatibleRuntime",
+                place: Place::Query("CompatibleRuntime"),
+                required: false,
+                shape: &RUNTIME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LAYER_LIST_ITEMS,
             },
         ]))
     };
@@ -3636,6 +4131,8 @@ pub mod tables {
         pattern: Some(&MASTER_REGION_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static MAX_LAYER_LIST_ITEMS: Shape =
+        Shape { min: Some(1.0), max: Some(50.0), ..Shape::plain(Kind::Integer) };
     pub static MAX_LIST_ITEMS: Shape =
         Shape { min: Some(1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
     pub static MEMORY_SIZE: Shape =
@@ -3665,6 +4162,52 @@ pub mod tables {
         Shape { values: &["Zip", "Image"], ..Shape::plain(Kind::Text) };
     pub static PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Shape =
         Shape { min: Some(1.0), max: Some(1600.0), ..Shape::plain(Kind::Integer) };
+    pub static PUBLISH_LAYER_VERSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "Content",
+                path: "content",
+                place: Place::Body,
+                required: true,
+                shape: &LAYER_VERSION_CONTENT_INPUT,
+            },
+            Member {
+                name: "CompatibleArchitectures",
+                path: "compatibleArchitectures",
+                place: Place::Body,
+                required: false,
+                shape: &COMPATIBLE_ARCHITECTURES,
+            },
+            Member {
+                name: "CompatibleRuntimes",
+                path: "compatibleRuntimes",
+                place: Place::Body,
+                required: false,
+                shape: &COMPATIBLE_RUNTIMES,
+            },
+            Member {
+                name: "LicenseInfo",
+                path: "licenseInfo",
+                place: Place::Body,
+                required: false,
+                shape: &LICENSE_INFO,
+            },
+        ]))
+    };
     pub static RESOURCE_ARN: Shape = Shape {
         min: Some(0.0),
         max: Some(10000.0),
@@ -3761,12 +4304,10 @@ pub mod tables {
             shape: &DIRECT_S3_READ,
         }]))
     };
-    static S3_KEY_PATTERN: Pattern =
-        Pattern::new(".*", "\\A(?:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)\\z");
     pub static S3_KEY: Shape = Shape {
         min: Some(1.0),
         max: Some(1024.0),
-        pattern: Some(&S3_KEY_PATTERN),
+        pattern: Some(&LICENSE_INFO_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     pub static S3_OBJECT_STORAGE_MODE: Shape =
@@ -3774,7 +4315,7 @@ pub mod tables {
     pub static S3_OBJECT_VERSION: Shape = Shape {
         min: Some(1.0),
         max: Some(1024.0),
-        pattern: Some(&S3_KEY_PATTERN),
+        pattern: Some(&LICENSE_INFO_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     static SECURITY_GROUP_ID_PATTERN: Pattern =
@@ -4167,9 +4708,10 @@ pub mod tables {
         &TAG_KEY_PATTERN,
         &KMS_KEY_ARN_PATTERN,
         &LAYER_VERSION_ARN_PATTERN,
+        &LAYER_NAME_OR_ARN_PATTERN,
         &NAMESPACED_FUNCTION_NAME_PATTERN,
         &FUNCTION_NAME_PATTERN,
-        &S3_KEY_PATTERN,
+        &LICENSE_INFO_PATTERN,
         &LOCAL_MOUNT_PATH_PATTERN,
         &MASTER_REGION_PATTERN,
         &S3_BUCKET_PATTERN,

@@ -48,13 +48,14 @@ async fn one_by_one(sandboxes: &Sandboxes, pause_ms: u64) -> Vec<Duration> {
         cwd: "/".to_owned(),
         network: None,
         log_pipe: false,
+        extensions: None,
     };
     let mut times = Vec::new();
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         let begun = Instant::now();
         let mut sandbox = sandboxes.launch(&spec).await.unwrap();
-        let exit = sandbox.take_exit().unwrap().wait().await;
+        let exit = sandbox.take_events().unwrap().exit().await;
         times.push(begun.elapsed());
         assert_eq!(exit.code, Some(0), "{exit:?}");
     }

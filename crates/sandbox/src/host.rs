@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
 use crate::protocol::{Barrier, Group, Mode, Reply, Request, Spec};
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;
 use crate::{FileReach, SpawnerConfig, landlock, spawner, sys};
@@ -189,17 +189,15 @@ impl Sandboxes {
     /// error here: the environment's [`crate::Exit`] tells.
     pub async fn launch(&self, spec: &Spec) -> Result<Sandbox, LaunchError> {
         let inner = &self.inner;
-        let mut ends = sandbox::ends(spec.log_pipe)?;
-        let (log, log_inside) = ends.log.take().unzip();
+        let ends = Ends::of(spec)?;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         match &mut *inner.pending.lock().expect("no panic while the table is held") {
             Some(pending) => pending.insert(id, sender),
             None => return Err(LaunchError::SpawnerGone),
         };
-        let request = Request::Launch { id, spec: spec.clone() };
-        let mut descriptors = vec![ends.output_inside.as_fd(), ends.stream_inside.as_fd()];
-        descriptors.extend(log_inside.as_ref().map(AsFd::as_fd));
+        let request = Request::Launch { id, spec: Box::new(spec.clone()) };
+        let descriptors = ends.inside();
         let asked = async {
             let send = |fd: &OwnedFd| channel::send_on(fd.as_fd(), &request, &descriptors);
             inner.socket.async_io(Interest::WRITABLE, send).await?;
@@ -212,11 +210,8 @@ impl Sandboxes {
                 return Err(error.into());
             }
         };
-        drop((ends.output_inside, ends.stream_inside, log_inside));
         match answer {
-            Some(Ok(launched)) => {
-                Sandbox::assemble(launched?, ends.output, ends.stream, log, self.clone())
-            }
+            Some(Ok(launched)) => Sandbox::assemble(launched?, ends, self.clone()),
             Some(Err(_)) => Err(LaunchError::SpawnerGone),
             None => {
                 inner.forget(id);

@@ -40,8 +40,10 @@ pub use barrier::BarrierKind;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
 pub use landlock::Reach as FileReach;
 pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached};
-pub use protocol::{Barrier, BarrierState, Bind, LOG_PIPE_FD, Mode, Spec};
-pub use sandbox::{Control, Exit, ExitWatch, Output, Sandbox, StartFailure};
+pub use protocol::{
+    Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, ProgramEnd, Spec,
+};
+pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
 #[cfg(feature = "trial")]
 pub use trial::take_away;
 

@@ -36,7 +36,24 @@ pub struct Spec {
     pub network: Option<String>,
     /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
     pub log_pipe: bool,
+    /// Programs that run beside the runtime. With any, the runtime waits for [`crate::Control::go`],
+    /// and the environment outlives it.
+    pub extensions: Option<Extensions>,
 }
+
+/// Programs that are started before the runtime.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Extensions {
+    /// Absolute paths inside; 1 to [`EXTENSIONS_MAX`].
+    pub programs: Vec<String>,
+    /// Environment variables, the complete set, of each of them.
+    pub env: Vec<(String, String)>,
+    /// Their working directory inside.
+    pub cwd: String,
+}
+
+/// Most extensions of one environment; AWS's limit.
+pub const EXTENSIONS_MAX: usize = 10;
 
 /// A folder of the host and where it appears inside, read-only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,20 +89,33 @@ impl Spec {
             Some(program) if program.starts_with('/') => {}
             _ => return Err("argv does not begin with an absolute path".to_owned()),
         }
-        if !is_plain_absolute(Path::new(&self.cwd)) {
-            return Err(format!("cwd {:?} is not a plain absolute path", self.cwd));
+        check_program(&self.argv, &self.env, &self.cwd)?;
+        let Some(extensions) = &self.extensions else { return Ok(()) };
+        let count = extensions.programs.len();
+        if !(1..=EXTENSIONS_MAX).contains(&count) {
+            return Err(format!("{count} extensions are not 1 to {EXTENSIONS_MAX}"));
         }
-        let texts = self.argv.iter().chain(self.env.iter().flat_map(|(k, v)| [k, v]));
-        for text in texts {
-            if text.contains('\0') {
-                return Err("an argument or a variable contains a NUL byte".to_owned());
-            }
+        if let Some(program) =
+            extensions.programs.iter().find(|program| !is_plain_absolute(Path::new(program)))
+        {
+            return Err(format!("extension {program:?} is not a plain absolute path"));
         }
-        if self.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
-            return Err("a variable's name is empty or contains '='".to_owned());
-        }
-        Ok(())
+        check_program(&extensions.programs, &extensions.env, &extensions.cwd)
     }
+}
+
+fn check_program(argv: &[String], env: &[(String, String)], cwd: &str) -> Result<(), String> {
+    if !is_plain_absolute(Path::new(cwd)) {
+        return Err(format!("cwd {cwd:?} is not a plain absolute path"));
+    }
+    let mut texts = argv.iter().chain(env.iter().flat_map(|(name, value)| [name, value]));
+    if texts.any(|text| text.contains('\0')) {
+        return Err("an argument or a variable contains a NUL byte".to_owned());
+    }
+    if env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
+        return Err("a variable's name is empty or contains '='".to_owned());
+    }
+    Ok(())
 }
 
 fn within(name: &str, value: u32, least: u32, most: u32) -> Result<(), String> {
@@ -122,8 +152,8 @@ fn is_plain_absolute(path: &Path) -> bool {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket,
-    /// write end of the log pipe (if the spec wants it).
-    Launch { id: u64, spec: Spec },
+    /// write ends of the log pipe and of the extensions' output pipe (if the spec wants them).
+    Launch { id: u64, spec: Box<Spec> },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
 }
@@ -151,9 +181,8 @@ pub(crate) struct Go {
     pub(crate) way: Option<crate::network::Arrival>,
 }
 
-/// From the spawner to a waiting init process: become this environment. Descriptors: output pipe,
-/// runtime stream, log pipe (if the spec wants it), what tells of memory, `/tmp` (if `tmp_disk`), then
-/// one mount per bind.
+/// From the spawner to a waiting init process: become this environment. Descriptors: those of
+/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
@@ -174,8 +203,50 @@ pub(crate) enum InitReport {
     SetupFailed { step: String },
     /// The program could not be started (`errno` of exec).
     ExecFailed { errno: i32 },
-    /// The runtime process ended; everything else inside has been killed.
+    /// The runtime process ended (with extensions: every program has), and everything else inside has
+    /// been killed.
     Exited { code: Option<i32>, signal: Option<i32> },
+    /// Only with extensions: one program ended, or never was. 0 is the runtime, the others follow in
+    /// the order of the spec.
+    ProgramEnded { program: usize, end: ProgramEnd },
+    /// A TCP socket that was made inside. Descriptors: the socket.
+    Socket,
+    /// None could be made.
+    NoSocket { errno: i32 },
+}
+
+/// How one program of an environment ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramEnd {
+    /// By itself, or by a signal.
+    Exited {
+        /// Exit status, if it exited.
+        code: Option<i32>,
+        /// Number of the signal that ended it, if one did.
+        signal: Option<i32>,
+    },
+    /// `execve` refused, with this `errno`.
+    NotExecuted {
+        /// For example 8 when it is no program and 13 when it is not executable.
+        errno: i32,
+    },
+    /// Its descriptors, limits or bounds could not be set.
+    NotPrepared {
+        /// At which step.
+        step: String,
+    },
+}
+
+/// From whoever holds the control channel to an init process that has become its environment. The
+/// channel's end ends the environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// The runtime may begin.
+    Go,
+    /// Send this signal to a program and what it has started in its session.
+    Signal { program: usize, signal: i32 },
+    /// Make a TCP socket and hand it out.
+    Socket,
 }
 
 /// Where the kernel accounts for an environment; empty paths where a controller is missing.
@@ -237,6 +308,7 @@ mod tests {
             cwd: "/var/task".to_owned(),
             network: None,
             log_pipe: false,
+            extensions: None,
         }
     }
 
@@ -274,5 +346,22 @@ mod tests {
         }
         assert!(check(|s| s.argv.push("a\0b".to_owned())).is_err());
         assert!(check(|s| s.binds = vec![s.binds[0].clone(); 17]).is_err());
+    }
+
+    #[test]
+    fn extensions_are_checked_like_the_runtime() {
+        let with = |programs: Vec<&str>, change: fn(&mut Extensions)| {
+            let programs = programs.into_iter().map(str::to_owned).collect();
+            let mut extensions = Extensions { programs, env: vec![], cwd: "/".to_owned() };
+            change(&mut extensions);
+            check(|s| s.extensions = Some(extensions))
+        };
+        assert_eq!(with(vec!["/opt/extensions/a"], |_| ()), Ok(()));
+        assert!(with(vec![], |_| ()).is_err());
+        assert!(with(vec!["/opt/extensions/a"; 11], |_| ()).is_err());
+        assert!(with(vec!["a"], |_| ()).is_err());
+        assert!(with(vec!["/opt/../a"], |_| ()).is_err());
+        assert!(with(vec!["/a"], |e| e.cwd = "x".to_owned()).is_err());
+        assert!(with(vec!["/a"], |e| e.env.push((String::new(), String::new()))).is_err());
     }
 }

@@ -1,24 +1,28 @@
 //! One running environment, as the daemon holds it.
 //!
 //! Its life: launched, it owns the sockets that were made inside and the control channel of its
-//! init process; it ends when the runtime exits, when [`Control::kill`] is called, or when the last
-//! [`Control`] is dropped. Everything inside ends with it.
+//! init process; it ends when the runtime exits (with extensions: when all programs have), when
+//! [`Control::kill`] is called, or when the last [`Control`] is dropped. Everything inside ends with
+//! it.
 
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+use tokio::sync::oneshot;
 
 use crate::account::MemoryFollower;
 use crate::channel;
 use crate::host::{LaunchError, Launched, Sandboxes, set_nonblocking};
-use crate::protocol::{Group, InitReport};
+use crate::protocol::{Command, Group, InitReport, ProgramEnd, Spec};
 use crate::sys;
 
 /// A running environment.
@@ -33,8 +37,10 @@ pub struct Sandbox {
     pub output: Option<Output>,
     /// What is written to [`crate::LOG_PIPE_FD`], if the spec asked for it. `None` once taken.
     pub log: Option<Output>,
+    /// Standard output and error of the extensions, if the spec has any. `None` once taken.
+    pub extensions_output: Option<Output>,
     control: Control,
-    exit: Option<ExitWatch>,
+    events: Option<Events>,
 }
 
 /// The ends of what connects an environment, before it exists.
@@ -43,16 +49,38 @@ pub(crate) struct Ends {
     pub(crate) output_inside: OwnedFd,
     pub(crate) stream: OwnedFd,
     pub(crate) stream_inside: OwnedFd,
-    /// Ours and theirs.
-    pub(crate) log: Option<(OwnedFd, OwnedFd)>,
+    pub(crate) log: Option<OwnedFd>,
+    pub(crate) log_inside: Option<OwnedFd>,
+    pub(crate) extensions: Option<OwnedFd>,
+    pub(crate) extensions_inside: Option<OwnedFd>,
 }
 
-pub(crate) fn ends(log_pipe: bool) -> io::Result<Ends> {
-    let (output, output_inside) = output_pipe()?;
-    let log = log_pipe.then(output_pipe).transpose()?;
-    let (stream, stream_inside) =
-        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok(Ends { output, output_inside, stream, stream_inside, log })
+impl Ends {
+    pub(crate) fn of(spec: &Spec) -> io::Result<Ends> {
+        let (output, output_inside) = output_pipe()?;
+        let (log, log_inside) = spec.log_pipe.then(output_pipe).transpose()?.unzip();
+        let (extensions, extensions_inside) =
+            spec.extensions.as_ref().map(|_| output_pipe()).transpose()?.unzip();
+        let (stream, stream_inside) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok(Ends {
+            output,
+            output_inside,
+            stream,
+            stream_inside,
+            log,
+            log_inside,
+            extensions,
+            extensions_inside,
+        })
+    }
+
+    /// Theirs, in the order in which they are handed over.
+    pub(crate) fn inside(&self) -> Vec<BorrowedFd<'_>> {
+        let always = [&self.output_inside, &self.stream_inside];
+        let all = always.into_iter().chain(&self.log_inside).chain(&self.extensions_inside);
+        all.map(AsFd::as_fd).collect()
+    }
 }
 
 /// Our end, which never blocks, and theirs, which does.
@@ -65,9 +93,7 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 impl Sandbox {
     pub(crate) fn assemble(
         launched: Launched,
-        output: OwnedFd,
-        stream: OwnedFd,
-        log: Option<OwnedFd>,
+        ends: Ends,
         sandboxes: Sandboxes,
     ) -> Result<Sandbox, LaunchError> {
         let listener = |fd: OwnedFd| {
@@ -75,7 +101,7 @@ impl Sandbox {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
-        let stream = std::os::unix::net::UnixStream::from(stream);
+        let stream = std::os::unix::net::UnixStream::from(ends.stream);
         stream.set_nonblocking(true)?;
         set_nonblocking(&launched.control)?;
         let channel = Arc::new(sys::register(launched.control)?);
@@ -84,18 +110,24 @@ impl Sandbox {
             pid: launched.pid,
             group: launched.group,
             memory: Mutex::default(),
-            channel: Arc::clone(&channel),
+            channel,
+            sockets: Mutex::default(),
             sandboxes,
         });
-        let exit = ExitWatch { channel, group: inner.group.clone() };
+        let events = Events {
+            group: inner.group.clone(),
+            channel: inner.channel.clone(),
+            inner: Arc::downgrade(&inner),
+        };
         Ok(Sandbox {
             runtime_listener: listener(launched.runtime_listener)?,
             api_listener: listener(launched.api_listener)?,
             runtime_stream: Some(UnixStream::from_std(stream)?),
-            output: Some(Output::of(output)?),
-            log: log.map(Output::of).transpose()?,
+            output: Some(Output::of(ends.output)?),
+            log: ends.log.map(Output::of).transpose()?,
+            extensions_output: ends.extensions.map(Output::of).transpose()?,
             control: Control { inner },
-            exit: Some(exit),
+            events: Some(events),
         })
     }
 
@@ -104,9 +136,9 @@ impl Sandbox {
         self.control.clone()
     }
 
-    /// What tells how the environment ended; can be taken once.
-    pub fn take_exit(&mut self) -> Option<ExitWatch> {
-        self.exit.take()
+    /// What tells of its programs' ends and of its own; can be taken once.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
     }
 }
 
@@ -149,6 +181,8 @@ struct ControlInner {
     group: Group,
     memory: Mutex<MemoryFollower>,
     channel: Arc<AsyncFd<OwnedFd>>,
+    /// Who waits for a socket, in the order of asking.
+    sockets: Mutex<VecDeque<oneshot::Sender<io::Result<OwnedFd>>>>,
     sandboxes: Sandboxes,
 }
 
@@ -156,6 +190,33 @@ impl Control {
     /// Ends the environment at once. Idempotent; returns before it is gone.
     pub fn kill(&self) {
         self.inner.kill();
+    }
+
+    /// Lets the runtime of an environment with extensions begin.
+    pub fn go(&self) -> io::Result<()> {
+        self.inner.command(&Command::Go)
+    }
+
+    /// Sends a signal (its number) to one program (0 is the runtime, the extensions follow in the
+    /// order of the spec) and to what it has started in its session. Nothing when it has ended.
+    pub fn signal(&self, program: usize, signal: i32) -> io::Result<()> {
+        self.inner.command(&Command::Signal { program, signal })
+    }
+
+    /// Connects to this port of the environment's loopback, as a process inside would. Somebody has
+    /// to be waiting for [`Events::next`] meanwhile.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let (sender, receiver) = oneshot::channel();
+        // Under the lock, so that answers come in the order of who waits.
+        {
+            let mut waiting = self.inner.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            self.inner.command(&Command::Socket)?;
+            waiting.push_back(sender);
+        }
+        let gone = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
+        let socket = receiver.await.map_err(gone)??;
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await
     }
 
     /// The host's pid of the environment's first process.
@@ -187,6 +248,18 @@ impl Control {
 }
 
 impl ControlInner {
+    fn command(&self, command: &Command) -> io::Result<()> {
+        channel::send_on(self.channel.get_ref().as_fd(), command, &[])
+    }
+
+    fn hand_over(&self, socket: io::Result<OwnedFd>) {
+        let waiting = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(waiting) = waiting {
+            // Whoever asked may have lost interest.
+            let _ = waiting.send(socket);
+        }
+    }
+
     fn kill(&self) {
         // A frozen process does not die, a throttled one dies slowly.
         let _ = self.group.set_frozen(false);
@@ -227,28 +300,78 @@ pub enum StartFailure {
     Setup(String),
 }
 
-/// Waits for the end of an environment.
-pub struct ExitWatch {
-    channel: Arc<AsyncFd<OwnedFd>>,
-    group: Group,
+/// What happens in an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Only with extensions: one program ended (0 is the runtime), or could not be started.
+    ProgramEnded {
+        /// Which; the extensions follow the runtime in the order of the spec.
+        program: usize,
+        /// How.
+        end: ProgramEnd,
+    },
+    /// The environment ended: its only program did, all did, or it was killed. Nothing comes after.
+    Ended(Exit),
 }
 
-impl ExitWatch {
-    /// Waits until the runtime process has ended, or the environment has been killed.
-    pub async fn wait(self) -> Exit {
-        let read =
-            self.channel.async_io(Interest::READABLE, |fd| channel::receive_on(fd.as_fd())).await;
-        let mut exit = match read {
-            Ok(Some(packet)) => match packet.parse() {
-                Ok(report) => from_report(report),
-                Err(error) => setup_failure(error.to_string()),
-            },
-            Ok(None) | Err(_) => Exit::default(),
-        };
+/// Tells what happens in an environment, until its end.
+pub struct Events {
+    group: Group,
+    channel: Arc<AsyncFd<OwnedFd>>,
+    inner: Weak<ControlInner>,
+}
+
+impl Events {
+    /// Waits for the next event. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            let channel = &self.channel;
+            let read =
+                channel.async_io(Interest::READABLE, |fd| channel::receive_on(fd.as_fd())).await;
+            let Ok(Some(mut packet)) = read else { return self.end(Exit::default()) };
+            let report = match packet.parse() {
+                Ok(report) => report,
+                Err(error) => return self.end(setup_failure(error.to_string())),
+            };
+            match report {
+                InitReport::ProgramEnded { program, end } => {
+                    return Event::ProgramEnded { program, end };
+                }
+                InitReport::Socket => {
+                    let missing = || io::Error::other("init sent no socket");
+                    self.hand_over(packet.descriptors.pop().ok_or_else(missing));
+                }
+                InitReport::NoSocket { errno } => {
+                    self.hand_over(Err(io::Error::from_raw_os_error(errno)));
+                }
+                report => return self.end(from_report(report)),
+            }
+        }
+    }
+
+    /// Waits for the end, whatever happens until then.
+    pub async fn exit(mut self) -> Exit {
+        loop {
+            if let Event::Ended(exit) = self.next().await {
+                return exit;
+            }
+        }
+    }
+
+    fn hand_over(&self, socket: io::Result<OwnedFd>) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.hand_over(socket);
+        }
+    }
+
+    fn end(&self, mut exit: Exit) -> Event {
         // Init waits for us before it ends, so the accounts are still there.
         exit.oom = self.group.oom_kills() > 0;
+        if let Some(inner) = self.inner.upgrade() {
+            inner.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         let _ = shutdown(self.channel.as_raw_fd(), Shutdown::Both);
-        exit
+        Event::Ended(exit)
     }
 }
 
@@ -259,7 +382,12 @@ fn from_report(report: InitReport) -> Exit {
             Exit { start_failure: Some(StartFailure::Exec { errno }), ..Exit::default() }
         }
         InitReport::SetupFailed { step } => setup_failure(step),
-        InitReport::Ready => setup_failure("init reported readiness twice".to_owned()),
+        InitReport::Ready
+        | InitReport::ProgramEnded { .. }
+        | InitReport::Socket
+        | InitReport::NoSocket { .. } => {
+            setup_failure("init said what it does not say at the end".to_owned())
+        }
     }
 }
 

@@ -194,7 +194,7 @@ impl Spawner {
 
     fn answer(&mut self, packet: Packet) {
         match packet.parse() {
-            Ok(Request::Launch { id, spec }) => self.launch(id, spec, packet.descriptors),
+            Ok(Request::Launch { id, spec }) => self.launch(id, *spec, packet.descriptors),
             Ok(Request::Kill { id }) => {
                 if let Some(running) = self.running.iter().find(|running| running.id == id) {
                     let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
@@ -216,7 +216,7 @@ impl Spawner {
 
     fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
         spec.check(&self.bind_roots)?;
-        let expected = 2 + usize::from(spec.log_pipe);
+        let expected = 2 + usize::from(spec.log_pipe) + usize::from(spec.extensions.is_some());
         if given.len() != expected {
             return Err(format!("{} descriptors instead of {expected}", given.len()));
         }

@@ -140,6 +140,13 @@ pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes the descriptor with this number, if there is one.
+pub(crate) fn close_number(number: RawFd) -> io::Result<()> {
+    // SAFETY: as above; the caller is about to exec.
+    check(unsafe { libc::syscall(libc::SYS_close_range, number as u32, number as u32, 0) })?;
+    Ok(())
+}
+
 /// `dup2` onto a fixed number, for a process that is about to exec.
 pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // SAFETY: both are plain numbers; the new descriptor is meant to be inherited by exec.

@@ -31,6 +31,11 @@ pub(crate) fn rewrite(spec: &mut Spec, runtime_api_port: u16, aws_endpoint_port:
     spec.argv.iter_mut().for_each(replace);
     spec.env.iter_mut().for_each(|(_, value)| replace(value));
     spec.cwd = place(&spec.cwd, &places);
+    if let Some(extensions) = &mut spec.extensions {
+        extensions.programs.iter_mut().for_each(replace);
+        extensions.env.iter_mut().for_each(|(_, value)| replace(value));
+        extensions.cwd = place(&extensions.cwd, &places);
+    }
 }
 
 /// The real path of one path, or the text as it is.
@@ -70,6 +75,7 @@ mod tests {
             cwd: "/var/task".to_owned(),
             network: None,
             log_pipe: false,
+            extensions: None,
         };
         rewrite(&mut spec, 1, 2);
         assert_eq!(spec.argv, ["/d/code/bootstrap", "/var/tasks"]);

@@ -9,6 +9,8 @@
     reason = "a test"
 )]
 
+#[path = "environments/extensions.rs"]
+mod extensions;
 #[path = "environments/network.rs"]
 mod network;
 
@@ -41,12 +43,13 @@ fn spec(script: &str) -> Spec {
         cwd: "/".to_owned(),
         network: None,
         log_pipe: false,
+        extensions: None,
     }
 }
 
 async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
     let mut sandbox = sandboxes.launch(spec).await.unwrap();
-    let exit = sandbox.take_exit().unwrap();
+    let exit = sandbox.take_events().unwrap();
     let control = sandbox.control();
     let mut output = sandbox.output.take().unwrap();
     let mut text = Vec::new();
@@ -61,7 +64,7 @@ async fn run(sandboxes: &Sandboxes, spec: &Spec) -> Ran {
     };
     tokio::time::timeout(Duration::from_secs(60), read).await.expect("output ends");
     let peak_mb = control.memory_peak_bytes() >> 20;
-    let exit = tokio::time::timeout(Duration::from_secs(60), exit.wait()).await.expect("it ends");
+    let exit = tokio::time::timeout(Duration::from_secs(60), exit.exit()).await.expect("it ends");
     Ran { output: String::from_utf8_lossy(&text).into_owned(), exit, peak_mb }
 }
 
@@ -176,6 +179,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     assert_eq!(ran.exit, Exit { code: Some(7), ..Exit::default() });
 
     log_pipe(sandboxes).await;
+    extensions::extensions(sandboxes, code, &spec("")).await;
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;
@@ -198,7 +202,7 @@ async fn log_pipe(sandboxes: &Sandboxes) {
     assert_eq!(run(sandboxes, &spec).await.output, "printed\nnothing\n");
     spec.log_pipe = true;
     let mut sandbox = sandboxes.launch(&spec).await.unwrap();
-    let exit = sandbox.take_exit().unwrap();
+    let exit = sandbox.take_events().unwrap();
     let (mut output, mut log) = (sandbox.output.take().unwrap(), sandbox.log.take().unwrap());
     for (pipe, text) in [(&mut output, "printed\n"), (&mut log, "logged\n")] {
         let mut all = Vec::new();
@@ -208,7 +212,7 @@ async fn log_pipe(sandboxes: &Sandboxes) {
         }
         assert_eq!(String::from_utf8(all).unwrap(), text);
     }
-    assert_eq!(exit.wait().await.code, Some(0));
+    assert_eq!(exit.exit().await.code, Some(0));
 }
 
 async fn files(sandboxes: &Sandboxes, code: &std::path::Path) {
@@ -310,10 +314,10 @@ async fn endings(sandboxes: &Sandboxes) {
     assert_eq!(ran.exit.signal, Some(11));
 
     let mut sandbox = sandboxes.launch(&spec("sleep 1000 & sleep 1000")).await.unwrap();
-    let exit = sandbox.take_exit().unwrap();
+    let exit = sandbox.take_events().unwrap();
     let pid = sandbox.control().pid();
     sandbox.control().kill();
-    let exit = tokio::time::timeout(Duration::from_secs(5), exit.wait()).await.unwrap();
+    let exit = tokio::time::timeout(Duration::from_secs(5), exit.exit()).await.unwrap();
     assert_eq!(exit, Exit::default());
     drop(sandbox);
     let gone = async {

@@ -12,12 +12,14 @@ use lambic_store::{BlobError, Digest, Hold, Staged, Store};
 use lambic_wire::Error;
 use tokio::sync::Semaphore;
 
+use super::merge::merge;
 use super::unpack::{UnpackError, unpack};
 use crate::limits::{
     UNPACKING_MAX, UNZIPPED_BYTES_MAX, ZIPPED_BYTES_MAX, invalid, unzipped_too_large,
     zipped_too_large,
 };
 use crate::state::function::Code;
+use crate::state::layer::{LayerUse, merged_digest};
 
 /// AWS's words for any package that it cannot read.
 const CANNOT_UNZIP: &str =
@@ -59,7 +61,34 @@ impl Packages {
             blobs.publish(staged, &code.sha256).await.map_err(failed)?;
         }
         blobs.put(zip).await.map_err(failed)?;
-        Ok(Package { code, hold })
+        let unzipped_bytes = Some(blobs.bundle_bytes(&code.sha256).await.map_err(failed)?);
+        Ok(Package { code: Code { unzipped_bytes, ..code }, hold })
+    }
+
+    /// Sees to it that what these layers make together is on disk. Keep what is returned until the
+    /// record that uses them is committed and the catalog has seen it.
+    ///
+    /// # Errors
+    /// ServiceException when the disk fails.
+    pub async fn merge(&self, layers: &[LayerUse]) -> Result<Vec<Hold>, Error> {
+        let blobs = self.store.blobs();
+        let Some(merged) = merged_digest(layers) else { return Ok(Vec::new()) };
+        let used = layers.iter().map(|layer| &layer.code.sha256).chain([&merged]);
+        let holds = used.map(|digest| blobs.hold(digest)).collect();
+        if layers.len() > 1 && !blobs.has_bundle(&merged).await.map_err(failed)? {
+            let _turn = self.unpacking.acquire().await.expect("the semaphore is never closed");
+            let staged = blobs.stage().await.map_err(failed)?;
+            let into = staged.path().to_owned();
+            let from: Vec<_> =
+                layers.iter().map(|layer| blobs.bundle_path(&layer.code.sha256)).collect();
+            let work = move || from.iter().try_for_each(|layer| merge(layer, &into));
+            if let Err(error) = self.rt.blocking("merge layers", work).await {
+                self.discard(staged).await;
+                return Err(unpack_failed(&UnpackError::Write(error)));
+            }
+            blobs.publish(staged, &merged).await.map_err(failed)?;
+        }
+        Ok(holds)
     }
 
     /// Answers what [`Packages::take`] would, and stores nothing.
@@ -80,7 +109,7 @@ impl Packages {
         }
         let bytes = zip.clone();
         let sha256 = self.rt.blocking("hash a package", move || Digest::of(&bytes)).await;
-        Ok(Code { sha256, zip_bytes })
+        Ok(Code { sha256, zip_bytes, unzipped_bytes: None })
     }
 
     async fn unpack(&self, zip: Bytes) -> Result<Staged, Error> {

@@ -3,13 +3,16 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicUsize;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::fault::Exit;
-use super::launcher::{Accept, Control, Ended, Environment, LaunchFault, Output, Plan, Session};
+use super::launcher::{
+    Accept, Control, Ended, Environment, Happening, LaunchFault, Output, Plan, Session, Stop,
+};
 use super::*;
 use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::testing::Client;
@@ -94,6 +97,16 @@ impl Control for Switch {
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(30 * 1024 * 1024)
     }
+
+    fn go(&self) {
+        self.happened.lock().unwrap().push("let go");
+    }
+
+    fn stop(&self, _program: usize, _stop: Stop) {}
+
+    fn connect(&self, _port: u16) -> BoxFuture<'static, std::io::Result<BoxIo>> {
+        std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())).boxed()
+    }
 }
 
 /// Counts an environment as long as it lives.
@@ -138,7 +151,8 @@ impl Launcher for Fake {
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
             log_frames: None,
-            exit: exit.boxed(),
+            extensions_output: None,
+            happenings: stream::once(exit.map(Happening::Ended)).boxed(),
             control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };
         std::future::ready(Ok(environment)).boxed()
@@ -215,9 +229,10 @@ impl Machine {
             active_tracing: false,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
+            layers_path: None,
             generation,
             state: VersionState::Active,
-            hold: None,
+            holds: Vec::new(),
         }
     }
 

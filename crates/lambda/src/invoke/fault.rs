@@ -41,11 +41,31 @@ pub enum Fault {
         /// Bytes of the response, as far as they were counted.
         bytes: u64,
     },
+    /// What runs beside the runtime failed.
+    Extension {
+        /// In which way.
+        kind: ExtensionFault,
+        /// How its process ended, or why it could not be started.
+        reason: String,
+    },
     /// The interpreter that the function's runtime needs is not on this machine.
     RuntimeMissing {
         /// What is missing and how to get it.
         reason: String,
     },
+}
+
+/// How an extension failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionFault {
+    /// It could not be started.
+    Launch,
+    /// It ended after it had reported that it cannot start.
+    Init,
+    /// It ended after it had reported that it cannot go on.
+    Exit,
+    /// It ended without a word.
+    Crash,
 }
 
 /// What the REPORT line says of the end of an invocation.
@@ -78,6 +98,10 @@ impl Fault {
             Fault::Exited(_) => "Runtime.ExitError",
             Fault::InvalidEntrypoint { .. } => "Runtime.InvalidEntrypoint",
             Fault::ResponseTooLarge { .. } => "Function.ResponseSizeTooLarge",
+            Fault::Extension { kind: ExtensionFault::Launch, .. } => "Extension.LaunchError",
+            Fault::Extension { kind: ExtensionFault::Init, .. } => "Extension.InitError",
+            Fault::Extension { kind: ExtensionFault::Exit, .. } => "Extension.ExitError",
+            Fault::Extension { kind: ExtensionFault::Crash, .. } => "Extension.Crash",
             Fault::RuntimeMissing { .. } => "Runtime.NotAvailable",
         }
     }
@@ -88,9 +112,9 @@ impl Fault {
             Fault::ResponseTooLarge { bytes } => return response_too_large(*bytes),
             Fault::TimedOut { timeout } => task_timed_out(*timeout),
             Fault::Exited(exit) => exit_text(exit),
-            Fault::InvalidEntrypoint { reason } | Fault::RuntimeMissing { reason } => {
-                reason.clone()
-            }
+            Fault::InvalidEntrypoint { reason }
+            | Fault::Extension { reason, .. }
+            | Fault::RuntimeMissing { reason } => reason.clone(),
         };
         format!("RequestId: {request_id} Error: {what}")
     }
@@ -142,15 +166,23 @@ fn response_too_large(bytes: u64) -> String {
 }
 
 fn exit_text(exit: &Exit) -> String {
+    match failure_text(exit) {
+        Some(text) => format!("Runtime exited with error: {text}"),
+        None => "Runtime exited without providing a reason".to_owned(),
+    }
+}
+
+/// How the process of an extension ended, in AWS's words.
+pub fn extension_exit_text(exit: &Exit) -> String {
+    failure_text(exit).unwrap_or_else(|| "exit code 0".to_owned())
+}
+
+fn failure_text(exit: &Exit) -> Option<String> {
     match (exit.code, exit.signal) {
-        (_, Some(signal)) => {
-            format!("Runtime exited with error: signal: {}", signal_name(signal))
-        }
-        (Some(code), None) if code != 0 => {
-            format!("Runtime exited with error: exit status {code}")
-        }
-        _ if exit.oom => "Runtime exited with error: signal: killed".to_owned(),
-        _ => "Runtime exited without providing a reason".to_owned(),
+        (_, Some(signal)) => Some(format!("signal: {}", signal_name(signal))),
+        (Some(code), None) if code != 0 => Some(format!("exit status {code}")),
+        _ if exit.oom => Some("signal: killed".to_owned()),
+        _ => None,
     }
 }
 

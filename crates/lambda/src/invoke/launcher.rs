@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use super::fault::Exit;
@@ -33,6 +34,25 @@ pub struct Plan {
     pub network: Option<String>,
     /// Whether the runtime gets a descriptor of its own for framed log records.
     pub log_frames: bool,
+    /// What runs beside the runtime.
+    pub extensions: Option<Extensions>,
+}
+
+/// Programs beside the runtime, started before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extensions {
+    /// Absolute paths inside.
+    pub programs: Vec<String>,
+    /// The complete set of environment variables of each.
+    pub env: Vec<(String, String)>,
+}
+
+impl Extensions {
+    /// By what each goes in the Extensions API: its file's name.
+    pub fn names(&self) -> Vec<String> {
+        let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        self.programs.iter().map(name).collect()
+    }
 }
 
 /// Why an environment could not be made.
@@ -69,6 +89,26 @@ pub enum Ended {
     NotMade(String),
 }
 
+/// What happens in an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// Only with extensions: one program ended or could not be started. 0 is the runtime, the others
+    /// follow in the order of the plan.
+    ProgramEnded(usize, Ended),
+    /// The environment ended, and everything inside with it: its only program did, or all did, or it
+    /// was killed.
+    Ended(Ended),
+}
+
+/// How a program is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM
+    Terminate,
+    /// SIGKILL
+    Kill,
+}
+
 /// Power over a running environment.
 pub trait Control: Send + Sync {
     /// Ends it at once.
@@ -79,6 +119,12 @@ pub trait Control: Send + Sync {
     fn set_frozen(&self, frozen: bool);
     /// Most memory it has used so far, in bytes; `None` where the kernel does not tell.
     fn memory_peak_bytes(&self) -> Option<u64>;
+    /// Lets the runtime of an environment with extensions begin.
+    fn go(&self);
+    /// Ends a program (0 is the runtime) and what it has started.
+    fn stop(&self, program: usize, stop: Stop);
+    /// Connects to a port of the environment's loopback, while its happenings are waited for.
+    fn connect(&self, port: u16) -> BoxFuture<'static, io::Result<BoxIo>>;
 }
 
 /// A running environment.
@@ -93,8 +139,10 @@ pub struct Environment {
     pub output: Box<dyn Output>,
     /// Its framed log records, if the plan has them.
     pub log_frames: Option<Box<dyn Output>>,
-    /// Ends when the runtime process has ended, and everything inside with it.
-    pub exit: BoxFuture<'static, Ended>,
+    /// What its extensions print, if it has any.
+    pub extensions_output: Option<Box<dyn Output>>,
+    /// What happens in it, until its end.
+    pub happenings: BoxStream<'static, Happening>,
     /// Power over it.
     pub control: Arc<dyn Control>,
 }

@@ -26,7 +26,9 @@ pub mod product;
 mod reading;
 pub mod record;
 mod reply;
+mod running;
 mod shell;
+mod shutdown;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -234,8 +236,16 @@ impl Invoker {
             }
         });
         let done = done.await.is_some();
-        for shell in self.common.all_pools() {
-            shell.kill_all();
+        let all = self.common.all_pools();
+        all.iter().for_each(|shell| shell.end_all());
+        // Extensions have their last words; a plain environment ends at once.
+        let last_words = rt.within(shutdown::BUDGET_MAX, async {
+            while all.iter().any(|shell| shell.is_saying_goodbye()) {
+                rt.sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if last_words.await.is_none() {
+            tracing::warn!("environments with extensions did not end in time");
         }
         done
     }

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use super::fault::Status;
 use super::trace::Segment;
 use crate::runtime_api::desk::Outcome;
+use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::Level;
 
 /// Every environment is started on demand: there is no provisioned concurrency and no SnapStart.
@@ -41,6 +42,9 @@ pub enum PlatformRecord {
     /// The start of the environment has ended.
     #[serde(rename = "platform.initReport")]
     InitReport(InitReport),
+    /// What has become of an extension at the end of the start.
+    #[serde(rename = "platform.extension")]
+    Extension(ExtensionState),
     /// An invocation begins.
     #[serde(rename = "platform.start")]
     Start(Start),
@@ -56,9 +60,6 @@ pub enum PlatformRecord {
     /// The figures of an invocation.
     #[serde(rename = "platform.report")]
     Report(Report),
-    /// An extension is ready, or will never be.
-    #[serde(rename = "platform.extension")]
-    Extension(Extension),
     /// An extension has subscribed to the Telemetry API.
     #[serde(rename = "platform.telemetrySubscription")]
     TelemetrySubscription(Subscription),
@@ -290,6 +291,8 @@ pub struct End {
 pub struct Report {
     request_id: String,
     metrics: ReportMetrics,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spans: Vec<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracing: Option<Tracing>,
     #[serde(flatten)]
@@ -316,10 +319,16 @@ impl Report {
     /// Of an invocation in an environment of this size that has used so much of it.
     pub fn new(
         outcome: &Outcome,
+        began: Timestamp,
         memory_mb: u32,
         used_mb: u64,
         tracing: Option<Tracing>,
     ) -> Report {
+        let spans = outcome.extension_overhead.map(|overhead| Span {
+            name: "extensionOverhead",
+            start: Moment(began.after(outcome.duration.saturating_sub(overhead))),
+            duration_ms: Millis(overhead),
+        });
         let metrics = ReportMetrics {
             duration_ms: Millis(outcome.duration),
             billed_duration_ms: billed_ms(outcome),
@@ -332,23 +341,40 @@ impl Report {
             span_id: segment.as_ref().map(|segment| segment.id.clone()),
             ..tracing
         });
-        Report { request_id, metrics, tracing, ending: Ending::of(&outcome.status), segment }
+        let spans = spans.into_iter().collect();
+        Report { request_id, metrics, spans, tracing, ending: Ending::of(&outcome.status), segment }
     }
 }
 
 /// Of `platform.extension`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Extension {
-    /// As it registered.
-    pub name: String,
-    /// In AWS's words: `Ready`, `Registered`, `LaunchError` and others.
-    pub state: String,
-    /// What it asked for: `INVOKE`, `SHUTDOWN`.
-    pub events: Vec<String>,
-    /// Of one that failed.
+pub struct ExtensionState {
+    name: String,
+    state: &'static str,
+    events: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_type: Option<String>,
+    error_type: Option<String>,
+}
+
+impl ExtensionState {
+    /// Of this extension.
+    pub fn of(info: Info) -> ExtensionState {
+        let Info { name, state, events, error_type } = info;
+        ExtensionState { name, state, events, error_type }
+    }
+
+    fn text(&self) -> String {
+        let error = match &self.error_type {
+            Some(kind) => format!("\tError Type: {kind}"),
+            None => String::new(),
+        };
+        let events = self.events.join(", ");
+        format!(
+            "EXTENSION\tName: {}\tState: {}\tEvents: [{events}]{error}\n",
+            self.name, self.state
+        )
+    }
 }
 
 /// Of `platform.telemetrySubscription` and `platform.logsSubscription`.
@@ -419,10 +445,10 @@ impl PlatformEvent {
             PlatformRecord::Start(start) => {
                 Some(format!("START RequestId: {} Version: {}\n", start.request_id, start.version))
             }
+            PlatformRecord::Extension(extension) => Some(extension.text()),
             PlatformRecord::Fault(text) => Some(text.clone()),
             PlatformRecord::End(end) => Some(format!("END RequestId: {}\n", end.request_id)),
             PlatformRecord::Report(report) => Some(report_text(report)),
-            PlatformRecord::Extension(extension) => Some(extension_text(extension)),
             PlatformRecord::TelemetrySubscription(subscription) => {
                 Some(subscription_text("TELEMETRY", subscription))
             }
@@ -454,15 +480,6 @@ fn init_report_text(report: &InitReport) -> Option<String> {
     };
     let duration = report.metrics.duration_ms.value();
     Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"))
-}
-
-fn extension_text(extension: &Extension) -> String {
-    let Extension { name, state, events, error_type } = extension;
-    let error = match error_type {
-        Some(kind) => format!("\tError Type: {kind}"),
-        None => String::new(),
-    };
-    format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]{error}\n", events.join(", "))
 }
 
 /// AWS writes the types with a capital here.

@@ -13,6 +13,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         is_error: fault.is_some(),
         fault,
         segment: None,
+        extension_overhead: None,
         reply: None,
     }
 }
@@ -232,7 +233,7 @@ fn reports() {
         ),
     ];
     for (outcome, level, text, json) in cases {
-        let report = Report::new(&outcome, 128, 35, None);
+        let report = Report::new(&outcome, at(0), 128, 35, None);
         check(PlatformRecord::Report(report), level, Some(&text), &json);
     }
 }
@@ -243,7 +244,7 @@ proptest::proptest! {
     fn one_line_whatever_is_in_it(text in ".*", micros in 0_u64..1 << 40) {
         let mut of = outcome(micros, Some(micros), None);
         of.request_id.clone_from(&text);
-        let record = PlatformRecord::Report(Report::new(&of, 128, 35, None));
+        let record = PlatformRecord::Report(Report::new(&of, at(0), 128, 35, None));
         let line = PlatformEvent { time: at(0), record }.to_json();
         proptest::prop_assert!(!line.contains('\n'));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -258,7 +259,7 @@ fn a_sampled_invocation_names_its_segment() {
     let segment = Segment { trace_id: "1-5759e988-b".into(), id: "53995c3f42cd8ad8".into() };
     let sampled = Outcome { segment: Some(segment), ..outcome(1_230, None, None) };
     let tracing = Tracing::of_header("Root=1-5759e988-b;Parent=53995c3f42cd8ad8;Sampled=1");
-    let record = PlatformRecord::Report(Report::new(&sampled, 128, 35, tracing));
+    let record = PlatformRecord::Report(Report::new(&sampled, at(0), 128, 35, tracing));
     check(
         record,
         Level::Info,
@@ -272,25 +273,7 @@ fn a_sampled_invocation_names_its_segment() {
 }
 
 #[test]
-fn extensions_and_their_subscriptions() {
-    let events = vec!["INVOKE".to_owned(), "SHUTDOWN".to_owned()];
-    let (name, state) = ("mine".to_owned(), "Ready".to_owned());
-    check(
-        PlatformRecord::Extension(Extension { name, state, events, error_type: None }),
-        Level::Info,
-        Some("EXTENSION\tName: mine\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"),
-        r#""platform.extension","record":{"name":"mine","state":"Ready","events":["INVOKE","SHUTDOWN"]}"#,
-    );
-    let (name, state) = ("mine".to_owned(), "LaunchError".to_owned());
-    let error_type = Some("PermissionDenied".to_owned());
-    check(
-        PlatformRecord::Extension(Extension { name, state, events: Vec::new(), error_type }),
-        Level::Warn,
-        Some(
-            "EXTENSION\tName: mine\tState: LaunchError\tEvents: []\tError Type: PermissionDenied\n",
-        ),
-        r#""platform.extension","record":{"name":"mine","state":"LaunchError","events":[],"errorType":"PermissionDenied"}"#,
-    );
+fn subscriptions() {
     let subscription = |state, types: &[&'static str]| Subscription {
         name: "mine".into(),
         state,
@@ -311,4 +294,38 @@ fn extensions_and_their_subscriptions() {
         Some("LOGS\tName: mine\tState: Already subscribed\tTypes: [Platform]\n"),
         r#""platform.logsSubscription","record":{"name":"mine","state":"Already subscribed","types":["platform"]}"#,
     );
+}
+
+#[test]
+fn extensions() {
+    let info = |error_type: Option<&str>| Info {
+        name: "watcher".to_owned(),
+        state: "Ready",
+        events: vec!["INVOKE", "SHUTDOWN"],
+        error_type: error_type.map(str::to_owned),
+    };
+    check(
+        PlatformRecord::Extension(ExtensionState::of(info(None))),
+        Level::Info,
+        Some("EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"),
+        r#""platform.extension","record":{"name":"watcher","state":"Ready","events":["INVOKE","SHUTDOWN"]}"#,
+    );
+    check(
+        PlatformRecord::Extension(ExtensionState::of(info(Some("Extension.Mine")))),
+        Level::Warn,
+        Some(
+            "EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\t\
+             Error Type: Extension.Mine\n",
+        ),
+        r#""platform.extension","record":{"name":"watcher","state":"Ready","events":["INVOKE","SHUTDOWN"],"errorType":"Extension.Mine"}"#,
+    );
+    let mut busy = outcome(1_230, None, None);
+    busy.extension_overhead = Some(Duration::from_micros(1_000));
+    let json = PlatformEvent {
+        time: at(0),
+        record: PlatformRecord::Report(Report::new(&busy, at(0), 128, 35, None)),
+    }
+    .to_json();
+    let spans = r#""spans":[{"name":"extensionOverhead","start":"2026-09-21T14:13:20.000Z","durationMs":1.0}]"#;
+    assert!(json.contains(spans), "{json}");
 }

@@ -4,17 +4,18 @@
 use std::io;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use lambic_front::{CredentialTable, EnvironmentOrigin, Front, Origin, Principal};
-use lambic_sandbox::{Bind, Sandbox, Sandboxes, Spec, StartFailure};
+use lambic_sandbox::{Bind, Event, Events, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure};
 use lambic_wire::sigv4::Credentials;
 use tokio::net::TcpListener;
 
 use super::fault::Exit;
 use super::launcher::{
-    Accept, ApiFront, Control, Ended, Environment, LaunchFault, Launcher, Output, Plan, Session,
-    Sessions,
+    Accept, ApiFront, Control, Ended, Environment, Extensions, Happening, LaunchFault, Launcher,
+    Output, Plan, Session, Sessions, Stop,
 };
 use crate::runtime_api::connection::BoxIo;
 use crate::state::version::Version;
@@ -46,6 +47,7 @@ impl SandboxLauncher {
             cwd: plan.cwd,
             network: plan.network,
             log_pipe: plan.log_frames,
+            extensions: plan.extensions.map(extensions),
         }
     }
 }
@@ -61,9 +63,15 @@ impl Launcher for SandboxLauncher {
     }
 }
 
+/// As AWS starts them: nowhere in particular.
+fn extensions(plan: Extensions) -> lambic_sandbox::Extensions {
+    let cwd = "/".to_owned();
+    lambic_sandbox::Extensions { programs: plan.programs, env: plan.env, cwd }
+}
+
 fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
     let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
-    let exit = sandbox.take_exit().ok_or_else(|| missing("exit"))?;
+    let events = sandbox.take_events().ok_or_else(|| missing("events"))?;
     let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
     let log = sandbox.log.take();
     let control = sandbox.control();
@@ -73,7 +81,11 @@ fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
         api: Box::new(Listener(sandbox.api_listener)),
         output: Box::new(Printed(output)),
         log_frames: log.map(|log| Box::new(Printed(log)) as Box<dyn Output>),
-        exit: async move { ended(exit.wait().await) }.boxed(),
+        extensions_output: sandbox
+            .extensions_output
+            .take()
+            .map(|output| Box::new(Printed(output)) as Box<dyn Output>),
+        happenings: happenings(events),
         control: Arc::new(Power(control)),
     })
 }
@@ -83,6 +95,27 @@ fn ended(exit: lambic_sandbox::Exit) -> Ended {
         Some(StartFailure::Exec { errno }) => Ended::NotExecuted(errno_text(errno)),
         Some(StartFailure::Setup(step)) => Ended::NotMade(step),
         None => Ended::Exited(Exit { code: exit.code, signal: exit.signal, oom: exit.oom }),
+    }
+}
+
+fn happenings(events: Events) -> BoxStream<'static, Happening> {
+    stream::unfold(events, |mut events| async move {
+        let happening = match events.next().await {
+            Event::ProgramEnded { program, end } => {
+                Happening::ProgramEnded(program, program_ended(end))
+            }
+            Event::Ended(exit) => Happening::Ended(ended(exit)),
+        };
+        Some((happening, events))
+    })
+    .boxed()
+}
+
+fn program_ended(end: ProgramEnd) -> Ended {
+    match end {
+        ProgramEnd::Exited { code, signal } => Ended::Exited(Exit { code, signal, oom: false }),
+        ProgramEnd::NotExecuted { errno } => Ended::NotExecuted(errno_text(errno)),
+        ProgramEnd::NotPrepared { step } => Ended::NotMade(step),
     }
 }
 
@@ -141,6 +174,28 @@ impl Control for Power {
 
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(self.0.memory_peak_bytes()).filter(|bytes| *bytes > 0)
+    }
+
+    fn go(&self) {
+        if let Err(error) = self.0.go() {
+            tracing::warn!(%error, "an environment's runtime could not be started");
+            self.0.kill();
+        }
+    }
+
+    fn stop(&self, program: usize, stop: Stop) {
+        let number = match stop {
+            Stop::Terminate => 15,
+            Stop::Kill => 9,
+        };
+        if let Err(error) = self.0.signal(program, number) {
+            tracing::debug!(%error, "a program of an environment could not be told to end");
+        }
+    }
+
+    fn connect(&self, port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let control = self.0.clone();
+        async move { Ok(Box::pin(control.connect(port).await?) as BoxIo) }.boxed()
     }
 }
 

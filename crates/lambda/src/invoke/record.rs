@@ -13,12 +13,13 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use lambic_rt::{Instant, Rt, Timestamp};
 
 use super::fault::Status;
@@ -26,16 +27,18 @@ use super::launcher::{Control, Output};
 use super::lines::{Piece, Splitter, level_of};
 pub use super::platform_events::Phase;
 use super::platform_events::{
-    End, Extension, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
+    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
     PlatformRecord, Report, RuntimeDone, Start, Tracing,
 };
 pub use super::reading::Attached;
 use super::reading::Reading;
+use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::desk::Outcome;
+use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::{LogFormat, own_group};
 use crate::state::runtime_id;
 use crate::state::version::Version;
-use crate::telemetry::{Answer, Api, Hub, Source};
+use crate::telemetry::{Answer, Api, Connect, Hub, Source};
 
 /// AWS's log tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024;
@@ -78,7 +81,7 @@ struct State {
     tail: VecDeque<u8>,
     output: Splitter,
     frames: Splitter,
-    extensions: Splitter,
+    beside: Splitter,
     window: Window,
     control: Option<Arc<dyn Control>>,
     memory: Option<(Instant, u64)>,
@@ -91,17 +94,18 @@ enum Stream {
     Output,
     /// The descriptor for framed records.
     Frames,
-    /// What extensions print that have processes of their own.
-    Extension,
+    /// Standard output and error of extensions.
+    Extensions,
 }
 
-impl Stream {
-    fn source(self) -> Source {
-        match self {
-            Stream::Output | Stream::Frames => Source::Function,
-            Stream::Extension => Source::Extension,
-        }
-    }
+/// What there is to be read of an environment.
+pub struct Outputs {
+    /// Standard output and error of the runtime.
+    pub printed: Box<dyn Output>,
+    /// Its framed records.
+    pub frames: Option<Box<dyn Output>>,
+    /// Standard output and error of the extensions.
+    pub extensions: Option<Box<dyn Output>>,
 }
 
 impl State {
@@ -109,8 +113,26 @@ impl State {
         match stream {
             Stream::Output => &mut self.output,
             Stream::Frames => &mut self.frames,
-            Stream::Extension => &mut self.extensions,
+            Stream::Extensions => &mut self.beside,
         }
+    }
+}
+
+impl Stream {
+    fn source(self) -> Source {
+        match self {
+            Stream::Output | Stream::Frames => Source::Function,
+            Stream::Extensions => Source::Extension,
+        }
+    }
+}
+
+/// The way to those who listen inside.
+struct Inside(Arc<dyn Control>);
+
+impl Connect for Inside {
+    fn connect(&self, port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        self.0.connect(port)
     }
 }
 
@@ -138,7 +160,7 @@ impl Recorder {
             // A custom runtime has a descriptor of its own for frames.
             output: Splitter::new(!runtime_id::is_provided(&version.runtime)),
             frames: Splitter::new(true),
-            extensions: Splitter::new(false),
+            beside: Splitter::new(false),
             window: Window::new(rt.instant()),
             control: None,
             memory: None,
@@ -162,35 +184,24 @@ impl Recorder {
         &self.log_stream
     }
 
-    /// As [`Recorder::attach_all`], for an environment without extensions.
-    pub fn attach(
-        self: &Arc<Recorder>,
-        output: Box<dyn Output>,
-        frames: Option<Box<dyn Output>>,
-        control: Arc<dyn Control>,
-    ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
-        self.attach_all(output, frames, None, control)
-    }
-
     /// The environment is there (again), until the first is dropped. The second reads what it and
     /// its extensions print, and has to be spawned.
-    pub fn attach_all(
+    pub fn attach(
         self: &Arc<Recorder>,
-        output: Box<dyn Output>,
-        frames: Option<Box<dyn Output>>,
-        extensions: Option<Box<dyn Output>>,
+        outputs: Outputs,
         control: Arc<dyn Control>,
     ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
+        self.hub.reach(Arc::new(Inside(control.clone())));
         let mut state = self.lock();
         state.control = Some(control);
         state.memory = None;
         drop(state);
-        let printed = read(self.clone(), output, Stream::Output);
-        let other = |output: Option<Box<dyn Output>>, stream| {
-            OptionFuture::from(output.map(|output| read(self.clone(), output, stream)))
-        };
-        let (framed, told) = (other(frames, Stream::Frames), other(extensions, Stream::Extension));
-        let all = futures_util::future::join3(printed, framed, told);
+        let read_all = |output, stream| read(self.clone(), output, stream);
+        let printed = read_all(outputs.printed, Stream::Output);
+        let framed = outputs.frames.map(|output| read_all(output, Stream::Frames));
+        let beside = outputs.extensions.map(|output| read_all(output, Stream::Extensions));
+        let (framed, beside) = (OptionFuture::from(framed), OptionFuture::from(beside));
+        let all = futures_util::future::join3(printed, framed, beside);
         let reading = Reading::new(all.map(drop).boxed());
         *self.lock_reading() = Arc::downgrade(&reading);
         (reading.attached(), reading.task())
@@ -206,11 +217,6 @@ impl Recorder {
         answer
     }
 
-    /// An extension is ready, or will never be.
-    pub fn extension(&self, extension: Extension) {
-        self.hear(&mut self.lock(), PlatformRecord::Extension(extension));
-    }
-
     /// A runtime is being started; `runtime` names what runs, such as `python:3.13.1`.
     pub fn init_start(&self, phase: Phase, runtime: &str) {
         self.hub.restart();
@@ -222,14 +228,22 @@ impl Recorder {
         self.hear(&mut self.lock(), PlatformRecord::InitStart(start));
     }
 
-    /// The start has ended after `duration`. One that went wrong is also in the tail; after one that
-    /// went well nobody can subscribe to telemetry any more.
-    pub fn init_ended(&self, phase: Phase, duration: Duration, status: &Status) {
+    /// The start has ended after `duration`, and so far the extensions have come. What went wrong is
+    /// also in the tail; after a good start nobody can subscribe to telemetry any more.
+    pub fn init_ended(
+        &self,
+        phase: Phase,
+        duration: Duration,
+        status: &Status,
+        extensions: Vec<Info>,
+    ) {
         self.drain();
         let done = PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status));
         let report = PlatformRecord::InitReport(InitReport::new(phase, status, duration));
+        let extensions =
+            extensions.into_iter().map(|info| PlatformRecord::Extension(ExtensionState::of(info)));
         let mut state = self.lock();
-        for record in [done, report] {
+        for record in std::iter::once(done).chain(extensions).chain([report]) {
             match status {
                 Status::Answered => self.hear(&mut state, record),
                 Status::Timeout | Status::Error(_) => self.platform(&mut state, record),
@@ -264,22 +278,25 @@ impl Recorder {
         self.platform(&mut state, PlatformRecord::Start(start));
     }
 
-    /// The runtime is done with the invocation; extensions that wait for that may not be yet.
+    /// Writes that the runtime is done, and what went wrong.
     pub fn runtime_done(&self, outcome: &Outcome) {
         self.drain();
         self.tell_done(&mut self.lock(), outcome);
     }
 
-    /// Writes what ended the invocation, and its figures. The tail, when it is wanted.
+    /// Writes the end of the invocation and its figures, after [`Recorder::runtime_done`]. The tail,
+    /// when it is wanted.
     pub fn finish(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
-        self.drain();
+        if outcome.extension_overhead.is_some() {
+            self.drain();
+        }
         let mut state = self.lock();
         self.tell_done(&mut state, outcome);
         let used = self.memory_mb(&mut state, wants_tail);
         let tracing = state.tracing.take();
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
-        let report = Report::new(outcome, self.version.memory_mb, used, tracing);
+        let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }
@@ -319,7 +336,7 @@ impl Recorder {
     fn end_line(&self, state: &mut State) {
         self.end_record(state, Stream::Output);
         self.end_record(state, Stream::Frames);
-        self.end_record(state, Stream::Extension);
+        self.end_record(state, Stream::Extensions);
     }
 
     fn end_record(&self, state: &mut State, stream: Stream) {

@@ -11,7 +11,9 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 use crate::invoke::fault::Fault;
+use crate::invoke::launcher::Stop;
 use crate::invoke::lines::RECORD_BYTES_MAX;
+use crate::runtime_api::connection::BoxIo;
 use crate::state::logging::{Level, LogFormat};
 use crate::state::version::VersionState;
 
@@ -39,9 +41,10 @@ fn version_of(log_format: LogFormat) -> Version {
         active_tracing: false,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
+        layers_path: None,
         generation: 1,
         state: VersionState::Active,
-        hold: None,
+        holds: Vec::new(),
     }
 }
 
@@ -55,7 +58,18 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
         fault,
         reply: None,
         segment: None,
+        extension_overhead: None,
     }
+}
+
+/// The whole end of an invocation without extensions.
+fn finish(recorder: &Recorder, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
+    recorder.runtime_done(outcome);
+    recorder.finish(outcome, wants_tail)
+}
+
+fn printed(pipe: tokio::io::DuplexStream) -> Outputs {
+    Outputs { printed: Box::new(Pipe(pipe)), frames: None, extensions: None }
 }
 
 struct Pipe(tokio::io::DuplexStream);
@@ -78,6 +92,14 @@ impl Control for Figures {
     fn memory_peak_bytes(&self) -> Option<u64> {
         Some(35 * 1024 * 1024)
     }
+
+    fn go(&self) {}
+
+    fn stop(&self, _program: usize, _stop: Stop) {}
+
+    fn connect(&self, _port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())).boxed()
+    }
 }
 
 /// A recorder whose environment goes on until the first is dropped.
@@ -90,7 +112,7 @@ struct Setup {
 fn setup(rt: &Rt, version: Arc<Version>, bytes: usize) -> Setup {
     let recorder = Arc::new(Recorder::new(version, rt.clone()));
     let (ours, theirs) = tokio::io::duplex(bytes);
-    let (_attached, reading) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
+    let (_attached, reading) = recorder.attach(printed(theirs), Arc::new(Figures));
     rt.spawn("test output", TaskKind::Request, reading).detach();
     Setup { _attached, recorder, printed: ours }
 }
@@ -102,7 +124,7 @@ async fn what_was_printed_before_the_answer_stands_before_end() {
     let Setup { _attached, recorder, mut printed } = setup(&rt, version(), 64 * 1024);
     recorder.start("r", "");
     printed.write_all("hä\nno newline".as_bytes()).await.unwrap();
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     assert_eq!(
         String::from_utf8(tail).unwrap(),
         "START RequestId: r Version: $LATEST\nhä\nno newline\nEND RequestId: r\n\
@@ -110,7 +132,7 @@ async fn what_was_printed_before_the_answer_stands_before_end() {
          Max Memory Used: 35 MB\t\n"
     );
     recorder.start("s", "");
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     assert!(tail.starts_with(b"START RequestId: s"), "a tail holds its own invocation only");
 }
 
@@ -125,7 +147,7 @@ async fn a_flood_is_read_and_only_its_end_is_kept() {
         printed.write_all(line.as_bytes()).await.unwrap();
     }
     drop(printed);
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     assert_eq!(tail.len(), TAIL_BYTES_MAX);
     let text = String::from_utf8(tail).unwrap();
     assert!(text.contains("1999 xxx") && text.contains("REPORT") && !text.contains("START"));
@@ -234,7 +256,7 @@ async fn a_log_as_json_has_what_its_levels_let_through() {
         recorder.start("r", "");
         let text = format!("text\n{debug}\n{error}");
         printed.write_all(text.as_bytes()).await.unwrap();
-        let tail = recorder.finish(outcome, true).unwrap();
+        let tail = finish(&recorder, outcome, true).unwrap();
         assert_eq!(outline(&tail), expected, "{application:?} {system:?}");
     }
 }
@@ -249,9 +271,9 @@ async fn a_start_is_told_in_json_and_a_failed_one_in_the_tail_too() {
     };
     let recorder = Recorder::new(Arc::new(version), Rt::real());
     recorder.init_start(Phase::Init, "provided:al2023");
-    recorder.init_ended(Phase::Init, Duration::from_millis(9), &Status::Timeout);
+    recorder.init_ended(Phase::Init, Duration::from_millis(9), &Status::Timeout, vec![]);
     recorder.init_start(Phase::Invoke, "provided:al2023");
-    recorder.init_ended(Phase::Invoke, Duration::from_millis(9), &Status::Answered);
+    recorder.init_ended(Phase::Invoke, Duration::from_millis(9), &Status::Answered, vec![]);
     let lines = heard.0.lock().unwrap().clone();
     let values: Vec<serde_json::Value> =
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -278,7 +300,7 @@ async fn a_start_is_told_in_json_and_a_failed_one_in_the_tail_too() {
     assert_eq!(stream, recorder.log_stream());
     assert_eq!(&stream[10..21], "/f[$LATEST]", "a group of several functions: {stream}");
     recorder.start("r", "");
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     let seen = outline(&tail);
     assert_eq!(
         seen,
@@ -319,7 +341,7 @@ async fn a_repeated_start_has_a_reading_of_its_own() {
     let Setup { _attached: first, recorder, printed: mut first_output } =
         setup(&rt, version(), 64 * 1024);
     let (mut second_output, theirs) = tokio::io::duplex(64 * 1024);
-    let (second, task) = recorder.attach(Box::new(Pipe(theirs)), None, Arc::new(Figures));
+    let (second, task) = recorder.attach(printed(theirs), Arc::new(Figures));
     first_output.write_all(b"from the first\n").await.unwrap();
     drop(first);
     // Its end is seen although this side is still open.
@@ -327,7 +349,7 @@ async fn a_repeated_start_has_a_reading_of_its_own() {
     let task = rt.spawn("test output", TaskKind::Request, task);
     recorder.start("r", "");
     second_output.write_all(b"from the second\n").await.unwrap();
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     let text = String::from_utf8(tail).unwrap();
     assert!(text.starts_with("from the first\nSTART"), "{text}");
     assert!(text.contains("$LATEST\nfrom the second\nEND"), "{text}");
@@ -348,7 +370,7 @@ async fn framed_records_have_a_descriptor_of_their_own() {
     let (mut framed, frames) = tokio::io::duplex(1024);
     let frames: Box<dyn Output> = Box::new(Pipe(frames));
     let (_attached, reading) =
-        recorder.attach(Box::new(Pipe(output)), Some(frames), Arc::new(Figures));
+        recorder.attach(Outputs { frames: Some(frames), ..printed(output) }, Arc::new(Figures));
     rt.spawn("test output", TaskKind::Request, reading).detach();
     recorder.start("r", "");
     for (kind, text) in [(0x0a, "{\"fine\":1}"), (0x12, "{\"warned\":1}"), (0x17, "two\nlines")] {
@@ -357,6 +379,114 @@ async fn framed_records_have_a_descriptor_of_their_own() {
         frame.extend(text.as_bytes());
         framed.write_all(&frame).await.unwrap();
     }
-    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     assert_eq!(String::from_utf8(tail).unwrap(), "{\"warned\":1}\ntwo\nlines\n");
+}
+
+/// Connections to whoever takes the other ends.
+struct Listened(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
+
+impl Connect for Listened {
+    fn connect(&self, _port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.0.send(theirs).unwrap();
+        async move { Ok(Box::pin(ours) as BoxIo) }.boxed()
+    }
+}
+
+/// The events that have been sent as lines, by type and gist.
+async fn told(recorder: &Recorder, mut io: tokio::io::DuplexStream) -> Vec<String> {
+    let flushed = recorder.hub().flush(Duration::from_secs(60)).await;
+    assert!(flushed);
+    let mut bytes = Vec::new();
+    while let Some(Ok(1..)) = tokio::io::AsyncReadExt::read_buf(&mut io, &mut bytes).now_or_never()
+    {
+    }
+    let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let lines = String::from_utf8(bytes).unwrap();
+    let gist = |line: &str| {
+        let event = value(line);
+        let record = &event["record"];
+        let text = record.as_str().or_else(|| record["message"].as_str()).unwrap_or_default();
+        format!("{} {}", event["type"].as_str().unwrap(), text).trim_end().to_owned()
+    };
+    lines.lines().map(gist).collect()
+}
+
+/// Subscribers are told what the log leaves out, and of extensions what they print.
+#[tokio::test(start_paused = true)]
+async fn subscribers_are_told_more_than_the_log() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let rt = Rt::simulated(1);
+    let recorder = Recorder::new(json(Level::Error, Level::Warn), rt.clone());
+    let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+    recorder.init_start(Phase::Init, "provided:al2023");
+    recorder.hub().reach(Arc::new(Listened(sender)));
+    let body = br#"{"schemaVersion": "2025-01-29", "types": ["platform", "function", "extension"],
+        "destination": {"protocol": "TCP", "port": 1}}"#;
+    assert_eq!(recorder.subscribe(Api::Telemetry, "mine", body).status, 200);
+    recorder.take(Stream::Extensions, b"by an extension\n");
+    let extension = |error_type: Option<&str>| Info {
+        name: "mine".into(),
+        state: "Ready",
+        events: Vec::new(),
+        error_type: error_type.map(str::to_owned),
+    };
+    let extensions = vec![extension(None), extension(Some("Extension.Mine"))];
+    recorder.init_ended(Phase::Init, Duration::from_millis(9), &Status::Answered, extensions);
+    assert_eq!(recorder.subscribe(Api::Telemetry, "late", body).status, 403);
+    recorder.start("r", "");
+    let fine =
+        b"{\"timestamp\":\"2026-11-28T07:00:00Z\",\"level\":\"DEBUG\",\"message\":\"fine\"}\n";
+    recorder.take(Stream::Output, fine);
+    let outcome = outcome(1_000, None, None);
+    recorder.runtime_done(&outcome);
+    recorder.finish(&outcome, false);
+    let io = dialled.recv().await.unwrap();
+    assert_eq!(
+        told(&recorder, io).await,
+        [
+            "platform.initStart",
+            "platform.telemetrySubscription",
+            "extension by an extension",
+            "platform.initRuntimeDone",
+            "platform.extension",
+            "platform.extension",
+            "platform.initReport",
+            "platform.start",
+            "function fine",
+            "platform.runtimeDone",
+            "platform.report",
+        ]
+    );
+    let lines = heard.0.lock().unwrap().clone();
+    assert_eq!(outline(lines.join("\n").as_bytes()), ["by an extension", "platform.extension"]);
+}
+
+/// What an extension spoils after the runtime was done is told once, and before END.
+#[tokio::test]
+async fn a_fault_that_comes_late_is_told_too() {
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    recorder.start("r", "");
+    recorder.runtime_done(&outcome(1_000, None, None));
+    let late = outcome(1_000, None, Some(Fault::TimedOut { timeout: Duration::from_secs(3) }));
+    let tail = String::from_utf8(recorder.finish(&late, true).unwrap()).unwrap();
+    let at = |what: &str| tail.find(what).expect(what);
+    assert!(at("Task timed out") < at("END RequestId"), "{tail}");
+    assert_eq!(tail.matches("Task timed out").count(), 1);
+}
+
+/// In a log as text a subscription is a line of its own.
+#[tokio::test]
+async fn a_subscription_is_in_the_log() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    let (sender, _dialled) = tokio::sync::mpsc::unbounded_channel();
+    recorder.hub().reach(Arc::new(Listened(sender)));
+    let body = br#"{"types": ["function"], "destination": {"protocol": "TCP", "port": 1}}"#;
+    recorder.subscribe(Api::Logs, "mine", body);
+    let line = "LOGS\tName: mine\tState: Subscribed\tTypes: [Function]";
+    assert_eq!(*heard.0.lock().unwrap(), [line]);
 }

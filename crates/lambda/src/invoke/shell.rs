@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lambic_rt::{Instant, TaskKind};
 use lambic_wire::error::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Common;
 use super::admit::{Account, Lease, Throttle};
@@ -18,6 +18,7 @@ use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
 use super::record::Recorder;
 use super::worker;
 use crate::runtime_api::desk::{Completion, Desk};
+use crate::runtime_api::extensions::ShutdownReason;
 use crate::state::version::Version;
 
 /// A request behind an environment that has just answered waits so long before it costs another
@@ -39,6 +40,22 @@ pub(super) struct Handle {
     pub(super) desk: Arc<Desk>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) control: Arc<dyn Control>,
+    /// Tells the worker to end it, and why.
+    pub(super) ending: Arc<watch::Sender<Option<ShutdownReason>>>,
+}
+
+impl Handle {
+    /// Ends the environment: with extensions in AWS's order of steps, which take their time, without
+    /// at once.
+    pub(super) fn end(&self, reason: ShutdownReason) {
+        if !self.desk.has_extensions() {
+            self.control.kill();
+            return;
+        }
+        self.control.set_frozen(false);
+        self.recorder.hub().set_frozen(false);
+        self.ending.send_if_modified(|ending| ending.replace(reason).is_none());
+    }
 }
 
 /// What a request gets.
@@ -215,7 +232,7 @@ impl Shell {
                     let entry = inner.entries.remove(&id);
                     let wanted = inner.pool.wanted();
                     drop(inner);
-                    kill(entry);
+                    end(entry, ShutdownReason::Spindown);
                     self.replace(wanted);
                     return;
                 }
@@ -259,7 +276,10 @@ impl Shell {
         let entry = inner.entries.remove(&id);
         let wanted = inner.pool.gone(id);
         drop(inner);
-        kill(entry);
+        // The worker has left it.
+        if let Some(handle) = entry.and_then(|entry| entry.handle) {
+            handle.control.kill();
+        }
         self.replace(wanted);
     }
 
@@ -284,14 +304,18 @@ impl Shell {
     /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
     pub(super) fn sweep(self: &Arc<Shell>, now: Instant) -> bool {
         let mut inner = self.lock();
-        let mut out = inner.pool.reap(now, self.common.config.idle_max);
-        out.extend(inner.pool.overdue(now));
-        let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
+        let idle = inner.pool.reap(now, self.common.config.idle_max);
+        let overdue = inner.pool.overdue(now);
+        let mut take = |ids: Vec<EnvironmentId>| -> Vec<_> {
+            ids.iter().map(|id| inner.entries.remove(id)).collect()
+        };
+        let (idle, overdue) = (take(idle), take(overdue));
         inner.freeze_idle(now);
         let wanted = inner.pool.wanted();
         let closed = inner.pool.close_if_empty();
         drop(inner);
-        entries.into_iter().for_each(kill);
+        idle.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
+        overdue.into_iter().for_each(|entry| end(entry, ShutdownReason::Timeout));
         self.replace(wanted);
         closed
     }
@@ -302,7 +326,7 @@ impl Shell {
         let out = inner.pool.retire();
         let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
         drop(inner);
-        entries.into_iter().for_each(kill);
+        entries.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
     }
 
     /// Ends this environment if it is idle. Whether it was.
@@ -313,7 +337,7 @@ impl Shell {
         }
         let entry = inner.entries.remove(&id);
         drop(inner);
-        kill(entry);
+        end(entry, ShutdownReason::Spindown);
         true
     }
 
@@ -330,10 +354,17 @@ impl Shell {
     }
 
     /// Ends all environments, whatever they do.
-    pub(super) fn kill_all(&self) {
+    pub(super) fn end_all(&self) {
         let handles: Vec<_> =
             self.lock().entries.values().filter_map(|entry| entry.handle.clone()).collect();
-        handles.iter().for_each(|handle| handle.control.kill());
+        handles.iter().for_each(|handle| handle.end(ShutdownReason::Spindown));
+    }
+
+    /// Whether there are environments that take their time to end.
+    pub(super) fn is_saying_goodbye(&self) -> bool {
+        let inner = self.lock();
+        let mut handles = inner.entries.values().filter_map(|entry| entry.handle.as_ref());
+        handles.any(|handle| handle.desk.has_extensions())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -374,8 +405,8 @@ impl Inner {
     }
 }
 
-fn kill(entry: Option<Entry>) {
+fn end(entry: Option<Entry>, reason: ShutdownReason) {
     if let Some(handle) = entry.and_then(|entry| entry.handle) {
-        handle.control.kill();
+        handle.end(reason);
     }
 }

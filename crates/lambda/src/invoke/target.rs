@@ -11,6 +11,7 @@ use super::shell::{Grant, Handle, Shell};
 use super::trace::{self, Trace};
 use super::{Answer, Invocation, reply};
 use crate::runtime_api::desk::{Completion, Event, Finished, Outcome, Work};
+use crate::runtime_api::extensions::ShutdownReason;
 
 /// An environment that turns out to be dead before it got the event is replaced; so often.
 const ATTEMPTS_MAX: usize = 8;
@@ -41,9 +42,11 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
                     },
                     reply: None,
                     segment: trace.segment,
+                    extension_overhead: None,
                 };
                 recorder.start(&invocation.request_id, &trace.header);
                 count(&pool, &outcome);
+                recorder.runtime_done(&outcome);
                 let log_tail = recorder.finish(&outcome, invocation.log_tail);
                 return Ok(answered(&pool, Finished { completion, log_tail }, &invocation));
             }
@@ -91,7 +94,7 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
     // turns out to be dead: the request's START is then in that of the next one.
     let begins = |request_id: &str| handle.recorder.start(request_id, &trace_id);
     let Ok(mut receiver) = handle.desk.hand_out(work, begins) else {
-        handle.control.kill();
+        handle.end(ShutdownReason::Failure);
         return None;
     };
     if let Some(finished) = rt.within(left, &mut receiver).await {
@@ -99,7 +102,7 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
     }
     match handle.desk.time_out(&request_id, timeout) {
         Some(finished) => {
-            handle.control.kill();
+            handle.end(ShutdownReason::Timeout);
             Some(finished)
         }
         // It ended at this very moment.

@@ -5,36 +5,35 @@
 //! function's timeout; what goes wrong then is that invocation's error. After its start the worker
 //! only accepts connections and waits for the process to end, for whatever reason: idle too long,
 //! retired, evicted, timed out, crashed. Invocations pass by it, from the pool to the desk.
+//!
+//! With extensions the runtime begins when those of `/opt/extensions` have registered, the start is
+//! over when all have asked for an event, the first failure of any ends the environment, and the end
+//! is a sequence of its own (`shutdown`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use lambic_rt::{Instant, Rt, TaskKind};
-use tokio::sync::{Semaphore, oneshot};
+use lambic_rt::{Instant, TaskKind};
+use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
-use super::launcher::{Accept, Control, Ended, LaunchFault, Session};
+use super::launcher::{Ended, Extensions, Happening, LaunchFault, Session};
 use super::pool::EnvironmentId;
-use super::record::{Attached, Phase as InitPhase, Recorder};
-use super::shell::{Grant, Handle, Shell};
+use super::record::{Phase as InitPhase, Recorder};
+use super::running::Running;
+use super::shell::{Grant, Shell};
+use super::shutdown;
 use super::target;
 use crate::limits;
-use crate::runtime_api::connection::{self, BoxIo, CONNECTIONS_MAX};
 use crate::runtime_api::desk::{Completion, Desk, Outcome, Owner};
-use crate::runtime_api::life::Life;
+use crate::runtime_api::extensions::crew::Info;
+use crate::runtime_api::extensions::{About, ShutdownReason};
 use crate::runtimes::plan;
+use crate::state::version::Version;
 
-/// Connections to the AWS endpoint that one environment may have open at a time.
-const API_CONNECTIONS_MAX: usize = 128;
 /// How long a killed environment may take to end before it is left to the sandbox.
 const END_MAX: Duration = Duration::from_secs(10);
-/// How long an answer that was written right before the process ended may take to arrive.
-const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
-
-/// After a connection that could not be accepted.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// How the start of a runtime ended.
 enum InitEnd {
@@ -48,6 +47,7 @@ struct Keeper {
     id: EnvironmentId,
     recorder: Arc<Recorder>,
     init: Mutex<Option<oneshot::Sender<InitEnd>>>,
+    registered: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Keeper {
@@ -59,6 +59,12 @@ impl Keeper {
 }
 
 impl Owner for Keeper {
+    fn registered(&self) {
+        let sender = self.registered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nobody listens when the start took too long.
+        let _ = sender.map(|sender| sender.send(()));
+    }
+
     fn ready(&self) {
         if !self.end_init(InitEnd::Ready) {
             self.shell.ready(self.id);
@@ -73,6 +79,10 @@ impl Owner for Keeper {
         self.shell.responded(self.id, until);
     }
 
+    fn runtime_done(&self, outcome: &Outcome) {
+        self.recorder.runtime_done(outcome);
+    }
+
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
         target::count(&self.shell, outcome);
         self.recorder.finish(outcome, wants_tail)
@@ -83,11 +93,15 @@ impl Owner for Keeper {
 struct StartFailed {
     completion: Result<Completion, LaunchFault>,
     status: Status,
+    /// What had become of them.
+    extensions: Vec<Info>,
 }
 
 impl StartFailed {
     fn fault(fault: Fault) -> StartFailed {
-        StartFailed { status: fault.status(), completion: Ok(Completion::Fault(fault)) }
+        let status = fault.status();
+        let completion = Ok(Completion::Fault(fault));
+        StartFailed { completion, status, extensions: Vec::new() }
     }
 
     fn ended(ended: Ended, program: &str) -> StartFailed {
@@ -100,7 +114,7 @@ impl StartFailed {
 
     fn sandbox(fault: LaunchFault) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
-        StartFailed { completion: Err(fault), status }
+        StartFailed { completion: Err(fault), status, extensions: Vec::new() }
     }
 }
 
@@ -110,20 +124,6 @@ impl StartFailed {
 enum Phase {
     Init(Duration),
     Invoke(Duration),
-}
-
-/// An environment whose runtime is at work.
-struct Running {
-    runtime: Box<dyn Accept>,
-    api: Box<dyn Accept>,
-    exit: BoxFuture<'static, Ended>,
-    control: Arc<dyn Control>,
-    desk: Arc<Desk>,
-    connections: Arc<Semaphore>,
-    api_connections: Arc<Semaphore>,
-    rt: Rt,
-    /// Ends the reading of its output when it is over.
-    _output: Attached,
 }
 
 /// Credentials that are valid as long as this lives.
@@ -175,7 +175,8 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     let failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
-            recorder.init_ended(InitPhase::Init, init, &Status::Answered);
+            let extensions = running.desk.extensions();
+            recorder.init_ended(InitPhase::Init, init, &Status::Answered, extensions);
             shell.started(id, running.handle(&recorder), init);
             return Some((running, session));
         }
@@ -189,7 +190,8 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     match start(shell, id, &recorder, &session.session, Phase::Invoke(timeout)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
-            recorder.init_ended(InitPhase::Invoke, init, &Status::Answered);
+            let extensions = running.desk.extensions();
+            recorder.init_ended(InitPhase::Invoke, init, &Status::Answered, extensions);
             let init = Some(init);
             let handle = running.handle(&recorder);
             let grant = Grant::Use { handle: handle.clone(), init, since: Some(since) };
@@ -232,7 +234,7 @@ fn report(
         );
     }
     let duration = shell.common.rt.instant().duration_since(since);
-    recorder.init_ended(phase, duration, &failed.status);
+    recorder.init_ended(phase, duration, &failed.status, failed.extensions.clone());
 }
 
 fn open_session(shell: &Arc<Shell>) -> OpenSession {
@@ -261,32 +263,19 @@ async fn start(
     };
     recorder.init_start(recorded, &made.runtime);
     let (sender, mut init) = oneshot::channel();
+    let (all, mut registered) = oneshot::channel();
     let keeper = Keeper {
         shell: shell.clone(),
         id,
         recorder: recorder.clone(),
         init: Mutex::new(Some(sender)),
+        registered: Mutex::new(Some(all)),
     };
-    let desk = Arc::new(Desk::new(Box::new(keeper), common.rt.clone()));
+    let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
+    let desk = Desk::new(Box::new(keeper), common.rt.clone(), about(version), extensions.clone());
     let program = made.plan.argv.first().cloned().unwrap_or_default();
     let launched = common.launcher.launch(made.plan).await.map_err(StartFailed::sandbox)?;
-    let (attached, reading) =
-        recorder.attach(launched.output, launched.log_frames, launched.control.clone());
-    common.rt.spawn("function output", TaskKind::Request, reading).detach();
-    let mut running = Running {
-        runtime: launched.runtime,
-        api: launched.api,
-        exit: launched.exit,
-        control: launched.control,
-        desk,
-        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        api_connections: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
-        rt: common.rt.clone(),
-        _output: attached,
-    };
-    if let Some(io) = launched.inherited {
-        running.serve_runtime(io);
-    }
+    let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);
     let limit = match phase {
         Phase::Init(limit) => limit,
         Phase::Invoke(limit) => {
@@ -294,117 +283,118 @@ async fn start(
             limit
         }
     };
-    let ended = common.rt.within(limit, running.until(shell, &mut init)).await;
-    let failed = match ended {
-        Some(Ok(Ok(InitEnd::Ready))) => {
-            running.control.limit_cpu(share);
-            return Ok(running);
+    let started = async {
+        if !running.extensions.is_empty() {
+            match running.until(shell, &mut registered).await {
+                Ok(_) => running.control.go(),
+                Err(happening) => return Err(happening),
+            }
         }
-        Some(Ok(Ok(InitEnd::Error { body, error_type }))) => StartFailed {
-            completion: Ok(Completion::Error(body)),
-            status: Status::Error(error_type),
-        },
-        Some(Ok(Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
-        Some(Err(ended)) => {
-            running.desk.close(Exit::default());
-            return Err(StartFailed::ended(ended, &program));
-        }
-        None => StartFailed::fault(Fault::TimedOut { timeout: limit }),
+        running.until(shell, &mut init).await
     };
-    stop(running, shell).await;
+    let ended = common.rt.within(limit, started).await;
+    if let Some(Ok(Ok(InitEnd::Ready))) = ended {
+        running.control.limit_cpu(share);
+        return Ok(running);
+    }
+    let mut failed = start_failed(&running, ended, &program, limit);
+    failed.extensions = running.desk.extensions();
+    stop(running, shell, &failed.status).await;
     Err(failed)
 }
 
-/// Waits for the next connection. What fails (no descriptors, a connection that was reset at once)
-/// passes, so it is tried again after a moment.
-async fn accept(listener: &mut Box<dyn Accept>, rt: &Rt, what: &'static str) -> BoxIo {
-    loop {
-        match listener.accept().await {
-            Ok(io) => return io,
-            Err(error) => {
-                tracing::warn!(%error, what, "an environment's connection was not accepted");
-                rt.sleep(ACCEPT_AGAIN).await;
-            }
+/// What a start that did not end well comes to; `None` is one that took longer than `limit`.
+fn start_failed(
+    running: &Running,
+    ended: Option<Result<Result<InitEnd, oneshot::error::RecvError>, Happening>>,
+    program: &str,
+    limit: Duration,
+) -> StartFailed {
+    match ended {
+        Some(Ok(Ok(InitEnd::Error { body, error_type }))) => StartFailed {
+            completion: Ok(Completion::Error(body)),
+            status: Status::Error(error_type),
+            extensions: Vec::new(),
+        },
+        Some(Ok(Ok(InitEnd::Ready) | Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
+        Some(Err(Happening::Ended(ended) | Happening::ProgramEnded(0, ended))) => {
+            StartFailed::ended(ended, program)
         }
+        Some(Err(Happening::ProgramEnded(program, ended))) => {
+            StartFailed::fault(running.extension_failed(program, ended))
+        }
+        None => StartFailed::fault(Fault::TimedOut { timeout: limit }),
     }
 }
 
-impl Running {
-    fn handle(&self, recorder: &Arc<Recorder>) -> Handle {
-        Handle {
-            desk: self.desk.clone(),
-            recorder: recorder.clone(),
-            control: self.control.clone(),
-        }
-    }
-
-    /// Accepts connections until `what` is there, or the process has ended.
-    async fn until<T>(
-        &mut self,
-        shell: &Shell,
-        mut what: impl Future<Output = T> + Unpin,
-    ) -> Result<T, Ended> {
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut what => return Ok(value),
-                exit = &mut self.exit => return Err(exit),
-                io = accept(&mut self.runtime, &self.rt, "Runtime API") => self.serve_runtime(io),
-                io = accept(&mut self.api, &self.rt, "AWS endpoint") => self.serve_api(shell, io),
-            }
-        }
-    }
-
-    fn serve_runtime(&self, io: BoxIo) {
-        // Dropping the connection closes it: the environment has too many.
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else { return };
-        let desk = self.desk.clone();
-        let served = async move {
-            connection::serve(io, desk).await;
-            drop(permit);
-        };
-        self.rt.spawn("runtime connection", TaskKind::Request, served).detach();
-    }
-
-    fn serve_api(&self, shell: &Shell, io: BoxIo) {
-        let Some(front) = shell.common.api_front.get() else { return };
-        let Ok(permit) = self.api_connections.clone().try_acquire_owned() else { return };
-        let served = front.serve(io, shell.version());
-        let served = async move {
-            served.await;
-            drop(permit);
-        };
-        self.rt.spawn("environment's AWS connection", TaskKind::Request, served).detach();
-    }
-
-    /// Ends what the process left open.
-    async fn close(&mut self, exit: Exit) {
-        self.desk.exited(exit);
-        if self.desk.life() == Life::Answering {
-            let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-            let quiet = self.connections.acquire_many(all);
-            let _ = self.rt.within(LAST_WORDS_MAX, quiet).await;
-        }
-        self.desk.close(exit);
+fn about(version: &Version) -> About {
+    About {
+        function_name: version.function_name.clone(),
+        function_version: version.version.clone(),
+        handler: version.handler.clone().unwrap_or_default(),
+        account_id: Some(version.account.clone()),
     }
 }
 
-/// Keeps a running environment until its process ends.
+/// Keeps a running environment until it ends, or is told to.
 async fn end((mut running, session): (Running, OpenSession)) {
-    let exit = match running.until(&session.shell, std::future::pending::<()>()).await {
-        Err(Ended::Exited(exit)) => exit,
-        _ => Exit::default(),
+    let shell = session.shell.clone();
+    let reason = match running.until_told(&shell).await {
+        Ok(reason) => {
+            if reason == ShutdownReason::Timeout {
+                running.desk.overrun();
+            }
+            reason
+        }
+        Err(Happening::Ended(ended)) => {
+            running.close(exit(ended)).await;
+            return;
+        }
+        Err(Happening::ProgramEnded(0, ended)) => {
+            running.settle_answer(exit(ended)).await;
+            ShutdownReason::Failure
+        }
+        Err(Happening::ProgramEnded(program, ended)) => {
+            let fault = running.extension_failed(program, ended);
+            running.desk.fail(fault);
+            ShutdownReason::Failure
+        }
     };
-    running.close(exit).await;
+    shutdown::run(&mut running, &shell, reason).await;
+    running.close(Exit::default()).await;
+}
+
+fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Exited(exit) => exit,
+        Ended::NotExecuted(_) | Ended::NotMade(_) => Exit::default(),
+    }
 }
 
 /// Ends an environment that did not start.
-async fn stop(mut running: Running, shell: &Shell) {
+async fn stop(mut running: Running, shell: &Arc<Shell>, status: &Status) {
+    let reason = match status {
+        Status::Timeout => ShutdownReason::Timeout,
+        Status::Answered | Status::Error(_) => ShutdownReason::Failure,
+    };
+    if running.desk.has_extensions() && !running.is_over() {
+        // Nobody waits for what extensions still have to say.
+        let shell = shell.clone();
+        let rt = running.rt.clone();
+        let last_words = async move {
+            shutdown::run(&mut running, &shell, reason).await;
+            running.desk.close(Exit::default());
+        };
+        rt.spawn("extensions' last words", TaskKind::Request, last_words).detach();
+        return;
+    }
     running.control.kill();
-    let never = std::future::pending::<()>();
-    let ended = running.rt.clone().within(END_MAX, running.until(shell, never)).await;
-    if ended.is_none() {
-        tracing::warn!("a killed environment has not ended in time");
+    if !running.is_over() {
+        let never = std::future::pending::<()>();
+        let ended = running.rt.clone().within(END_MAX, running.until(shell, never)).await;
+        if ended.is_none() {
+            tracing::warn!("a killed environment has not ended in time");
+        }
     }
     running.desk.close(Exit::default());
 }

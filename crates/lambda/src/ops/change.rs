@@ -117,7 +117,7 @@ fn update_in_progress(arn: &str) -> String {
     )
 }
 
-fn read_failed(error: StoreError) -> Error {
-    tracing::error!(%error, "a function could not be read");
-    Error::internal("The function could not be read.")
+pub(crate) fn read_failed(error: StoreError) -> Error {
+    tracing::error!(%error, "a record could not be read");
+    Error::internal("What is stored could not be read.")
 }

@@ -25,6 +25,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{commit, settle_at};
+use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
@@ -63,11 +64,15 @@ impl Serve for CreateFunction {
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
             return Err(already_exists(&target));
         }
+        let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
         check_storage(cx, zip.0.len() as u64)?;
         let package = cx.service.packages.take(zip.0).await?;
+        layers::check_size(&package.code, &layers)?;
+        let _merged = cx.service.packages.merge(&layers).await?;
         let configuration = Configuration {
             environment,
+            layers,
             description: input.description.take().unwrap_or_default(),
             ..settings.into_configuration(cx, input.role, input.handler, package.code)
         };
@@ -146,6 +151,7 @@ impl Settings {
             architecture: self.architecture.to_owned(),
             logging: self.logging,
             code,
+            layers: Vec::new(),
             last_modified_micros: cx.rt.now().micros(),
             generation: new_generation(cx.rt),
         }
@@ -176,7 +182,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
         kms_key_arn: input.kms_key_arn.as_deref(),
-        layers: input.layers.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
@@ -279,9 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_offered_is_named() {
-        let arn = "arn:aws:lambda:us-east-1:000000000000:";
         let cases = [
-            ("Layers", json!([format!("{arn}layer:l:1")]), "Layers"),
             ("VpcConfig", json!({"SubnetIds": ["subnet-1"]}), "VpcConfig"),
             (
                 "DeadLetterConfig",
@@ -307,6 +310,46 @@ mod tests {
                 refused.starts_with("501 NotImplementedException") && refused.contains(named);
             assert!(expected, "{member}: {refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn layers_have_to_be_there_and_few() {
+        let harness = Harness::with_layer().await;
+        let arn = |name: &str| format!("arn:aws:lambda:us-east-1:000000000000:layer:{name}");
+        let refused = async |layers: &[String]| {
+            let mut body = Harness::creation("f");
+            body["Layers"] = json!(layers);
+            let reply = harness.post("/2015-03-31/functions", &body).await;
+            format!("{} {}: {}", reply.status, reply.code(), reply.message())
+        };
+        let invalid = "400 InvalidParameterValueException: ";
+        let shared = arn("shared:1");
+        let six: Vec<_> = (0..6).map(|number| arn(&format!("l{number}:1"))).collect();
+        let other_region = "arn:aws:lambda:eu-west-1:000000000000:layer:shared:1".to_owned();
+        for (layers, text) in [
+            (vec![arn("none:1")], format!("Layer version {} does not exist.", arn("none:1"))),
+            (six, "Cannot reference more than 5 layers.".to_owned()),
+            (
+                vec![other_region],
+                "Layers are not in the same region as the function. Layers are expected to be in \
+                 region us-east-1."
+                    .to_owned(),
+            ),
+            (
+                vec![shared.clone(), shared.clone()],
+                format!(
+                    "Two different versions of the same layer are not allowed to be referenced in \
+                     the same function. {shared} and {shared} are versions of the same layer."
+                ),
+            ),
+        ] {
+            assert_eq!(refused(&layers).await, format!("{invalid}{text}"));
+        }
+        let mut body = Harness::creation("f");
+        body["Layers"] = json!([shared]);
+        let created = harness.post("/2015-03-31/functions", &body).await.json();
+        assert_eq!(created["Layers"][0]["Arn"], json!(shared));
+        assert!(created["Layers"][0]["CodeSize"].as_i64().unwrap() > 0);
     }
 
     #[tokio::test]

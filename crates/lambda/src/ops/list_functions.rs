@@ -66,7 +66,7 @@ impl Serve for ListFunctions {
     }
 }
 
-fn invalid_marker() -> Error {
+pub(super) fn invalid_marker() -> Error {
     invalid("The marker is not one that this operation has given out.")
 }
 

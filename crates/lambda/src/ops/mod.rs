@@ -2,27 +2,40 @@
 
 mod change;
 mod json;
+mod layers;
 mod logging;
 mod settings;
 mod show;
 
 mod create_function;
 mod delete_function;
+mod delete_layer_version;
 mod get_account_settings;
 mod get_function;
 mod get_function_configuration;
+mod get_layer_version;
+mod get_layer_version_by_arn;
 mod invoke;
 mod list_functions;
+mod list_layer_versions;
+mod list_layers;
+mod publish_layer_version;
 mod update_function_code;
 mod update_function_configuration;
 
 pub use create_function::CreateFunction;
 pub use delete_function::DeleteFunction;
+pub use delete_layer_version::DeleteLayerVersion;
 pub use get_account_settings::GetAccountSettings;
 pub use get_function::GetFunction;
 pub use get_function_configuration::GetFunctionConfiguration;
+pub use get_layer_version::GetLayerVersion;
+pub use get_layer_version_by_arn::GetLayerVersionByArn;
 pub use invoke::Invoke;
 pub use list_functions::ListFunctions;
+pub use list_layer_versions::ListLayerVersions;
+pub use list_layers::ListLayers;
+pub use publish_layer_version::PublishLayerVersion;
 pub use update_function_code::UpdateFunctionCode;
 pub use update_function_configuration::UpdateFunctionConfiguration;
 

@@ -4,15 +4,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_model_lambda::{
     Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
-    LastUpdateStatusReasonCode, PackageType, Runtime, RuntimeVersionConfig, SnapStartApplyOn,
-    SnapStartOptimizationStatus, SnapStartResponse, State as ShownState, StateReasonCode,
-    TracingConfigResponse, TracingMode,
+    LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
+    SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
+    StateReasonCode, TracingConfigResponse, TracingMode,
 };
 use lambic_rt::Timestamp;
 
 use super::logging;
 use crate::names::LATEST;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
 
 /// AWS gives this reason for creations and for updates alike.
@@ -54,6 +55,17 @@ pub(crate) fn show_listed(record: &FunctionRecord, qualified: bool) -> FunctionC
     show_configuration(record, record.shown(), qualified)
 }
 
+/// Absent without layers, as on AWS.
+fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
+    let layer = |layer: &LayerUse| Layer {
+        arn: Some(layer.arn.clone()),
+        code_size: Some(layer.code.zip_bytes as i64),
+        ..Layer::default()
+    };
+    let layers = &configuration.layers;
+    (!layers.is_empty()).then(|| layers.iter().map(layer).collect())
+}
+
 fn show_configuration(
     record: &FunctionRecord,
     configuration: &Configuration,
@@ -70,6 +82,7 @@ fn show_configuration(
         role: Some(configuration.role.clone()),
         handler: configuration.handler.clone(),
         code_size: Some(configuration.code.zip_bytes as i64),
+        layers: show_layers(configuration),
         description: Some(configuration.description.clone()),
         timeout: Some(configuration.timeout_s as i32),
         memory_size: Some(configuration.memory_mb as i32),

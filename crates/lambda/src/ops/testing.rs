@@ -123,6 +123,17 @@ impl Harness {
         harness
     }
 
+    /// With version 1 of a layer `shared`, for python3.13.
+    pub(crate) async fn with_layer() -> Harness {
+        let harness = Harness::new().await;
+        let body = json!({
+            "Content": {"ZipFile": zip_base64()}, "CompatibleRuntimes": ["python3.13"],
+        });
+        let reply = harness.post("/2018-10-31/layers/shared/versions", &body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        harness
+    }
+
     pub(crate) fn in_region(&self, region: &str) -> Harness {
         let (lambda, rt) = (self.lambda.clone(), self.rt.clone());
         Harness { lambda, rt, region: region.to_owned() }

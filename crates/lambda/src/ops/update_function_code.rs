@@ -25,6 +25,7 @@ use lambic_wire::{Arn, Error};
 
 use super::change::{check, read, update};
 use super::create_function::{check_storage, no_code};
+use super::layers::check_size;
 use super::settings::{self, refuse_if};
 use super::show::show;
 use crate::Lambda;
@@ -57,20 +58,23 @@ impl Serve for UpdateFunctionCode {
         check(&stored.value, revision_id)?;
         let zip = input.zip_file.take().ok_or_else(no_code)?;
         check_storage(cx, zip.0.len() as u64)?;
-        let next = |record: &FunctionRecord, code: &Code| Configuration {
-            code: code.clone(),
-            architecture: architecture.unwrap_or(&record.shown().architecture).to_owned(),
-            generation: new_generation(cx.rt),
-            ..record.shown().clone()
+        let next = |record: &FunctionRecord, code: &Code| {
+            check_size(code, &record.shown().layers)?;
+            Ok(Configuration {
+                code: code.clone(),
+                architecture: architecture.unwrap_or(&record.shown().architecture).to_owned(),
+                generation: new_generation(cx.rt),
+                ..record.shown().clone()
+            })
         };
         if input.dry_run == Some(true) {
             let code = cx.service.packages.check(zip.0).await?;
-            let running = next(&stored.value, &code);
+            let running = next(&stored.value, &code)?;
             return Ok(show(&FunctionRecord { running, ..stored.value }, false));
         }
         let package = cx.service.packages.take(zip.0).await?;
         let updated =
-            update(cx, &target, revision_id, |record| Ok(next(record, &package.code))).await?;
+            update(cx, &target, revision_id, |record| next(record, &package.code)).await?;
         Ok(show(&updated, false))
     }
 }

@@ -25,6 +25,7 @@ use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequ
 use lambic_wire::{Arn, Error};
 
 use super::change::update;
+use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered};
 use super::show::show;
@@ -32,6 +33,7 @@ use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
 use crate::state::function::{Configuration, Variables, new_generation};
+use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
 
 /// The operation.
@@ -52,7 +54,12 @@ impl Serve for UpdateFunctionConfiguration {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
-        let changes = Changes::check(input)?;
+        let layers = match input.layers.take() {
+            Some(arns) => Some(layers::used(cx, &arns).await?),
+            None => None,
+        };
+        let _merged = cx.service.packages.merge(layers.as_deref().unwrap_or_default()).await?;
+        let changes = Changes { layers, ..Changes::check(input)? };
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;
@@ -74,6 +81,7 @@ struct Changes {
     tmp_mb: Option<u32>,
     active_tracing: Option<bool>,
     environment: Option<Variables>,
+    layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
 }
 
@@ -93,6 +101,7 @@ impl Changes {
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref()),
             environment: input.environment.map(settings::environment).transpose()?,
+            layers: None,
             logging: input.logging_config,
         })
     }
@@ -107,6 +116,10 @@ impl Changes {
         set(&mut to.active_tracing, &self.active_tracing);
         if let Some(handler) = &self.handler {
             to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
+        }
+        if let Some(layers) = &self.layers {
+            layers::check_size(&to.code, layers)?;
+            to.layers.clone_from(layers);
         }
         if self.environment.is_some() {
             to.environment = self.environment.clone();
@@ -137,7 +150,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
         kms_key_arn: input.kms_key_arn.as_deref(),
-        layers: input.layers.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         vpc_config: input.vpc_config.as_ref(),

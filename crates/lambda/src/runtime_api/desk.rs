@@ -3,8 +3,12 @@
 //!
 //! Life of an invocation here: [`Desk::hand_out`] (event in, receiver of its end out) →
 //! [`Desk::next`] gives the event → [`Desk::begin_answer`] … [`Desk::answer`] ends it. It may also
-//! end by [`Desk::time_out`] or by [`Desk::exited`]; whichever is first ends it, the others find
-//! nothing to end. A `next` that waits costs one oneshot channel and no polling.
+//! end by [`Desk::time_out`], [`Desk::exited`] or [`Desk::fail`]; whichever is first ends it, the
+//! others find nothing to end. A `next` that waits costs one oneshot channel and no polling.
+//!
+//! The environment is ready for the next invocation when its runtime and all of its extensions have
+//! asked for more (what extensions ask is in `extensions`). With extensions an invocation lasts until
+//! then, though its caller has the answer as soon as the runtime gave it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +17,8 @@ use bytes::Bytes;
 use lambic_rt::{Instant, Rt};
 use tokio::sync::oneshot;
 
+use super::extensions::crew::Crew;
+use super::extensions::{About, ExtensionEvent};
 use super::life::{IllegalMove, Life, Move};
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::trace::Segment;
@@ -79,6 +85,9 @@ pub struct Outcome {
     pub reply: Option<Reply>,
     /// The segment it is in X-Ray, when it was sampled.
     pub segment: Option<Segment>,
+    /// From the runtime's next request for work until the last extension's, which is the end of the
+    /// invocation then; `None` without extensions.
+    pub extension_overhead: Option<Duration>,
 }
 
 /// An invocation that has ended.
@@ -109,13 +118,17 @@ pub struct Work {
 
 /// Who is told what happens at the desk. Called without the desk's lock.
 pub trait Owner: Send + Sync + 'static {
-    /// The runtime asked for work: its first, or its next after an invocation.
+    /// All launched extensions have registered: the runtime may begin.
+    fn registered(&self);
+    /// Runtime and extensions ask for work: their first, or their next after an invocation.
     fn ready(&self);
     /// The runtime reported that it cannot start. The body is its error document.
     fn init_failed(&self, body: Bytes, error_type: String);
     /// The runtime has answered and has until `until` to ask for the next event.
     fn responded(&self, until: Instant);
-    /// Writes END and REPORT. The log's tail, when `wants_tail`.
+    /// The runtime is done with an invocation; extensions may still be at work.
+    fn runtime_done(&self, outcome: &Outcome);
+    /// The invocation is over: writes END and REPORT. The log's tail, when `wants_tail`.
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>>;
 }
 
@@ -161,14 +174,31 @@ struct WorkFacts {
     segment: Option<Segment>,
 }
 
-struct State {
+/// An answered invocation whose END is still to be written.
+struct Unrecorded {
+    outcome: Outcome,
+    since: Instant,
+    timeout: Duration,
+    answered: Instant,
+    /// When the runtime asked for more, once it has.
+    runtime_ready: Option<Instant>,
+}
+
+pub(super) struct State {
     life: Life,
     waiting: Option<oneshot::Sender<Arc<Event>>>,
     current: Option<Current>,
     /// The last invocation's id, so that a second answer to it is told apart from a wrong id.
     last_id: String,
-    /// The last invocation's figures, and when they were complete.
-    unrecorded: Option<(Outcome, Instant)>,
+    /// The last invocation's figures.
+    unrecorded: Option<Unrecorded>,
+    /// The owner is being told that the runtime is done.
+    telling: bool,
+    /// The owner knows that the environment is ready.
+    announced: bool,
+    pub(super) crew: Crew<oneshot::Sender<ExtensionEvent>>,
+    /// What extensions that ask are told from now on, once the environment ends.
+    pub(super) shutdown: Option<ExtensionEvent>,
     /// When the answer to the current event began.
     answer_began: Option<Instant>,
     exit: Option<Exit>,
@@ -179,24 +209,41 @@ struct State {
 /// See the module.
 pub struct Desk {
     state: Mutex<State>,
-    owner: Box<dyn Owner>,
-    rt: Rt,
+    pub(super) owner: Box<dyn Owner>,
+    pub(super) rt: Rt,
+    about: About,
 }
 
 impl Desk {
-    /// The desk of an environment that has just been started.
-    pub fn new(owner: Box<dyn Owner>, rt: Rt) -> Desk {
+    /// The desk of an environment that has just been started. `extensions` are the names of the
+    /// programs that run beside the runtime, and `about` is what they learn of the function.
+    pub fn new(owner: Box<dyn Owner>, rt: Rt, about: About, extensions: Vec<String>) -> Desk {
+        let crew = Crew::launched(extensions.into_iter().map(|name| (name, rt.uuid())));
         let state = State {
             life: Life::Init,
             waiting: None,
             current: None,
             last_id: String::new(),
             unrecorded: None,
+            telling: false,
+            announced: false,
+            crew,
+            shutdown: None,
             answer_began: None,
             exit: None,
             reporting: false,
         };
-        Desk { state: Mutex::new(state), owner, rt }
+        Desk { state: Mutex::new(state), owner, rt, about }
+    }
+
+    /// What extensions learn of the function.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// A name that nothing had before: a UUID.
+    pub fn fresh_id(&self) -> String {
+        self.rt.uuid()
     }
 
     /// Gives the environment an event. The receiver tells how the invocation ended. `begins` is
@@ -217,12 +264,21 @@ impl Desk {
         };
         let event = Arc::new(work.event);
         let mut state = self.lock();
+        if !state.announced {
+            return Err(NotIdle);
+        }
         state.life = state.life.step(Move::HandOut).map_err(|_| NotIdle)?;
+        state.announced = false;
         begins(&event.request_id);
         state.last_id.clone_from(&event.request_id);
         state.current = Some(Current { event: event.clone(), done, work: facts });
         let waiting = state.waiting.take();
+        let extensions = state.crew.invoke();
         drop(state);
+        for extension in extensions {
+            // One whose connection broke has missed it.
+            let _ = extension.send(ExtensionEvent::Invoke(event.clone()));
+        }
         if let Some(waiting) = waiting {
             // A `next` whose connection broke finds the event again when it is repeated.
             let _ = waiting.send(event);
@@ -240,18 +296,46 @@ impl Desk {
         }
         let (sender, receiver) = oneshot::channel();
         state.waiting = Some(sender);
+        state.crew.close();
+        let now = self.rt.instant();
+        let done = state.unrecorded.as_mut().filter(|last| last.runtime_ready.is_none());
+        let done = done.map(|last| {
+            last.runtime_ready = Some(now);
+            if let Some(reply) = &mut last.outcome.reply {
+                reply.overhead = Some(now.saturating_duration_since(last.answered));
+            }
+            last.outcome.clone()
+        });
+        state.telling = done.is_some();
+        drop(state);
+        if let Some(outcome) = done {
+            self.owner.runtime_done(&outcome);
+            self.lock().telling = false;
+        }
+        self.settle();
+        Ok(NextEvent::Later(receiver))
+    }
+
+    /// Tells the owner when the environment has become ready.
+    pub(super) fn settle(&self) {
+        let mut state = self.lock();
+        let is_ready = state.life == Life::Idle && state.crew.is_ready();
+        if !is_ready || state.telling || std::mem::replace(&mut state.announced, true) {
+            return;
+        }
+        let has_extensions = !state.crew.is_empty();
         let unrecorded = state.unrecorded.take();
         drop(state);
-        if let Some((mut outcome, at)) = unrecorded {
-            if let Some(reply) = &mut outcome.reply {
-                reply.overhead = Some(self.rt.instant().saturating_duration_since(at));
+        if let Some(mut last) = unrecorded {
+            if has_extensions && let Some(runtime_ready) = last.runtime_ready {
+                let now = self.rt.instant();
+                last.outcome.duration = now.saturating_duration_since(last.since);
+                last.outcome.extension_overhead =
+                    Some(now.saturating_duration_since(runtime_ready));
             }
-            self.owner.record(&outcome, false);
+            self.owner.record(&last.outcome, false);
         }
-        if before != Life::Idle {
-            self.owner.ready();
-        }
-        Ok(NextEvent::Later(receiver))
+        self.owner.ready();
     }
 
     /// The runtime begins to send its response (or error) to this request id.
@@ -340,16 +424,43 @@ impl Desk {
             state.exit = Some(exit);
             return;
         }
+        self.end(state, Fault::Exited(exit), false);
+    }
+
+    /// The platform or an extension ends the environment; so ends what the runtime worked on, and
+    /// what extensions still work on.
+    pub fn fail(&self, fault: Fault) {
+        self.end(self.lock(), fault, true);
+    }
+
+    /// The time for what comes after an answer is up.
+    pub fn overrun(&self) {
+        let state = self.lock();
+        let timeout = state.unrecorded.as_ref().map(|last| last.timeout);
+        if let Some(timeout) = timeout {
+            self.end(state, Fault::TimedOut { timeout }, true);
+        }
+    }
+
+    fn end(&self, mut state: MutexGuard<'_, State>, fault: Fault, is_of_the_answered: bool) {
         state.life = Life::Dead;
         state.waiting = None;
         let current = state.current.take();
         let unrecorded = state.unrecorded.take();
         drop(state);
-        if let Some((outcome, _)) = unrecorded {
-            self.owner.record(&outcome, false);
+        if let Some(mut last) = unrecorded {
+            if is_of_the_answered {
+                last.outcome.duration = self.rt.instant().saturating_duration_since(last.since);
+                last.outcome.status = fault.status();
+                last.outcome.fault = Some(fault.clone());
+            }
+            if last.runtime_ready.is_none() {
+                self.owner.runtime_done(&last.outcome);
+            }
+            self.owner.record(&last.outcome, false);
         }
         if let Some(current) = current {
-            self.finish(current, Completion::Fault(Fault::Exited(exit)), true);
+            self.finish(current, Completion::Fault(fault), true);
         }
     }
 
@@ -358,6 +469,7 @@ impl Desk {
         // The second call ends an answer that never became complete.
         self.exited(exit);
         self.exited(exit);
+        self.lock().crew.abandon();
     }
 
     /// Where the runtime is in its life.
@@ -393,17 +505,25 @@ impl Desk {
             fault,
             reply,
             segment: current.work.segment.clone(),
+            extension_overhead: None,
         };
         let log_tail = if now {
+            self.owner.runtime_done(&outcome);
             self.owner.record(&outcome, current.work.wants_tail)
         } else {
-            self.lock().unrecorded = Some((outcome, ended));
+            self.lock().unrecorded = Some(Unrecorded {
+                outcome,
+                since: current.work.since,
+                timeout: current.work.timeout,
+                answered: ended,
+                runtime_ready: None,
+            });
             None
         };
         Finished { completion, log_tail }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,8 +5,7 @@
 //! The peer is user code and may be hostile: connections, heads and bodies are bounded, what is
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
 //! Only a `next` may wait without a limit. SnapStart's restore routes are absent, as on AWS for a
-//! function without SnapStart; the Extensions, Telemetry and Logs APIs are not here. What a runtime
-//! tells for X-Ray (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has
+//! function without SnapStart; the Telemetry and Logs APIs are not here. What a runtime tells for X-Ray (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has
 //! no reader and is dropped.
 
 mod answer;
@@ -15,6 +14,7 @@ pub mod connection;
 mod contract_tests;
 pub mod desk;
 mod error;
+pub mod extensions;
 #[cfg(test)]
 mod hostile_tests;
 mod init_error;
@@ -51,6 +51,9 @@ async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
             init_error::post(&desk, request).await
         }
         (&Method::GET, ["2018-06-01", "ping"]) => ping::get(),
+        (_, ["2020-01-01", "extension", rest @ ..]) => {
+            extensions::route(&desk, rest, request).await
+        }
         // The right path with the wrong method, as AWS tells it apart from a wrong path.
         (
             _,

@@ -74,6 +74,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.post(&format!("invocation/{request_id}/response"), body).await
     }
 
+    /// Any request, with these further lines in its head.
+    pub(crate) async fn request(&mut self, line: &str, more: &str, body: &[u8]) -> Reply {
+        let length = body.len();
+        let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {length}\r\n\r\n");
+        self.send(head.as_bytes()).await;
+        self.send(body).await;
+        self.try_reply().await.expect("an answer")
+    }
+
     pub(crate) async fn fail(&mut self, request_id: &str, body: &[u8]) -> Reply {
         self.post(&format!("invocation/{request_id}/error"), body).await
     }

@@ -10,25 +10,34 @@ use tokio::sync::oneshot;
 
 use super::connection::{self, CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::desk::{Completion, Desk, Event, Finished, NotIdle, Outcome, Owner, Work};
+use super::extensions::About;
 use super::life::Life;
 use super::testing::Client;
 use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
 
 /// What the desk told its owner.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+pub(super) struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {
     fn add(&self, text: String) {
         self.0.lock().unwrap().push(text);
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
 impl Owner for Told {
+    fn registered(&self) {
+        self.add("registered".into());
+    }
+
+    fn runtime_done(&self, outcome: &Outcome) {
+        self.add(format!("done {}", outcome.request_id));
+    }
+
     fn ready(&self) {
         self.add("ready".into());
     }
@@ -50,13 +59,24 @@ impl Owner for Told {
 pub(super) struct Bench {
     pub(super) rt: Rt,
     pub(super) desk: Arc<Desk>,
-    told: Told,
+    pub(super) told: Told,
 }
 
 impl Bench {
     pub(super) fn new() -> Bench {
+        Bench::with_extensions(&[])
+    }
+
+    pub(super) fn with_extensions(names: &[&str]) -> Bench {
         let (rt, told) = (Rt::real(), Told::default());
-        let desk = Arc::new(Desk::new(Box::new(told.clone()), rt.clone()));
+        let about = About {
+            function_name: "f".to_owned(),
+            function_version: "$LATEST".to_owned(),
+            handler: "a.b".to_owned(),
+            account_id: Some("111122223333".to_owned()),
+        };
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let desk = Arc::new(Desk::new(Box::new(told.clone()), rt.clone(), about, names));
         Bench { rt, desk, told }
     }
 
@@ -150,7 +170,7 @@ async fn an_event_goes_out_with_its_headers_and_the_response_comes_back() {
     assert_eq!(bench.told.take(), ["ready", "begins a", "responded"]);
     client.send(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n").await;
     bench.until(Life::Idle).await;
-    assert_eq!(bench.told.take(), ["record a error=false", "ready"]);
+    assert_eq!(bench.told.take(), ["done a", "record a error=false", "ready"]);
 }
 
 #[tokio::test]
@@ -396,7 +416,7 @@ async fn time_is_up_once_and_a_late_answer_is_refused() {
     assert_eq!(finished.completion, Completion::Fault(Fault::TimedOut { timeout }));
     assert_eq!(bench.desk.time_out("a", timeout), None);
     assert_eq!(client.respond("a", b"1").await.status, 403);
-    assert_eq!(bench.told.take(), ["ready", "begins a", "record a error=true"]);
+    assert_eq!(bench.told.take(), ["ready", "begins a", "done a", "record a error=true"]);
 }
 
 #[tokio::test]
@@ -407,7 +427,10 @@ async fn the_tail_comes_with_the_answer_when_it_is_wanted() {
     client.try_reply().await.unwrap();
     client.respond("a", b"1").await;
     assert_eq!(receiver.await.unwrap().log_tail, Some(b"tail".to_vec()));
-    assert_eq!(bench.told.take(), ["ready", "begins a", "responded", "record a error=false"]);
+    assert_eq!(
+        bench.told.take(),
+        ["ready", "begins a", "responded", "done a", "record a error=false"]
+    );
 }
 
 #[tokio::test]

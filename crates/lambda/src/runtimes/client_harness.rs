@@ -11,20 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use lambic_front::metrics::Metrics;
 use lambic_rt::Rt;
 use serde_json::Value;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
 
 use super::clients::Clients;
 use super::packs::{Family, Packs, PacksConfig};
 use crate::invoke::fault::Exit;
 use crate::invoke::launcher::{
-    Accept, Control, Ended, Environment, LaunchFault, Launcher, Output, Plan, Session, Sessions,
+    Accept, Control, Ended, Environment, Happening, LaunchFault, Launcher, Output, Plan, Session,
+    Sessions, Stop,
 };
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
 use crate::runtime_api::connection::BoxIo;
@@ -73,6 +74,14 @@ impl Control for Killer {
 
     fn memory_peak_bytes(&self) -> Option<u64> {
         None
+    }
+
+    fn go(&self) {}
+
+    fn stop(&self, _program: usize, _stop: Stop) {}
+
+    fn connect(&self, port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        async move { Ok(Box::pin(TcpStream::connect(("127.0.0.1", port)).await?) as BoxIo) }.boxed()
     }
 }
 
@@ -134,7 +143,8 @@ impl Processes {
             api: Box::new(Listening(None)),
             output: Box::new(Printed(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?)),
             log_frames: None,
-            exit: exit.boxed(),
+            extensions_output: None,
+            happenings: stream::once(exit.map(Happening::Ended)).boxed(),
             control: Arc::new(Killer(kill)),
         })
     }
@@ -229,9 +239,10 @@ impl Function {
             active_tracing: false,
             bundle: String::new(),
             bundle_path: task,
+            layers_path: None,
             generation: 1,
             state: VersionState::Active,
-            hold: None,
+            holds: Vec::new(),
         };
         Function { invoker, processes, version: Arc::new(version), _folder: folder }
     }

@@ -20,8 +20,9 @@ use lambic_sandbox::LOG_PIPE_FD;
 
 use super::packs::{Family, Pack, is_host_system};
 use crate::invoke::Common;
-use crate::invoke::fault::{Fault, bootstrap_refused, no_bootstrap};
-use crate::invoke::launcher::{Plan, Session};
+use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
+use crate::invoke::launcher::{Extensions, Plan, Session};
+use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
 use crate::state::logging::LogFormat;
 use crate::state::runtime_id::is_provided;
 use crate::state::version::Version;
@@ -29,6 +30,7 @@ use crate::state::version::Version;
 const TASK: &str = "/var/task";
 const RUNTIME: &str = "/var/runtime";
 const LANG: &str = "/var/lang";
+const OPT: &str = "/opt";
 /// Where the function's SDKs find this server, inside the environment.
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 /// Where the Runtime API listens, inside the environment.
@@ -105,8 +107,10 @@ pub(crate) async fn make(
     };
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
+    binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
     let defaults = defaults(start.lang, start.variables);
     let env = merge(defaults, &version.environment, reserved(version, session, log_stream));
+    let extensions = extensions(&binds, &env)?;
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -117,6 +121,7 @@ pub(crate) async fn make(
         cwd: TASK.to_owned(),
         network: common.config.networks.of(&version.function_name).map(str::to_owned),
         log_frames: is_provided(&version.runtime),
+        extensions,
     };
     Ok(Made { plan, runtime: start.runtime })
 }
@@ -134,16 +139,62 @@ pub(crate) fn fresh_session(rt: &Rt) -> Session {
     }
 }
 
+/// What of the runtime's variables AWS keeps from extensions, and our own stream.
+const NOT_FOR_EXTENSIONS: [&str; 12] = [
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "_AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_PORT",
+    "_HANDLER",
+    "_LAMBDA_TELEMETRY_LOG_FD",
+    RUNTIME_FD_NAME,
+];
+
+/// Every file in `/opt/extensions`, as on AWS, whether it can be executed or not.
+fn extensions(
+    binds: &[(PathBuf, String)],
+    env: &[(String, String)],
+) -> Result<Option<Extensions>, Fault> {
+    let opt = binds.iter().find(|(_, target)| target == OPT);
+    let Some(listed) = opt.and_then(|(source, _)| fs::read_dir(source.join("extensions")).ok())
+    else {
+        return Ok(None);
+    };
+    let files = listed.filter_map(Result::ok).filter(|entry| {
+        // A link counts as a file, wherever it leads inside.
+        entry.file_type().is_ok_and(|kind| !kind.is_dir())
+    });
+    let path = |name: String| format!("{OPT}/extensions/{name}");
+    let mut programs: Vec<String> =
+        files.filter_map(|entry| entry.file_name().into_string().ok()).map(path).collect();
+    programs.sort_unstable();
+    if programs.len() > EXTENSIONS_MAX {
+        // AWS's words.
+        let reason = "ErrTooManyExtensions".to_owned();
+        return Err(Fault::Extension { kind: ExtensionFault::Launch, reason });
+    }
+    let is_theirs = |(name, _): &&(String, String)| !NOT_FOR_EXTENSIONS.contains(&name.as_str());
+    let env = env.iter().filter(is_theirs).cloned().collect();
+    Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
+}
+
 fn custom(version: &Version) -> Result<Start, Fault> {
-    let program = "/var/task/bootstrap";
-    // Layers, which could bring /opt/bootstrap, are not offered yet.
-    let found = fs::metadata(version.bundle_path.join("bootstrap"));
-    let metadata = found.ok().filter(fs::Metadata::is_file).ok_or_else(no_bootstrap)?;
+    let folders = [(Some(&version.bundle_path), TASK), (version.layers_path.as_ref(), OPT)];
+    let found = folders.into_iter().find_map(|(folder, inside)| {
+        let metadata = fs::metadata(folder?.join("bootstrap")).ok()?;
+        metadata.is_file().then(|| (metadata, format!("{inside}/bootstrap")))
+    });
+    let (metadata, program) = found.ok_or_else(no_bootstrap)?;
     if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(bootstrap_refused(program, "permission denied"));
+        return Err(bootstrap_refused(&program, "permission denied"));
     }
     Ok(Start {
-        argv: vec![program.to_owned()],
+        argv: vec![program],
         binds: Vec::new(),
         lang: None,
         variables: Vec::new(),

@@ -12,6 +12,7 @@ use lambic_store::{Digest, Record};
 use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
+use super::layer::LayerUse;
 use super::logging::Logging;
 use crate::names::function_arn;
 
@@ -65,6 +66,9 @@ pub struct Code {
     pub sha256: Digest,
     /// Of the zip, in bytes.
     pub zip_bytes: u64,
+    /// Of everything that came out of it, in bytes; absent in records from before it was kept.
+    #[serde(default)]
+    pub unzipped_bytes: Option<u64>,
 }
 
 /// Everything that a version is made of.
@@ -96,6 +100,10 @@ pub struct Configuration {
     pub logging: Logging,
     /// What it runs.
     pub code: Code,
+    /// What it has in `/opt`, later ones over earlier ones. Records from before there were layers have
+    /// none.
+    #[serde(default)]
+    pub layers: Vec<LayerUse>,
     /// When it was last changed, in microseconds since the epoch.
     pub last_modified_micros: i64,
     /// Unique among all configurations of all functions.
@@ -205,7 +213,8 @@ pub(crate) mod tests {
             active_tracing: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
-            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3 },
+            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
+            layers: Vec::new(),
             last_modified_micros: 1_763_674_200_123_456,
             generation,
         }
@@ -239,6 +248,15 @@ pub(crate) mod tests {
         logged.running.logging.group = Some("shared".to_owned());
         let mut value = serde_json::to_value(&logged).unwrap();
         assert!(value["running"].as_object_mut().unwrap().remove("logging").is_some());
+        assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
+    }
+
+    #[test]
+    fn a_record_from_before_layers_opens_without_any() {
+        let mut value = serde_json::to_value(record("hello")).unwrap();
+        assert!(value["running"].as_object_mut().unwrap().remove("layers").is_some());
+        let code = value["running"]["code"].as_object_mut().unwrap();
+        assert!(code.remove("unzipped_bytes").is_some());
         assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
     }
 

@@ -63,13 +63,15 @@ pub struct Version {
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.
     pub bundle_path: PathBuf,
+    /// Where its layers are, made one: to be mounted read-only at `/opt`.
+    pub layers_path: Option<PathBuf>,
     /// Unique among all snapshots ever made on this server: changes with every update of code or
     /// configuration, and is another one when a deleted name is created again.
     pub generation: u64,
     /// Whether it may be invoked.
     pub state: VersionState,
-    /// Keeps `bundle_path` on disk while this snapshot lives; absent only in tests.
-    pub hold: Option<Hold>,
+    /// Keep `bundle_path` and `layers_path` on disk while this snapshot lives; absent only in tests.
+    pub holds: Vec<Hold>,
 }
 
 impl fmt::Debug for Version {

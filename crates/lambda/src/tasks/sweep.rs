@@ -1,4 +1,4 @@
-//! Removes packages that no function refers to any more.
+//! Removes packages that no function and no layer version refers to any more.
 //!
 //! What a snapshot in memory still holds (an environment that is finishing with old code) is left
 //! alone and goes at a later round. What is being uploaded is safe too: the mark is taken before the
@@ -11,6 +11,7 @@ use lambic_rt::Rt;
 use lambic_store::{Digest, Store, Swept};
 
 use crate::state::function::FunctionRecord;
+use crate::state::layer::{LayerVersionRecord, merged_digest};
 
 /// Records read at a time.
 const PAGE_RECORDS: usize = 500;
@@ -53,15 +54,37 @@ pub(crate) async fn sweep(store: &Store) -> Result<Swept, String> {
         // A record that cannot be read may refer to anything, so nothing is removed then.
         let page = page.map_err(|error| error.to_string())?;
         for stored in &page {
-            referenced.insert(stored.value.running.code.sha256.clone());
-            referenced.insert(stored.value.shown().code.sha256.clone());
+            for configuration in [&stored.value.running, stored.value.shown()] {
+                referenced.insert(configuration.code.sha256.clone());
+                referenced.extend(merged_digest(&configuration.layers));
+                // Also of those whose version was deleted: another order may be made of them.
+                let layers = configuration.layers.iter();
+                referenced.extend(layers.map(|layer| layer.code.sha256.clone()));
+            }
         }
         match page.into_iter().last() {
             Some(last) => after = Some(last.key),
             None => break,
         }
     }
+    add_layers(store, &mut referenced).await?;
     store.blobs().sweep(referenced, mark).await.map_err(|error| error.to_string())
+}
+
+/// What the versions of layers bring.
+async fn add_layers(store: &Store, referenced: &mut HashSet<Digest>) -> Result<(), String> {
+    let table = store.table::<LayerVersionRecord>();
+    let mut after: Option<Vec<String>> = None;
+    loop {
+        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
+        let page = table.list(&[], key.as_deref(), PAGE_RECORDS).await;
+        let page = page.map_err(|error| error.to_string())?;
+        referenced.extend(page.iter().map(|stored| stored.value.code.sha256.clone()));
+        match page.into_iter().last() {
+            Some(last) => after = Some(last.key),
+            None => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn age(schema: Schema, kind: &PlatformRecord, record: &mut Map<String, Value>) {
                 spans.retain(|span| span["name"] != "runtimeOverhead");
             }
         }
-        PlatformRecord::Report(_) if is_logs => without(&["status", "errorType"]),
+        PlatformRecord::Report(_) if is_logs => without(&["spans", "status", "errorType"]),
         PlatformRecord::Extension(_) if is_first => without(&["errorType"]),
         _ => {}
     }

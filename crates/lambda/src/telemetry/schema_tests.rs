@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::*;
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::platform_events::{
-    End, Extension, InitReport, InitRuntimeDone, InitStart, LogsDropped, Phase, Report,
+    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, Phase, Report,
     RuntimeDone, Start, Subscription, Tracing,
 };
 use crate::invoke::trace::Segment;
 use crate::runtime_api::desk::{Outcome, Reply};
+use crate::runtime_api::extensions::crew::Info;
 
 const TRACE: &str = "Root=1-6352a70e-1e2c502e358361800241fd45;Parent=35465b3a9e2f7c6a;Sampled=1";
 
@@ -29,6 +30,7 @@ fn answered() -> Outcome {
         fault: None,
         reply: Some(Reply { bytes: 50, latency, overhead: Some(overhead) }),
         segment: Some(Segment { trace_id: "1-6352a70e".into(), id: "24cd7d670fa455f0".into() }),
+        extension_overhead: Some(Duration::from_micros(730)),
     }
 }
 
@@ -43,6 +45,7 @@ fn crashed() -> Outcome {
         fault: Some(fault),
         reply: None,
         segment: None,
+        extension_overhead: None,
     }
 }
 
@@ -60,7 +63,7 @@ fn of_outcome(outcome: &Outcome, header: &str) -> Vec<PlatformRecord> {
     records.extend([
         PlatformRecord::RuntimeDone(RuntimeDone::new(outcome, at(0), tracing.clone())),
         PlatformRecord::End(End { request_id: outcome.request_id.clone() }),
-        PlatformRecord::Report(Report::new(outcome, 128, 35, tracing)),
+        PlatformRecord::Report(Report::new(outcome, at(0), 128, 35, tracing)),
     ]);
     records
 }
@@ -70,7 +73,6 @@ fn records() -> Vec<PlatformRecord> {
     let runtime = ("python:3.13.1", "arn:rt".to_owned());
     let broken = Status::Error("Runtime.ImportModuleError".into());
     let stream = "2026/09/21/[$LATEST]ab";
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let mut records = vec![PlatformRecord::InitStart(InitStart::new(
         Phase::Init,
         runtime,
@@ -86,18 +88,18 @@ fn records() -> Vec<PlatformRecord> {
     records.extend([
         PlatformRecord::TelemetrySubscription(subscription("Subscribed")),
         PlatformRecord::LogsSubscription(subscription("Already subscribed")),
-        PlatformRecord::Extension(Extension {
+        PlatformRecord::Extension(ExtensionState::of(Info {
             name: "my-extension".into(),
-            state: "Ready".into(),
-            events: names(&["INVOKE", "SHUTDOWN"]),
+            state: "Ready",
+            events: vec!["INVOKE", "SHUTDOWN"],
             error_type: None,
-        }),
-        PlatformRecord::Extension(Extension {
+        })),
+        PlatformRecord::Extension(ExtensionState::of(Info {
             name: "other".into(),
-            state: "LaunchError".into(),
+            state: "LaunchError",
             events: Vec::new(),
             error_type: Some("PermissionDenied".into()),
-        }),
+        })),
     ]);
     for (phase, status) in [(Phase::Init, broken), (Phase::Invoke, Status::Answered)] {
         let report = InitReport::new(phase, &status, Duration::from_micros(500_487));

@@ -205,6 +205,7 @@ fn spec(world: &World, script: &str, name: &str, facts: &str) -> Spec {
         cwd: "/".to_owned(),
         network: None,
         log_pipe: false,
+        extensions: None,
     }
 }
 
@@ -219,9 +220,9 @@ async fn inside(sandboxes: &Sandboxes, world: &World, name: &str, facts: &str) -
         "use_a_whole_processor" => sandbox.control().set_cpu(Some(100)).unwrap(),
         _ => {}
     }
-    let exit = sandbox.take_exit().unwrap();
+    let exit = sandbox.take_events().unwrap();
     let text = all_output(&mut sandbox).await;
-    let exit = tokio::time::timeout(PATIENCE, exit.wait()).await.expect("it ends");
+    let exit = tokio::time::timeout(PATIENCE, exit.exit()).await.expect("it ends");
     match text.lines().find_map(|line| line.split_once(' ').or(Some((line, "")))) {
         Some(("THROUGH", _)) => Outcome::Through,
         Some(("STOPPED", why)) => Outcome::Stopped(why.to_owned()),

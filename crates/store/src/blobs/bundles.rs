@@ -70,6 +70,12 @@ impl Blobs {
         self.blocking("look for a bundle", move || path.try_exists()).await
     }
 
+    /// The bytes of all files of the bundle of that name.
+    pub async fn bundle_bytes(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let (inner, digest) = (self.inner.clone(), digest.clone());
+        self.blocking("measure a bundle", move || inner.bundle_bytes(&digest)).await
+    }
+
     /// All bundles, in no order.
     pub async fn list_bundles(&self) -> Result<Vec<Digest>, BlobError> {
         let inner = self.inner.clone();

@@ -1,0 +1,99 @@
+//! The versions of a layer that match, newest first, up to fifty on a page.
+//!
+//! ```text
+//! GET /2018-10-31/layers/shared/versions
+//!
+//! 200
+//! {"LayerVersions": [
+//!   {"LayerVersionArn": "arn:aws:lambda:us-east-1:000000000000:layer:shared:1", "Version": 1,
+//!    "Description": "", "CreatedDate": "<any>", "CompatibleRuntimes": ["python3.13"]}]}
+//! ```
+
+use lambic_front::{Cx, Serve};
+use lambic_model_lambda as model;
+use lambic_model_lambda::{ListLayerVersionsRequest, ListLayerVersionsResponse};
+use lambic_wire::{Arn, Error, paging};
+
+use super::layers::{Filter, LayerName, denied, show_listed, versions};
+use super::list_functions::invalid_marker;
+use crate::Lambda;
+use crate::limits::PAGE_ITEMS_MAX;
+
+/// The operation.
+pub struct ListLayerVersions;
+
+impl Serve for ListLayerVersions {
+    type Service = Lambda;
+    type Operation = model::ops::ListLayerVersions;
+
+    fn resource(cx: &Cx<'_, Lambda>, input: &ListLayerVersionsRequest) -> Arn {
+        LayerName::resolve(cx, &input.layer_name).resource()
+    }
+
+    async fn run(
+        cx: &Cx<'_, Lambda>,
+        input: ListLayerVersionsRequest,
+    ) -> Result<ListLayerVersionsResponse, Error> {
+        let layer = LayerName::resolve(cx, &input.layer_name);
+        if !layer.is_of(cx) {
+            return Err(denied(cx, "lambda:ListLayerVersions", &layer.arn()));
+        }
+        // The number of the last one that was given out; what follows is older.
+        let before = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
+            Some(marker) => {
+                let number = paging::decode(marker).and_then(|text| text.parse::<u64>().ok());
+                Some(number.ok_or_else(invalid_marker)?)
+            }
+            None => None,
+        };
+        let wanted = input.max_items.and_then(|items| usize::try_from(items).ok());
+        let limit = wanted.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+        let filter = Filter {
+            runtime: input.compatible_runtime,
+            architecture: input.compatible_architecture,
+        };
+        let mut found = versions(cx, &layer, &filter).await?;
+        found.retain(|record| before.is_none_or(|before| record.version < before));
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| has_more);
+        Ok(ListLayerVersionsResponse {
+            next_marker: last.map(|last| paging::encode(&last.version.to_string())),
+            layer_versions: Some(found.iter().map(show_listed).collect()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::ops::testing::{Harness, documented, zip_base64};
+
+    #[tokio::test]
+    async fn as_documented() {
+        let harness = Harness::with_layer().await;
+        harness.check(&documented(include_str!("list_layer_versions.rs"))).await;
+        let none = harness.get("/2018-10-31/layers/other/versions").await;
+        assert_eq!(none.json(), json!({"LayerVersions": []}));
+    }
+
+    #[tokio::test]
+    async fn pages_newest_first() {
+        let harness = Harness::new().await;
+        for _ in 0..12 {
+            let body = json!({"Content": {"ZipFile": zip_base64()}});
+            harness.post("/2018-10-31/layers/l/versions", &body).await;
+        }
+        let mut numbers = Vec::new();
+        let mut path = "/2018-10-31/layers/l/versions?MaxItems=5".to_owned();
+        loop {
+            let page = harness.get(&path).await.json();
+            let versions = page["LayerVersions"].as_array().unwrap().clone();
+            numbers.extend(versions.iter().map(|version| version["Version"].as_i64().unwrap()));
+            let Some(marker) = page["NextMarker"].as_str() else { break };
+            path = format!("/2018-10-31/layers/l/versions?MaxItems=5&Marker={marker}");
+        }
+        assert_eq!(numbers, (1..=12).rev().collect::<Vec<_>>());
+    }
+}

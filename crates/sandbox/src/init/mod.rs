@@ -1,0 +1,251 @@
+//! The first process of an environment (pid 1 of its namespace).
+//!
+//! Its life: born by the spawner into new namespaces, it builds the root file system, opens the
+//! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
+//! what to become (late, so that all of the above is off the path of a request) it attaches code
+//! and `/tmp`, starts the extensions and the runtime as unprivileged, filtered children (`program`)
+//! and gives up every privilege itself. From then on it reaps processes and passes on the daemon's
+//! few words to them (`reaper`). It ends, and with it everything inside, when the control channel
+//! closes: that is how the daemon ends an environment, and what happens to all of them when the
+//! daemon dies.
+
+mod program;
+mod reaper;
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid};
+
+use crate::barrier::BarrierKind;
+use crate::channel::{Channel, Packet};
+use crate::network;
+use crate::oom;
+use crate::protocol::{Assignment, Go, InitReport};
+use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
+use crate::seccomp::Filter;
+use crate::sys;
+use crate::trial::stands;
+use program::{Child, Program, Streams};
+use reaper::{Programs, Reaper};
+
+/// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
+pub(crate) const RUNTIME_API_PORT: u16 = 9001;
+/// See [`RUNTIME_API_PORT`].
+pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
+
+/// AWS's, whatever the server was started with.
+pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
+/// How long the daemon may take to read an environment's last accounts.
+const GOODBYE_MS: u16 = 5_000;
+
+/// What init needs to know before it is told what to become.
+pub(crate) struct Setup<'a> {
+    /// Where the new root is mounted; in the spawner's private scratch space.
+    pub(crate) root: PathBuf,
+    /// The shared `/etc`.
+    pub(crate) etc: PathBuf,
+    /// The compiled system call filter.
+    pub(crate) filter: &'a Filter,
+    /// Whether the environment has namespaces of its own.
+    pub(crate) isolated: bool,
+    /// The user and group of the host that it is; inside they have other numbers.
+    pub(crate) host_user: (u32, u32),
+}
+
+/// Runs as the first process of an environment; never returns to the spawner's code.
+pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
+    sys::set_process_name(c"lambic-init");
+    if stands(BarrierKind::ClosedInit) {
+        forget_command_line("lambic-init");
+    }
+    if let Err(step) = live(&control, setup) {
+        let _ = control.send(&InitReport::SetupFailed { step }, &[]);
+        sys::exit_now(1);
+    }
+    sys::exit_now(0)
+}
+
+/// Overwrites the command line that was inherited from the daemon: it tells about the host, and
+/// whoever is inside can read that of pid 1.
+pub(crate) fn forget_command_line(name: &str) {
+    let place = || -> Option<(u64, usize)> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field, in parentheses, may contain spaces; 48 and 49 are arg_start, arg_end.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(45);
+        let (start, end): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((start, usize::try_from(end.checked_sub(start)?).ok()?))
+    };
+    let Some((start, length)) = place() else { return };
+    let mut text = name.as_bytes().to_vec();
+    text.resize(length, 0);
+    let memory = std::fs::OpenOptions::new().write(true).open("/proc/self/mem");
+    // If the kernel forbids it, the command line stays: nothing there is a secret.
+    let _ =
+        memory.and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start));
+}
+
+fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
+    sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
+    // The spawner writes the user map and the control groups first, then sends one packet.
+    let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
+    if setup.isolated {
+        if stands(BarrierKind::UserNamespace) {
+            become_user(UID_INSIDE, GID_INSIDE)?;
+        }
+        // Changing the user has cleared it.
+        sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
+        if stands(BarrierKind::UserNamespace) {
+            limit_shared_objects();
+        }
+        if stands(BarrierKind::HostName) {
+            nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
+        }
+        if stands(BarrierKind::CgroupNamespace) {
+            // The group of the environment becomes the root of what it can see of control groups.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+                .map_err(|error| format!("cgroup namespace: {error}"))?;
+        }
+        if stands(BarrierKind::NetworkNamespace) {
+            sys::loopback_up().map_err(|error| format!("loopback interface: {error}"))?;
+        }
+        if let Some(arrival) = &go.way {
+            network::arrive(arrival)?;
+        }
+    }
+    let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
+    if setup.isolated {
+        rootfs::build_and_enter(&setup.root, &setup.etc)?;
+    }
+    control
+        .send(&InitReport::Ready, &[api.as_fd(), endpoint.as_fd()])
+        .map_err(|error| format!("reporting readiness: {error}"))?;
+    drop((api, endpoint));
+    let packet = expect_packet(control)?;
+    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
+    become_environment(control, &assignment, packet.descriptors, setup)
+}
+
+fn expect_packet(control: &Channel) -> Result<Packet, String> {
+    match control.receive() {
+        Ok(Some(packet)) => Ok(packet),
+        // The other side is gone before there was anything to do: end quietly.
+        Ok(None) => sys::exit_now(0),
+        Err(error) => Err(format!("control channel: {error}")),
+    }
+}
+
+fn become_user(uid: u32, gid: u32) -> Result<(), String> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    nix::unistd::setresgid(gid, gid, gid).map_err(|error| format!("setresgid: {error}"))?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(|error| format!("setresuid: {error}"))
+}
+
+/// The kernel counts these per user and user namespace, up to the host's own user: an environment
+/// gets a small part. Where the kernel does not let it, the descriptors' limit is the bound.
+fn limit_shared_objects() {
+    for (name, most) in [("max_inotify_instances", "16"), ("max_inotify_watches", "8192")] {
+        let _ = std::fs::write(format!("/proc/sys/user/{name}"), most);
+    }
+}
+
+fn listeners(isolated: bool) -> Result<(TcpListener, TcpListener), String> {
+    let bind = |port: u16| {
+        let port = if isolated { port } else { 0 };
+        TcpListener::bind(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))
+    };
+    Ok((bind(RUNTIME_API_PORT)?, bind(AWS_ENDPOINT_PORT)?))
+}
+
+fn become_environment(
+    control: &Channel,
+    assignment: &Assignment,
+    descriptors: Vec<OwnedFd>,
+    setup: &Setup<'_>,
+) -> Result<(), String> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = |what: &str| descriptors.next().ok_or_else(|| format!("{what} is missing"));
+    let output = next("the output pipe")?;
+    let stream = next("the runtime's stream")?;
+    let spec = &assignment.spec;
+    let log = if spec.log_pipe { Some(next("the log pipe")?) } else { None };
+    let extensions_output = match &spec.extensions {
+        Some(_) => Some(next("the extensions' output pipe")?),
+        None => None,
+    };
+    let oom = match assignment.oom_descriptors {
+        0 => None,
+        1 => Some(oom::Watch::new(next("the memory's events")?, None)),
+        _ => Some(oom::Watch::new(next("the memory's counts")?, Some(next("its events")?))),
+    };
+    if let Some(confinement) = &assignment.confinement {
+        network::confine(confinement)?;
+    }
+    if setup.isolated {
+        if assignment.tmp_disk {
+            rootfs::attach(next("the disk of /tmp")?.as_fd(), "/tmp")?;
+        } else {
+            let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
+            rootfs::mount_tmp_in_memory(limit)?;
+        }
+        for bind in &spec.binds {
+            rootfs::attach(next(&bind.target)?.as_fd(), &bind.target)?;
+        }
+        rootfs::make_read_only(Path::new("/"))
+            .map_err(|error| format!("read-only root: {error}"))?;
+    }
+    let reaper = Reaper::new()?;
+    let extensions = match extensions_output {
+        Some(output) => start_extensions(&output, assignment, setup)?,
+        None => Vec::new(),
+    };
+    let runtime =
+        Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
+    let streams = Streams { output, runtime: Some(stream), log };
+    let runtime = program::start(&runtime, streams, assignment, setup)?;
+    drop_everything()?;
+    let mut programs = Programs::new(runtime, extensions);
+    if let Some(report) = programs.begin(control) {
+        return say_goodbye(control, &report);
+    }
+    reaper.watch(control, programs, setup.isolated, oom.as_ref())
+}
+
+fn start_extensions(
+    output: &OwnedFd,
+    assignment: &Assignment,
+    setup: &Setup<'_>,
+) -> Result<Vec<Child>, String> {
+    let Some(extensions) = &assignment.spec.extensions else { return Ok(Vec::new()) };
+    let start = |path: &String| {
+        let output = output.try_clone().map_err(|error| format!("the output pipe: {error}"))?;
+        let program = Program {
+            argv: std::slice::from_ref(path),
+            env: &extensions.env,
+            cwd: &extensions.cwd,
+            held: false,
+        };
+        program::start(&program, Streams { output, runtime: None, log: None }, assignment, setup)
+    };
+    extensions.programs.iter().map(start).collect()
+}
+
+/// Init itself needs no privilege any more, and nobody inside may look into it.
+fn drop_everything() -> Result<(), String> {
+    let run = || -> io::Result<()> {
+        sys::set_dumpable(!stands(BarrierKind::ClosedInit))?;
+        sys::no_new_privileges()?;
+        sys::drop_capabilities()
+    };
+    run().map_err(|error| format!("giving up privileges: {error}"))
+}
+
+/// Sends the last report and stays (so that the accounts stay readable) until it is read.
+fn say_goodbye(control: &Channel, report: &InitReport) -> Result<(), String> {
+    control.send(report, &[]).map_err(|error| error.to_string())?;
+    let _ = control.receive_within(GOODBYE_MS);
+    Ok(())
+}

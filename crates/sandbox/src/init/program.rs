@@ -1,0 +1,230 @@
+//! The programs of an environment: from our own code to theirs.
+//!
+//! Each is a child of init in a session of its own. It gets its descriptors, its limits and, as the
+//! last step before its program, its bounds. The runtime of an environment with extensions takes all
+//! of these steps too and then waits for the word to begin, because init has no privilege left by
+//! then with which the steps could be taken.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::{Setup, UMASK, become_user};
+use crate::barrier::BarrierKind;
+use crate::channel::Channel;
+use crate::landlock;
+use crate::protocol::{Assignment, LOG_PIPE_FD, ProgramEnd, Spec};
+use crate::sys;
+use crate::trial::stands;
+
+/// Descriptor number under which the runtime finds its end of the stream socket.
+const RUNTIME_STREAM_FD: i32 = 3;
+const EXEC_STATUS_FD: i32 = 4;
+
+/// What one program is.
+pub(super) struct Program<'a> {
+    pub(super) argv: &'a [String],
+    pub(super) env: &'a [(String, String)],
+    pub(super) cwd: &'a str,
+    /// Whether it waits for [`Child::let_go`].
+    pub(super) held: bool,
+}
+
+/// What it inherits.
+pub(super) struct Streams {
+    pub(super) output: OwnedFd,
+    pub(super) runtime: Option<OwnedFd>,
+    pub(super) log: Option<OwnedFd>,
+}
+
+/// A child that is about to become its program.
+pub(super) struct Child {
+    pub(super) pid: Pid,
+    status: Channel,
+}
+
+impl Child {
+    /// The word that a held one waits for. One that has ended does not hear it.
+    pub(super) fn let_go(&self) {
+        let _ = self.status.send(&(), &[]);
+    }
+
+    /// Waits until it is its program; what kept it from that, if it is not.
+    pub(super) fn failure(&self) -> Option<ProgramEnd> {
+        let packet = self.status.receive().ok()??;
+        Some(match packet.parse() {
+            Ok(StartError::Exec { errno }) => ProgramEnd::NotExecuted { errno },
+            Ok(StartError::Step(step)) => ProgramEnd::NotPrepared { step },
+            Err(error) => ProgramEnd::NotPrepared { step: error.to_string() },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum StartError {
+    Exec { errno: i32 },
+    Step(String),
+}
+
+/// Starts one.
+pub(super) fn start(
+    program: &Program<'_>,
+    streams: Streams,
+    assignment: &Assignment,
+    setup: &Setup<'_>,
+) -> Result<Child, String> {
+    let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
+    match sys::fork().map_err(|error| format!("fork: {error}"))? {
+        Some(pid) => Ok(Child { pid: Pid::from_raw(pid), status }),
+        None => {
+            drop(status);
+            let Ok(status) = arrange_descriptors(streams, child_status) else {
+                sys::exit_now(126);
+            };
+            let error = become_program(program, &status, assignment, setup);
+            let _ = status.send(&error, &[]);
+            sys::exit_now(127);
+        }
+    }
+}
+
+/// In the new child. Returns only if it fails.
+fn become_program(
+    program: &Program<'_>,
+    status: &Channel,
+    assignment: &Assignment,
+    setup: &Setup<'_>,
+) -> StartError {
+    let ready = prepare(program, assignment, setup)
+        .and_then(|exec| if program.held { wait(status).map(|()| exec) } else { Ok(exec) });
+    match ready {
+        Ok((program, argv, env)) => match nix::unistd::execve(&program, &argv, &env) {
+            Err(errno) => StartError::Exec { errno: errno as i32 },
+        },
+        Err(step) => StartError::Step(step),
+    }
+}
+
+/// Waits for the word. Others inside run meanwhile: they may not look into this process, which is
+/// still a copy of init.
+fn wait(status: &Channel) -> Result<(), String> {
+    let step = |error: io::Error| format!("waiting for extensions: {error}");
+    sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step)?;
+    if status.receive().map_err(step)?.is_none() {
+        sys::exit_now(0);
+    }
+    sys::set_dumpable(true).map_err(step)
+}
+
+type Exec = (CString, Vec<CString>, Vec<CString>);
+
+fn prepare(
+    program: &Program<'_>,
+    assignment: &Assignment,
+    setup: &Setup<'_>,
+) -> Result<Exec, String> {
+    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+    nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
+    SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
+    sys::set_dumpable(true).map_err(step("dumpable"))?;
+    sys::default_actions();
+    nix::sys::stat::umask(UMASK);
+    if stands(BarrierKind::ResourceLimits) {
+        limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
+    }
+    std::env::set_current_dir(program.cwd).map_err(step("working directory"))?;
+    let exec = exec_arguments(program)?;
+    if setup.isolated {
+        confine(setup)?;
+    }
+    Ok(exec)
+}
+
+/// The last rights go, in the order in which each step can still be taken.
+fn confine(setup: &Setup<'_>) -> Result<(), String> {
+    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+    if stands(BarrierKind::NoNewPrivileges) {
+        sys::no_new_privileges().map_err(step("no_new_privs"))?;
+    }
+    if stands(BarrierKind::Landlock) {
+        landlock::enforce_on_environment().map_err(step("landlock"))?;
+    }
+    if stands(BarrierKind::SystemCalls) {
+        setup.filter.install()?;
+    }
+    if !stands(BarrierKind::UserNamespace) && stands(BarrierKind::HostUser) {
+        become_user(setup.host_user.0, setup.host_user.1)?;
+    }
+    if stands(BarrierKind::Capabilities) {
+        sys::drop_capabilities().map_err(step("capabilities"))?;
+    }
+    #[cfg(feature = "trial")]
+    if !stands(BarrierKind::Capabilities) {
+        sys::keep_capabilities().map_err(step("keeping capabilities"))?;
+    }
+    Ok(())
+}
+
+fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
+    let set = |resource: Resource, value: u64| {
+        setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
+    };
+    // 1 keeps crashes from the host's core handler too, which 0 does not (core(5)).
+    set(Resource::RLIMIT_CORE, 1)?;
+    set(Resource::RLIMIT_SIGPENDING, 4_096)?;
+    set(Resource::RLIMIT_MSGQUEUE, 0)?;
+    set(Resource::RLIMIT_MEMLOCK, 64 * 1024)?;
+    set(Resource::RLIMIT_NOFILE, spec.files_max.into())?;
+    if limit_data && isolated {
+        // Without control groups these stand in for them, per process and per user.
+        set(Resource::RLIMIT_DATA, u64::from(spec.memory_mb) << 20)?;
+        set(Resource::RLIMIT_NPROC, spec.pids_max.into())?;
+    }
+    Ok(())
+}
+
+/// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, if it is the runtime, 4: the
+/// returned channel, closed by a successful exec, 5: the log pipe, if there is one. Everything else is
+/// closed.
+fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
+    const ABOVE: i32 = 64;
+    let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
+    let null = above(std::fs::File::open("/dev/null")?.into())?;
+    let status = above(status.into_fd())?;
+    let output = above(streams.output)?;
+    let runtime = streams.runtime.map(above).transpose()?;
+    let log = streams.log.map(above).transpose()?;
+    sys::duplicate_to(null.as_fd(), 0)?;
+    sys::duplicate_to(output.as_fd(), 1)?;
+    sys::duplicate_to(output.as_fd(), 2)?;
+    match &runtime {
+        Some(runtime) => sys::duplicate_to(runtime.as_fd(), RUNTIME_STREAM_FD)?,
+        None => sys::close_number(RUNTIME_STREAM_FD)?,
+    }
+    sys::duplicate_to(status.as_fd(), EXEC_STATUS_FD)?;
+    sys::close_on_exec(EXEC_STATUS_FD)?;
+    if let Some(log) = &log {
+        sys::duplicate_to(log.as_fd(), LOG_PIPE_FD)?;
+    }
+    let last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
+    for fd in [null, output, status].into_iter().chain(runtime).chain(log) {
+        sys::leak(fd);
+    }
+    if stands(BarrierKind::ClosedDescriptors) {
+        sys::close_from(last + 1)?;
+    }
+    Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
+}
+
+fn exec_arguments(program: &Program<'_>) -> Result<Exec, String> {
+    let text = |text: String| CString::new(text).map_err(|_| "NUL in an argument".to_owned());
+    let argv: Vec<CString> = program.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let env = program.env.iter().map(|(name, value)| text(format!("{name}={value}")));
+    let path = argv.first().cloned().ok_or("argv is empty")?;
+    Ok((path, argv, env.collect::<Result<_, _>>()?))
+}

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lambic_lambda::invoke::fault::Exit;
 use lambic_lambda::runtime_api::connection;
 use lambic_lambda::runtime_api::desk::{Desk, Event, Outcome, Owner, Work};
+use lambic_lambda::telemetry::{Answer, Api, Hub};
 use lambic_rt::{Instant, Rt, TaskKind};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
@@ -28,6 +29,11 @@ impl Owner for Nobody {
     fn runtime_done(&self, _outcome: &Outcome) {}
 
     fn responded(&self, _until: Instant) {}
+
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> Answer {
+        let hub = Hub::new(Rt::simulated(1), false);
+        hub.subscribe(api, extension, body).0
+    }
 
     fn record(&self, _outcome: &Outcome, _wants_tail: bool) -> Option<Vec<u8>> {
         None

@@ -31,6 +31,7 @@ use crate::runtime_api::extensions::crew::Info;
 use crate::runtime_api::extensions::{About, ShutdownReason};
 use crate::runtimes::plan;
 use crate::state::version::Version;
+use crate::telemetry::{self, Api};
 
 /// How long a killed environment may take to end before it is left to the sandbox.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -81,6 +82,10 @@ impl Owner for Keeper {
 
     fn runtime_done(&self, outcome: &Outcome) {
         self.recorder.runtime_done(outcome);
+    }
+
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer {
+        self.recorder.subscribe(api, extension, body)
     }
 
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {

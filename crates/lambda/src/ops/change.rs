@@ -76,11 +76,23 @@ pub(crate) async fn commit(
     cx: &Cx<'_, Lambda>,
     transaction: Transaction,
 ) -> Result<Option<Revision>, Error> {
+    let committed = write(cx, transaction).await?;
+    if let Some(revision) = committed {
+        cx.service.catalog.caught_up(revision).await;
+    }
+    Ok(committed)
+}
+
+/// Commits what the catalog does not hold. `None`: somebody else was faster.
+///
+/// # Errors
+/// ServiceException when the store fails.
+pub(crate) async fn write(
+    cx: &Cx<'_, Lambda>,
+    transaction: Transaction,
+) -> Result<Option<Revision>, Error> {
     match cx.service.store.commit(transaction).await {
-        Ok(revision) => {
-            cx.service.catalog.caught_up(revision).await;
-            Ok(Some(revision))
-        }
+        Ok(revision) => Ok(Some(revision)),
         Err(CommitError::Conflict { .. }) => Ok(None),
         Err(error) => {
             tracing::error!(%error, "a write was not stored");

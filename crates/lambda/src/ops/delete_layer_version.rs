@@ -13,7 +13,7 @@ use lambic_model_lambda::DeleteLayerVersionRequest;
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
-use super::change::commit;
+use super::change::write;
 use super::layers::{LayerName, check_number, denied, find};
 use crate::Lambda;
 
@@ -38,7 +38,7 @@ impl Serve for DeleteLayerVersion {
             let mut transaction = Transaction::new();
             transaction.remove(&stored);
             // A version is never altered, so whoever was faster has deleted it too.
-            let _ = commit(cx, transaction).await?;
+            let _ = write(cx, transaction).await?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use lambic_model_lambda::{
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
-use super::change::{commit, read_failed};
+use super::change::{read_failed, write};
 use super::create_function::check_storage;
 use super::layers::{LayerName, denied, show};
 use super::settings::refuse_if;
@@ -111,7 +111,7 @@ async fn number(
     }
     let number = version_key(record.version);
     transaction.insert(&[key[0], key[1], key[2], &number], record);
-    Ok(commit(cx, transaction).await?.is_some())
+    Ok(write(cx, transaction).await?.is_some())
 }
 
 fn answer(cx: &Cx<'_, Lambda>, record: &LayerVersionRecord) -> PublishLayerVersionResponse {

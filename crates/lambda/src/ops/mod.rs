@@ -1,6 +1,7 @@
 //! One file per operation. Each opens with one request and its reply, which is also its first test.
 
 mod change;
+mod invocation;
 mod json;
 mod logging;
 mod settings;
@@ -12,6 +13,7 @@ mod get_account_settings;
 mod get_function;
 mod get_function_configuration;
 mod invoke;
+mod invoke_with_response_stream;
 mod list_functions;
 mod update_function_code;
 mod update_function_configuration;
@@ -22,6 +24,7 @@ pub use get_account_settings::GetAccountSettings;
 pub use get_function::GetFunction;
 pub use get_function_configuration::GetFunctionConfiguration;
 pub use invoke::Invoke;
+pub use invoke_with_response_stream::InvokeWithResponseStream;
 pub use list_functions::ListFunctions;
 pub use update_function_code::UpdateFunctionCode;
 pub use update_function_configuration::UpdateFunctionConfiguration;

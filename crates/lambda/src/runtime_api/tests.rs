@@ -11,19 +11,20 @@ use tokio::sync::oneshot;
 use super::connection::{self, CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::desk::{Completion, Desk, Event, Finished, NotIdle, Outcome, Owner, Work};
 use super::life::Life;
+use super::stream::Sink;
 use super::testing::Client;
 use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
 
 /// What the desk told its owner.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+pub(super) struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {
     fn add(&self, text: String) {
         self.0.lock().unwrap().push(text);
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
@@ -50,7 +51,7 @@ impl Owner for Told {
 pub(super) struct Bench {
     pub(super) rt: Rt,
     pub(super) desk: Arc<Desk>,
-    told: Told,
+    pub(super) told: Told,
 }
 
 impl Bench {
@@ -68,13 +69,14 @@ impl Bench {
     }
 
     pub(super) fn hand_out(&self, id: &str) -> Result<oneshot::Receiver<Finished>, NotIdle> {
-        self.hand_out_with(id, false)
+        self.hand_out_with(id, false, None)
     }
 
-    fn hand_out_with(
+    pub(super) fn hand_out_with(
         &self,
         id: &str,
         wants_tail: bool,
+        sink: Option<Sink>,
     ) -> Result<oneshot::Receiver<Finished>, NotIdle> {
         let work = Work {
             event: Event {
@@ -90,6 +92,7 @@ impl Bench {
             init: None,
             wants_tail,
             segment: None,
+            sink,
         };
         self.desk.hand_out(work, |id| self.told.add(format!("begins {id}")))
     }
@@ -403,7 +406,7 @@ async fn time_is_up_once_and_a_late_answer_is_refused() {
 async fn the_tail_comes_with_the_answer_when_it_is_wanted() {
     let bench = Bench::new();
     let mut client = bench.waiting().await;
-    let receiver = bench.hand_out_with("a", true).unwrap();
+    let receiver = bench.hand_out_with("a", true, None).unwrap();
     client.try_reply().await.unwrap();
     client.respond("a", b"1").await;
     assert_eq!(receiver.await.unwrap().log_tail, Some(b"tail".to_vec()));

@@ -31,6 +31,8 @@ pub mod record;
 mod reply;
 mod shell;
 pub mod streamed;
+#[cfg(test)]
+mod streamed_tests;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,9 @@ impl StreamedAnswer {
     ) -> Result<StreamedAnswer, Error> {
         let mut stream = AnswerStream { pieces, ended: Some(ended), known: VecDeque::new() };
         let first = poll_fn(|context| stream.poll_part(context)).await;
-        stream.known.extend(first.transpose()?);
+        if let Some(first) = first.transpose()? {
+            stream.known.push_front(first);
+        }
         Ok(StreamedAnswer { executed_version, stream })
     }
 

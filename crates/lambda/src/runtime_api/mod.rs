@@ -25,6 +25,8 @@ mod ping;
 mod response;
 pub mod stream;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

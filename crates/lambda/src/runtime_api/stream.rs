@@ -83,6 +83,12 @@ impl Sink {
         self.progress.begun.store(true, Ordering::Release);
     }
 
+    /// As if so many bytes had been sent already.
+    #[cfg(test)]
+    pub(super) fn skip(&self, bytes: u64) {
+        self.progress.bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
     /// Passes some bytes on and waits until there is room for them. `false`: the stream is too long,
     /// and only what is within its limit went on.
     async fn take(&self, mut data: Bytes) -> bool {

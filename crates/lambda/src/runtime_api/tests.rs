@@ -17,15 +17,23 @@ use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
 
 /// What the desk told its owner.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Vec<String>>>);
+pub(super) struct Told {
+    words: Arc<Mutex<Vec<String>>>,
+    outcomes: Arc<Mutex<Vec<Outcome>>>,
+}
 
 impl Told {
     fn add(&self, text: String) {
-        self.0.lock().unwrap().push(text);
+        self.words.lock().unwrap().push(text);
     }
 
     pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.words.lock().unwrap())
+    }
+
+    /// What was to be recorded so far.
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        self.outcomes.lock().unwrap().clone()
     }
 }
 
@@ -43,6 +51,7 @@ impl Owner for Told {
     }
 
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
+        self.outcomes.lock().unwrap().push(outcome.clone());
         self.add(format!("record {} error={}", outcome.request_id, outcome.is_error));
         wants_tail.then(|| b"tail".to_vec())
     }

@@ -163,3 +163,27 @@ fn a_header_with_a_line_break_is_no_answer() {
     };
     assert_eq!(ops::Invoke::encode(output).unwrap_err().status, 500);
 }
+
+#[test]
+fn the_events_of_a_stream_are_bytes_and_json() {
+    use lambic_model_lambda::{
+        InvokeResponseStreamUpdate, InvokeWithResponseStreamCompleteEvent,
+        InvokeWithResponseStreamResponseEvent as StreamEvent,
+    };
+    use lambic_wire::event_stream::{Event, event};
+    let payload = Some(Bytes::from_static(b"\0\xffx").into());
+    let chunk = StreamEvent::PayloadChunk(InvokeResponseStreamUpdate { payload });
+    let expected = event("PayloadChunk", "application/octet-stream", b"\0\xffx");
+    assert_eq!(chunk.to_message().unwrap(), expected);
+    assert!(!format!("{chunk:?}").contains("255"), "what a function answers is not printed");
+    let complete = |complete| StreamEvent::InvokeComplete(complete).to_message().unwrap();
+    let whole = InvokeWithResponseStreamCompleteEvent {
+        error_code: Some("Unhandled".to_owned()),
+        error_details: Some("{}".to_owned()),
+        log_result: Some("bG9n".to_owned()),
+    };
+    let json = br#"{"ErrorCode":"Unhandled","ErrorDetails":"{}","LogResult":"bG9n"}"#;
+    assert_eq!(complete(whole), event("InvokeComplete", "application/json", json));
+    let nothing = InvokeWithResponseStreamCompleteEvent::default();
+    assert_eq!(complete(nothing), event("InvokeComplete", "application/json", b"{}"));
+}

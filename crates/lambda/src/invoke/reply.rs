@@ -5,13 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lambic_rt::{Rt, TaskKind};
 
 use super::Answer;
 use super::fault::Fault;
-use super::streamed::{End, Ended};
+use super::streamed::End;
 use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream::{Failure, Sink};
 
@@ -37,15 +36,11 @@ pub(super) fn answer(finished: Finished, request_id: &str, executed_version: &st
 /// What went wrong before the function began to stream is told as Invoke tells it. After that AWS
 /// has only the type of the error for what the platform found: a runtime that is gone is a response
 /// that broke off.
-pub(super) fn end(finished: Finished, sink: &Sink, request_id: &str) -> Ended {
+pub(super) fn end(finished: Finished, sink: &Sink, request_id: &str) -> End {
     let text = |document: &[u8]| Some(String::from_utf8_lossy(document).into_owned());
     let unhandled = |document: &[u8]| (Some("Unhandled".to_owned()), text(document));
-    let mut rest = Bytes::new();
     let (error_code, error_details) = match finished.completion {
-        Completion::Response(payload) => {
-            rest = payload;
-            (None, None)
-        }
+        Completion::Response(_) => unreachable!("a response goes into the sink"),
         Completion::Streamed(None) => (None, None),
         Completion::Streamed(Some(Failure { error_type, document })) => {
             (Some(error_type), text(&document).filter(|text| !text.is_empty()))
@@ -57,8 +52,7 @@ pub(super) fn end(finished: Finished, sink: &Sink, request_id: &str) -> Ended {
         }
         Completion::Fault(fault) => (Some(fault.error_type().to_owned()), None),
     };
-    let end = End { error_code, error_details, log_tail: finished.log_tail };
-    Ended { rest, end }
+    End { error_code, error_details, log_tail: finished.log_tail }
 }
 
 /// A future that is finished in a task of its own if its owner drops it.

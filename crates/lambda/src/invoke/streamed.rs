@@ -1,7 +1,7 @@
 //! The caller's end of an answer that it takes as a stream.
 //!
 //! Pieces come from the Runtime API while the function runs; the end comes from the invocation, and
-//! is told after the last piece. A function that answers in one piece has all of it told then.
+//! is told after the last piece.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,8 +11,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use lambic_wire::error::Error;
 use tokio::sync::{mpsc, oneshot};
-
-use crate::runtime_api::stream::PIECE_BYTES_MAX;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -43,20 +41,12 @@ pub struct End {
     pub log_tail: Option<Vec<u8>>,
 }
 
-/// The end of an invocation.
-#[derive(Debug)]
-pub(super) struct Ended {
-    /// What was not streamed.
-    pub(super) rest: Bytes,
-    pub(super) end: End,
-}
-
 /// The parts of one answer; the last one is its [`End`].
 #[derive(Debug)]
 pub struct AnswerStream {
     pieces: mpsc::Receiver<Bytes>,
     /// `None` once it is known.
-    ended: Option<oneshot::Receiver<Result<Ended, Error>>>,
+    ended: Option<oneshot::Receiver<Result<End, Error>>>,
     /// Parts that are known and were not taken.
     known: VecDeque<Part>,
 }
@@ -66,7 +56,7 @@ impl StreamedAnswer {
     pub(super) async fn begin(
         executed_version: String,
         pieces: mpsc::Receiver<Bytes>,
-        ended: oneshot::Receiver<Result<Ended, Error>>,
+        ended: oneshot::Receiver<Result<End, Error>>,
     ) -> Result<StreamedAnswer, Error> {
         let mut stream = AnswerStream { pieces, ended: Some(ended), known: VecDeque::new() };
         let first = poll_fn(|context| stream.poll_part(context)).await;
@@ -102,21 +92,16 @@ impl AnswerStream {
         self.ended = None;
         let lost = || Err(Error::internal("the end of the invocation was lost"));
         match ended.unwrap_or_else(|_| lost()) {
-            Ok(ended) => self.know(ended),
+            Ok(end) => self.know(end),
             Err(error) => return Poll::Ready(Some(Err(error))),
         }
         Poll::Ready(self.known.pop_front().map(Ok))
     }
 
     /// The end is known; all that is to be told before it has been sent.
-    fn know(&mut self, ended: Ended) {
-        let Ended { mut rest, end } = ended;
+    fn know(&mut self, end: End) {
         self.pieces.close();
         while let Ok(piece) = self.pieces.try_recv() {
-            self.known.push_back(Part::Piece(piece));
-        }
-        while !rest.is_empty() {
-            let piece = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
             self.known.push_back(Part::Piece(piece));
         }
         self.known.push_back(Part::End(end));

@@ -1,9 +1,10 @@
 //! `POST /2018-06-01/runtime/invocation/{id}/response`: what the function returned.
 //!
-//! A streamed response goes on to the caller as it comes (`stream.rs`), if the caller asked for a
-//! stream. Invoke answers in one piece: for it a stream is gathered, up to the limit of any other
-//! response. It may end with trailers that say that the function failed half-way: then the caller
-//! of Invoke gets that error and nothing of what came before it.
+//! For a caller that asked for a stream it goes on as it comes (`stream.rs`). The caller alone decides
+//! that: a runtime may say that it streams (`Lambda-Runtime-Function-Response-Mode`), but Go's sends
+//! chunks and trailers without saying so. Invoke answers in one piece: for it a response is gathered.
+//! One may end with trailers that say that the function failed half-way: then the caller of Invoke
+//! gets that error and nothing of what came before it.
 
 use std::sync::Arc;
 
@@ -20,16 +21,14 @@ use super::stream;
 use crate::invoke::fault::{Fault, error_payload};
 
 pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>) -> Answer {
-    let Some(mode) = Mode::of(request.headers()) else {
+    if !is_known_mode(request.headers()) {
         let text = "Invalid response mode header";
         return refused(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", text);
-    };
+    }
     if let Err(refusal) = desk.begin_answer(id, Move::Response) {
         return from_refusal(refusal);
     }
-    if mode == Mode::Streaming
-        && let Some(sink) = desk.begin_stream()
-    {
+    if let Some(sink) = desk.begin_stream() {
         return stream::serve(desk, &sink, request.into_body()).await;
     }
     let (completion, answer) = match receive(request.into_body()).await {
@@ -48,22 +47,10 @@ pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>)
     }
 }
 
-/// How the runtime sends its response.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Buffered,
-    Streaming,
-}
-
-impl Mode {
-    fn of(headers: &HeaderMap) -> Option<Mode> {
-        match headers.get("lambda-runtime-function-response-mode") {
-            None => Some(Mode::Buffered),
-            Some(mode) if mode.as_bytes().eq_ignore_ascii_case(b"streaming") => {
-                Some(Mode::Streaming)
-            }
-            Some(_) => None,
-        }
+fn is_known_mode(headers: &HeaderMap) -> bool {
+    match headers.get("lambda-runtime-function-response-mode") {
+        None => true,
+        Some(mode) => mode.as_bytes().eq_ignore_ascii_case(b"streaming"),
     }
 }
 

@@ -1,12 +1,10 @@
-//! A response that the function sends while it runs: `Lambda-Runtime-Function-Response-Mode:
-//! streaming`, towards a caller that takes it piece by piece.
+//! A response on its way to a caller that takes it piece by piece, while the function still sends it.
 //!
 //! Life: the caller makes a [`channel`] and its invocation carries the [`Sink`] → the runtime begins
 //! to send → [`serve`] passes on what comes, at most [`PIECES_AHEAD_MAX`] pieces ahead of the caller,
 //! so that a slow caller slows the function down → the end: complete, with an error in the
 //! trailers, too large, or broken off. A caller that is gone changes nothing for the function: what
-//! it sends is read and thrown away. A caller that wants its answer in one piece has no sink; then
-//! `response.rs` gathers the stream.
+//! it sends is read and thrown away. A caller that wants its answer in one piece has no sink.
 //!
 //! The rate of a stream is not limited. AWS sends what follows the first 6 MB at 2 MB a second,
 //! which says something about its network and nothing about a function.
@@ -31,13 +29,13 @@ use crate::invoke::fault::{Fault, STREAMED_BYTES_MAX};
 /// Pieces that wait for the caller.
 const PIECES_AHEAD_MAX: usize = 4;
 /// Bytes of one piece.
-pub(crate) const PIECE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// A stream beyond its limit is read on for so many bytes, so that the runtime hears why it is
 /// refused.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A connection that breaks often is the first sign of a process that ends; so long the news of it
 /// may take, so that the log names the cause.
-const EXIT_GRACE: Duration = Duration::from_millis(500);
+const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// Where the pieces of a streamed response go.
 #[derive(Clone, Debug)]
@@ -69,12 +67,12 @@ pub struct Failure {
 }
 
 impl Sink {
-    /// Whether the runtime has begun to send a stream.
+    /// Whether the runtime has begun to send its response.
     pub fn has_begun(&self) -> bool {
         self.progress.begun.load(Ordering::Acquire)
     }
 
-    /// Bytes that the function has sent; `None` when it has not begun to stream.
+    /// Bytes that the function has sent; `None` when it has not begun.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.has_begun().then(|| self.progress.bytes.load(Ordering::Acquire))
     }
@@ -113,7 +111,7 @@ enum Passed {
     Broken,
 }
 
-/// Serves a response whose head is that of a stream. It has begun at the desk.
+/// Serves a response to who takes it as a stream. It has begun at the desk.
 pub(super) async fn serve(desk: &Arc<Desk>, sink: &Sink, mut body: Incoming) -> Answer {
     let unfinished = Unfinished { desk: Some(desk.clone()) };
     match pass_on(&mut body, sink).await {

@@ -99,16 +99,16 @@ async fn an_error_in_the_trailers_follows_what_was_sent() {
 }
 
 #[tokio::test]
-async fn who_wants_a_stream_still_gets_what_is_not_one() {
+async fn who_wants_a_stream_gets_one_of_a_response_that_is_none() {
     let bench = Bench::new();
     let mut client = bench.waiting().await;
-    let (sink, _pieces) = channel();
-    let finished = bench.hand_out_with("a", false, Some(sink.clone())).unwrap();
+    let (sink, mut pieces) = channel();
+    let finished = bench.hand_out_with("a", false, Some(sink)).unwrap();
     client.try_reply().await.unwrap();
     assert_eq!(client.respond("a", b"whole").await.status, 202);
-    let whole = Completion::Response(Bytes::from_static(b"whole"));
-    assert_eq!(finished.await.unwrap().completion, whole);
-    assert!(!sink.has_begun());
+    assert_eq!(finished.await.unwrap().completion, Completion::Streamed(None));
+    assert_eq!(pieces.recv().await.unwrap(), "whole");
+    assert!(pieces.recv().await.is_none());
 }
 
 #[tokio::test]
@@ -246,6 +246,7 @@ async fn a_stream_that_is_whole_stands_though_the_process_has_ended() {
     let Streaming { bench, mut client, mut pieces, finished, .. } = streaming().await;
     client.io.write_all(&chunk(b"abc")).await.unwrap();
     client.io.write_all(b"0\r\n\r\n").await.unwrap();
+    client.io.shutdown().await.unwrap();
     bench.desk.exited(Exit::default());
     assert_eq!(pieces.recv().await.unwrap(), "abc");
     assert_eq!(finished.await.unwrap().completion, Completion::Streamed(None));

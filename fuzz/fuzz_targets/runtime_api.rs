@@ -1,8 +1,8 @@
 //! One connection of a runtime that sends any bytes, while it has an invocation: it may be answered
 //! or refused, and the invocation always ends.
 //!
-//! The input's first byte says whether the runtime has asked for work before; the rest goes over the
-//! connection, cut in two where the second byte says.
+//! The input's first byte says whether the runtime has asked for work before and whether the caller
+//! wants a stream; the rest goes over the connection, cut in two where the second byte says.
 
 #![no_main]
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lambic_lambda::invoke::fault::Exit;
 use lambic_lambda::runtime_api::connection;
 use lambic_lambda::runtime_api::desk::{Desk, Event, Outcome, Owner, Work};
+use lambic_lambda::runtime_api::stream;
 use lambic_lambda::telemetry::{Answer, Api, Hub};
 use lambic_rt::{Instant, Rt, TaskKind};
 use libfuzzer_sys::fuzz_target;
@@ -31,8 +32,8 @@ impl Owner for Nobody {
     fn responded(&self, _until: Instant) {}
 
     fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> Answer {
-        let hub = Hub::new(Rt::simulated(1), false);
-        hub.subscribe(api, extension, body).0
+        // What the body is made of is the business of the target `telemetry`.
+        Hub::new(Rt::simulated(1), false).subscribe(api, extension, body).0
     }
 
     fn record(&self, _outcome: &Outcome, _wants_tail: bool) -> Option<Vec<u8>> {
@@ -40,11 +41,14 @@ impl Owner for Nobody {
     }
 }
 
-fn work(rt: &Rt) -> Work {
+/// An invocation whose caller wants a stream and is gone, or wants its answer in one piece.
+fn work(rt: &Rt, streams: bool) -> Work {
     let event =
         Event { request_id: "a".into(), payload: Bytes::from_static(b"1"), ..Event::default() };
     let timeout = Duration::from_secs(3);
-    Work { event, timeout, since: rt.instant(), init: None, wants_tail: false, segment: None }
+    let sink = streams.then(|| stream::channel().0);
+    let since = rt.instant();
+    Work { event, timeout, since, init: None, wants_tail: false, segment: None, sink }
 }
 
 async fn attack(input: &[u8]) {
@@ -52,11 +56,12 @@ async fn attack(input: &[u8]) {
     let rt = Rt::simulated(1);
     let desk = std::sync::Arc::new(Desk::new(Box::new(Nobody), rt.clone(), About::default(), vec!["x".to_owned()]));
     let mut finished = None;
+    let streams = has_asked & 2 != 0;
     if has_asked % 2 == 1 {
         // Its identifier is not guessed by what comes; the internal ones' are not either.
         let _ = desk.register("x", Subscriptions::default()).map(|id| desk.extension_next(&id));
         let _ = desk.next();
-        finished = desk.hand_out(work(&rt), |_| {}).ok();
+        finished = desk.hand_out(work(&rt, streams), |_| {}).ok();
     }
     let (mut io, theirs) = tokio::io::duplex(64 * 1024);
     let served = connection::serve(Box::pin(theirs), desk.clone());
@@ -65,7 +70,7 @@ async fn attack(input: &[u8]) {
     for piece in [before, after] {
         let _ = rt.within(Duration::from_millis(1), io.write_all(piece)).await;
         rt.sleep(Duration::from_millis(1)).await;
-        finished = finished.or_else(|| desk.hand_out(work(&rt), |_| {}).ok());
+        finished = finished.or_else(|| desk.hand_out(work(&rt, streams), |_| {}).ok());
     }
     drop(io);
     rt.sleep(Duration::from_millis(1)).await;

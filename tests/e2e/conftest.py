@@ -47,6 +47,23 @@ def fresh_server(tmp_path):
             one.kill()
 
 
+USER = """
+[[user]]
+access_key_id = "LKIATESTER"
+secret_access_key = "very secret"
+account = "111122223333"
+"""
+
+
+@pytest.fixture
+def guarded(fresh_server):
+    """A server that demands signatures and knows one user."""
+    one = fresh_server("--set", "auth=required", "--config", "users.toml", start=False)
+    one.folder.mkdir()
+    (one.folder / "users.toml").write_text(USER)
+    return one.start()
+
+
 @pytest.fixture
 def cli(server, tmp_path):
     return Cli(server.endpoint, tmp_path)

@@ -153,22 +153,6 @@ BROKEN_AUTH = {
 }
 
 
-USER = """
-[[user]]
-access_key_id = "LKIATESTER"
-secret_access_key = "very secret"
-account = "111122223333"
-"""
-
-
-@pytest.fixture
-def guarded(fresh_server):
-    server = fresh_server("--set", "auth=required", "--config", "users.toml", start=False)
-    server.folder.mkdir()
-    (server.folder / "users.toml").write_text(USER)
-    return server.start()
-
-
 def test_where_signatures_are_required(guarded):
     cases = [
         ({}, "MissingAuthenticationTokenException"),

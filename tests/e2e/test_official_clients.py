@@ -12,6 +12,7 @@ import pytest
 from support.functions import CUSTOM, ROLE, Answer, invoke, new_name, wait_active, zip_of
 from support.http import request
 from support.server import ACCOUNT, REGION
+from support.streams import Bells, Stream, streamed
 from support.tools import go_bootstrap, java_ric, node_ric, python_ric, rust_bootstrap
 
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
@@ -225,6 +226,37 @@ def test_a_streamed_response_is_gathered(made):
         assert (answer.error, answer.value["errorType"]) == ("Unhandled", official.broken_type)
         assert answer.value["errorMessage"].endswith("function broke off")
     assert made("stream", handler=official.stream_handler, n=1).error is None
+
+
+@only(lambda official: official.stream_handler)
+def test_a_streamed_response_comes_as_it_is_sent(made):
+    official = made.official
+    name = made.name(official.stream_handler)
+    whole = streamed(made.client, name, {"do": "stream", "n": 3})
+    assert (whole.payload, whole.end.code) == (official.prelude + b"piece 0;piece 1;piece 2;", None)
+    if official.broken_type:
+        whole = streamed(made.client, name, {"do": "broken stream", "n": 3})
+        assert (whole.payload, whole.end.code) == (b"piece 0;piece 1;piece 2;", official.broken_type)
+        document = whole.end.document
+        assert document["errorType"] == official.broken_type
+        assert document["errorMessage"].endswith("function broke off")
+    whole = streamed(made.client, made.name(), {"do": "context"})
+    assert (whole.end.code, json.loads(whole.payload)["function"]) == (None, made.name())
+    whole = streamed(made.client, made.name(), {"do": "error"})
+    assert (whole.pieces, whole.end.code) == ([], "Unhandled")
+    assert whole.end.document["errorType"] == official.error_type
+
+
+@only(lambda official: official.stream_handler and "index" in official.stream_handler)
+def test_a_piece_arrives_before_the_next_is_sent(made, functions):
+    bells = Bells(functions)
+    for _ in range(2):
+        bell = bells.new()
+        stream = Stream(made.client, made.name(made.official.stream_handler), {"do": "stream", "n": 2, "bell": bell})
+        assert stream.until(b"first;") == b"first;"
+        bells.ring(bell)
+        whole = stream.rest()
+        assert (whole.payload, whole.end.code) == (b"piece 0;piece 1;", None)
 
 
 @only(lambda official: official.absent)

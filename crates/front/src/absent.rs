@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(reply.status, 501);
         match reply.content {
             ReplyContent::Bytes(bytes) => Ok(String::from_utf8(bytes.to_vec()).unwrap()),
-            ReplyContent::File { .. } => panic!("a file"),
+            ReplyContent::File { .. } | ReplyContent::Pieces(_) => panic!("a file"),
         }
     }
 

@@ -218,9 +218,9 @@ where
             }
         }
         let error = reply::too_many("Too many connections. Close some, or use them again.");
-        let response = error.to_response();
+        let (body, response) = (error.body(), error.to_response());
         let mut text = b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\n".to_vec();
-        let length = http::HeaderValue::from(response.body.len());
+        let length = http::HeaderValue::from(body.len());
         let id = reply::header_value(&front.rt.uuid());
         let own = [
             (http::header::CONTENT_LENGTH, length),
@@ -234,7 +234,7 @@ where
             text.extend_from_slice(b"\r\n");
         }
         text.extend_from_slice(b"\r\n");
-        text.extend_from_slice(&response.body);
+        text.extend_from_slice(&body);
         io.write_all(&text).await?;
         io.shutdown().await
     };

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method};
 use lambic_rt::Rt;
-use lambic_wire::{Error, Request, Response};
+use lambic_wire::event_stream::Pieces;
+use lambic_wire::{Body, Error, Request, Response};
 
 use crate::cx::Origin;
 use crate::front::Front;
@@ -69,6 +70,8 @@ pub enum ReplyContent {
         /// Bytes to send; a file that turns out shorter breaks the connection off.
         length: u64,
     },
+    /// Piece after piece, as they become known.
+    Pieces(Box<dyn Pieces>),
 }
 
 impl From<Response> for InternalReply {
@@ -76,7 +79,10 @@ impl From<Response> for InternalReply {
         InternalReply {
             status: response.status,
             headers: response.headers,
-            content: ReplyContent::Bytes(response.body),
+            content: match response.body {
+                Body::Whole(bytes) => ReplyContent::Bytes(bytes),
+                Body::Pieces(pieces) => ReplyContent::Pieces(pieces),
+            },
         }
     }
 }

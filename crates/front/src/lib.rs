@@ -6,6 +6,8 @@
 //! troubles: it implements [`Service`], and for every operation [`Serve`]; [`serve`] does the rest
 //! (one span, one counter, one audit record for each operation).
 //!
+//! A reply may come in pieces (`streamed.rs`); then all of this ends with its last piece.
+//!
 //! What this crate refuses to do: it knows no AWS service by name, stores nothing, answers no CORS
 //! preflight (a browser on another site has no business here), and never cancels an operation that
 //! has begun because its client went away.
@@ -30,6 +32,7 @@ mod pipeline;
 mod reply;
 mod serve;
 mod service;
+mod streamed;
 
 pub use authenticate::{AuthMode, LoopbackOnly, NotLoopback};
 pub use authorize::{Decision, authorize, forbidden};

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{EXPECT, HOST};
-use http_body::Body;
 use lambic_wire::sigv4::{self, Claim};
-use lambic_wire::{Error, Request, Response};
+use lambic_wire::{Body, Error, Request, Response};
 
 use crate::absent;
 use crate::authenticate::Authenticator;
@@ -20,12 +19,13 @@ use crate::front::Front;
 use crate::internal::{self, InternalCall, InternalReply};
 use crate::reply::{self, ReplyBody};
 use crate::service::Service;
+use crate::streamed::Counted;
 
 /// AWS X-Ray's header. It is no part of any operation's model, so it is read here.
 const TRACE_HEADER: &str = "x-amzn-trace-id";
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
-pub(crate) async fn answer<B: Body<Data = Bytes> + Unpin>(
+pub(crate) async fn answer<B: http_body::Body<Data = Bytes> + Unpin>(
     front: &Arc<Front>,
     peer: &Arc<Peer>,
     request: http::Request<B>,
@@ -40,7 +40,7 @@ pub(crate) async fn answer<B: Body<Data = Bytes> + Unpin>(
 }
 
 /// The list.
-async fn steps<B: Body<Data = Bytes> + Unpin>(
+async fn steps<B: http_body::Body<Data = Bytes> + Unpin>(
     front: &Arc<Front>,
     peer: &Arc<Peer>,
     request_id: &str,
@@ -74,15 +74,20 @@ async fn steps<B: Body<Data = Bytes> + Unpin>(
     // authenticate, and let the service route, decode, authorize and operate: to the end, even if
     // the client goes away
     let work = operate(front.clone(), peer.clone(), request_id.to_owned(), service, request, claim);
-    let reply_loan = front.load.budget.loan(is_environment(peer));
+    let budget = front.load.budget.clone();
+    let from_environment = is_environment(peer);
     Driven::new(&front.rt, async move {
         let held = (slot, loan);
-        let result = driven::unwinding_caught(work).await;
-        drop(held);
-        result.map(|mut response| {
-            response.body = reply::counted(response.body, reply_loan);
-            InternalReply::from(response)
-        })
+        let mut response = driven::unwinding_caught(work).await?;
+        let (slot, _read) = held;
+        response.body = match response.body {
+            Body::Whole(bytes) => Body::Whole(reply::counted(bytes, budget.loan(from_environment))),
+            // The request goes on until its last piece.
+            Body::Pieces(pieces) => {
+                Body::Pieces(Box::new(Counted::new(pieces, slot, budget, from_environment)))
+            }
+        };
+        Ok(InternalReply::from(response))
     })
     .await
 }
@@ -136,7 +141,7 @@ fn identify(front: &Front, request: &Request, claim: Option<&Claim>) -> Option<A
     found.cloned()
 }
 
-async fn read_body<B: Body<Data = Bytes> + Unpin>(
+async fn read_body<B: http_body::Body<Data = Bytes> + Unpin>(
     front: &Front,
     peer: &Peer,
     request: &Request,
@@ -239,7 +244,7 @@ async fn operate(
     service.handle(&call, request).await
 }
 
-async fn internal_answer<B: Body<Data = Bytes> + Unpin>(
+async fn internal_answer<B: http_body::Body<Data = Bytes> + Unpin>(
     front: &Arc<Front>,
     peer: &Arc<Peer>,
     request_id: &str,

@@ -19,6 +19,7 @@ use crate::connection::Activity;
 use crate::date;
 use crate::internal::{InternalReply, ReplyContent};
 use crate::service::BoxFuture;
+use crate::streamed::Streamed;
 
 /// Every answer's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -72,6 +73,7 @@ pub(crate) fn print(
             left: length,
             rt: rt.clone(),
         }),
+        ReplyContent::Pieces(pieces) => Content::Streamed(Streamed::new(rt, pieces)),
     };
     let body = ReplyBody { content, activity: activity.clone() };
     let typed = reply.headers.iter().any(|(name, _)| name == CONTENT_TYPE);
@@ -107,6 +109,7 @@ enum Content {
     /// What is left to send.
     Bytes(Bytes),
     File(FilePieces),
+    Streamed(Streamed),
 }
 
 struct FilePieces {
@@ -173,23 +176,31 @@ impl Body for ReplyBody {
             Content::File(pieces) => {
                 pieces.poll_next(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
+            Content::Streamed(streamed) => {
+                streamed.poll_piece(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        match &self.content {
+            Content::Streamed(streamed) => streamed.has_ended(),
+            Content::Bytes(_) | Content::File(_) => self.left() == Some(0),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl ReplyBody {
-    fn left(&self) -> u64 {
+    /// Bytes that are still to be sent, where that is known.
+    fn left(&self) -> Option<u64> {
         match &self.content {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::File(pieces) => pieces.left,
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::File(pieces) => Some(pieces.left),
+            Content::Streamed(_) => None,
         }
     }
 }

@@ -1,16 +1,22 @@
 //! One operation, from its decoded labels to its answer.
 //!
 //! [`serve`] is the only way in which an operation runs, so that each makes exactly one span, one
-//! count and one audit record, and none runs without having been authorized.
+//! count and one audit record, and none runs without having been authorized. Where the answer comes
+//! in pieces, all three end with its last piece.
 
+use std::borrow::Cow;
 use std::future::Future;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use lambic_wire::{Arn, Error, Labels, Operation, Request, Response};
+use bytes::Bytes;
+use lambic_rt::Instant;
+use lambic_wire::event_stream::Pieces;
+use lambic_wire::{Arn, Body, Error, Labels, Operation, Request, Response};
 use tracing::Instrument;
 
 use crate::authorize::{self, Decision};
-use crate::cx::{Cx, Origin};
+use crate::cx::{Call, Cx, Origin};
 use crate::driven;
 
 /// The decoded input of an operation.
@@ -67,18 +73,59 @@ pub async fn serve<O: Serve>(
     let mut resource = None;
     // A fault is caught in here so that it is counted and recorded like every other end.
     let attempt = driven::unwinding_caught(attempt::<O>(cx, request, labels, &mut resource));
-    let result = attempt.instrument(span).await;
-    let record = Record {
-        service,
-        operation,
-        resource,
-        status: result.as_ref().map_or_else(|error| error.status, |response| response.status),
-        code: result.as_ref().err().map(|error| error.code.as_ref()),
-        took: cx.rt.instant().duration_since(started),
-    };
-    cx.call.metrics.operations().record(service, operation, record.status, record.took);
-    record.audit(cx);
-    result
+    let result = attempt.instrument(span.clone()).await;
+    let status = result.as_ref().map_or_else(|error| error.status, |response| response.status);
+    let code = result.as_ref().err().map(|error| error.code.clone());
+    let record =
+        Record { service, operation, resource, status, code, started, streamed_bytes: None };
+    match result {
+        Ok(Response { status, headers, body: Body::Pieces(pieces) }) => {
+            let call = cx.call.clone();
+            let recorded = Recorded { pieces, span, record, call: Some(call), bytes: 0 };
+            Ok(Response { status, headers, body: Body::Pieces(Box::new(recorded)) })
+        }
+        other => {
+            record.write(cx.call);
+            other
+        }
+    }
+}
+
+/// An answer in pieces, which is counted and recorded after its last one.
+struct Recorded {
+    pieces: Box<dyn Pieces>,
+    span: tracing::Span,
+    record: Record,
+    /// `None` once it has been recorded.
+    call: Option<Call>,
+    bytes: u64,
+}
+
+impl Recorded {
+    fn end(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        self.record.streamed_bytes = Some(self.bytes);
+        self.record.write(&call);
+    }
+}
+
+impl Pieces for Recorded {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let pieces = &mut self.pieces;
+        let piece = ready!(self.span.in_scope(|| pieces.poll_piece(context)));
+        match &piece {
+            Some(bytes) => self.bytes += bytes.len() as u64,
+            None => self.end(),
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Recorded {
+    /// Only at the end of the process, or after a fault, is it dropped before its last piece.
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 async fn attempt<O: Serve>(
@@ -100,27 +147,33 @@ async fn attempt<O: Serve>(
     O::Operation::encode(O::run(cx, input).await?)
 }
 
-/// What one audit record says.
-struct Record<'a> {
+/// What is counted and recorded of one operation.
+struct Record {
     service: &'static str,
     operation: &'static str,
     resource: Option<Arn>,
     status: u16,
-    code: Option<&'a str>,
-    took: Duration,
+    code: Option<Cow<'static, str>>,
+    started: Instant,
+    /// Bytes of an answer in pieces.
+    streamed_bytes: Option<u64>,
 }
 
-impl Record<'_> {
-    fn audit<S: ?Sized>(&self, cx: &Cx<'_, S>) {
-        // Reads are many and change nothing, so they are recorded only where somebody asks for it.
-        if is_read(self.operation) {
-            self.write(cx, Verb::Read);
-        } else {
-            self.write(cx, Verb::Write);
+impl Record {
+    /// Counts the operation, which has just ended, and writes the audit record.
+    fn write(&self, call: &Call) {
+        let took = call.rt.instant().duration_since(self.started);
+        call.metrics.operations().record(self.service, self.operation, self.status, took);
+        if let Some(bytes) = self.streamed_bytes {
+            let help = "Bytes of replies that came in pieces.";
+            call.metrics.counter("lambic_front_streamed_bytes_total", help, &[]).add(bytes);
         }
+        // Reads are many and change nothing, so they are recorded only where somebody asks for it.
+        let verb = if is_read(self.operation) { Verb::Read } else { Verb::Write };
+        self.audit(call, took, verb);
     }
 
-    fn write<S: ?Sized>(&self, cx: &Cx<'_, S>, verb: Verb) {
+    fn audit(&self, call: &Call, took: Duration, verb: Verb) {
         // The fields are evaluated only if a subscriber wants the event.
         macro_rules! record {
             ($level:expr) => {
@@ -129,15 +182,16 @@ impl Record<'_> {
                     $level,
                     service = self.service,
                     operation = self.operation,
-                    account = cx.account,
-                    region = cx.region,
-                    principal = %cx.principal.arn,
+                    account = call.principal.account,
+                    region = call.region,
+                    principal = %call.principal.arn,
                     resource = self.resource.as_ref().map(tracing::field::display),
                     status = self.status,
-                    code = self.code,
-                    request_id = cx.request_id,
-                    took_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
-                    origin = %OriginText(cx.origin),
+                    code = self.code.as_deref(),
+                    request_id = call.request_id,
+                    streamed_bytes = self.streamed_bytes,
+                    took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                    origin = %OriginText(&call.origin),
                 )
             };
         }

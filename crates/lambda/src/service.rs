@@ -15,6 +15,7 @@ use crate::code::link::CodeLinks;
 use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
+use crate::invoke::streamed::StreamedAnswer;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::runtimes::clients::Clients;
@@ -66,6 +67,13 @@ pub trait Runner: Send + Sync + 'static {
         invocation: Invocation,
     ) -> BoxFuture<'a, Result<Answer, Error>>;
 
+    /// Runs one invocation whose answer comes piece by piece; ready when it begins.
+    fn invoke_streamed<'a>(
+        &'a self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<StreamedAnswer, Error>>;
+
     /// Snapshots of this function other than that of generation `current` are not run any more
     /// (`None`: the function is deleted).
     fn retire(&self, function_arn: &str, current: Option<u64>);
@@ -78,6 +86,14 @@ impl Runner for Invoker {
         invocation: Invocation,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(Invoker::invoke(self, version, invocation))
+    }
+
+    fn invoke_streamed<'a>(
+        &'a self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<StreamedAnswer, Error>> {
+        Box::pin(Invoker::invoke_streamed(self, version, invocation))
     }
 
     fn retire(&self, function_arn: &str, current: Option<u64>) {
@@ -241,7 +257,7 @@ impl Service for Lambda {
     fn operation_name(&self, method: &http::Method, path: &str, query: &str) -> Option<&str> {
         match route(method, path, query) {
             // AWS names the permission here, not the operation.
-            Routed::Op(Op::Invoke, _) => Some("InvokeFunction"),
+            Routed::Op(Op::Invoke | Op::InvokeWithResponseStream, _) => Some("InvokeFunction"),
             Routed::Op(op, _) => Some(op.name()),
             Routed::MethodNotAllowed | Routed::Unknown => None,
         }

@@ -292,6 +292,7 @@ impl Op {
         Op::GetLayerVersion,
         Op::GetLayerVersionByArn,
         Op::Invoke,
+        Op::InvokeWithResponseStream,
         Op::ListFunctions,
         Op::ListLayerVersions,
         Op::ListLayers,
@@ -1684,6 +1685,37 @@ pub mod ops {
             Ok(response)
         }
     }
+    /// `InvokeWithResponseStream`
+    pub struct InvokeWithResponseStream;
+    impl Operation for InvokeWithResponseStream {
+        const NAME: &'static str = "InvokeWithResponseStream";
+        type Input = shapes::InvokeWithResponseStreamRequest;
+        type Output = shapes::InvokeWithResponseStreamResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            let mut input: shapes::InvokeWithResponseStreamRequest =
+                restjson::decode(request, labels, &tables::INVOKE_WITH_RESPONSE_STREAM_REQUEST)?;
+            input.payload = request.body.clone();
+            Ok(input)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let mut response = restjson::encode_event_stream(
+                restjson::status(output.status_code, 200),
+                output.event_stream,
+            );
+            restjson::push_header(
+                &mut response,
+                "x-amz-executed-version",
+                output.executed_version.as_deref(),
+            )?;
+            restjson::push_header(
+                &mut response,
+                "content-type",
+                output.response_stream_content_type.as_deref(),
+            )?;
+
+            Ok(response)
+        }
+    }
     /// `ListFunctions`
     pub struct ListFunctions;
     impl Operation for ListFunctions {
@@ -1787,6 +1819,9 @@ pub mod ops {
                 Some(GetLayerVersionByArn::decode(request, labels).map(drop))
             }
             super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
+            super::Op::InvokeWithResponseStream => {
+                Some(InvokeWithResponseStream::decode(request, labels).map(drop))
+            }
             super::Op::ListFunctions => Some(ListFunctions::decode(request, labels).map(drop)),
             super::Op::ListLayerVersions => {
                 Some(ListLayerVersions::decode(request, labels).map(drop))
@@ -1809,7 +1844,8 @@ pub mod ops {
 /// The shapes of the offered operations, one type per AWS shape.
 pub mod shapes {
     use bytes::Bytes;
-    use lambic_wire::{Blob, Pairs, Timestamp};
+    use lambic_wire::event_stream::{self, EventStream};
+    use lambic_wire::{Blob, Error, Pairs, Timestamp};
     use serde::{Deserialize, Serialize};
     use std::fmt;
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -2366,6 +2402,87 @@ pub mod shapes {
         }
     }
     lambic_wire::text_enum! { InvocationType {Event = "Event",RequestResponse = "RequestResponse",DryRun = "DryRun",} }
+    #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+    pub struct InvokeResponseStreamUpdate {
+        #[serde(rename = "Payload", default, skip_serializing_if = "Option::is_none")]
+        pub payload: Option<Blob>,
+    }
+    impl fmt::Debug for InvokeResponseStreamUpdate {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter
+                .debug_struct("InvokeResponseStreamUpdate")
+                .field("payload", &format_args!("<redacted>"))
+                .finish()
+        }
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct InvokeWithResponseStreamCompleteEvent {
+        #[serde(rename = "ErrorCode", default, skip_serializing_if = "Option::is_none")]
+        pub error_code: Option<String>,
+        #[serde(rename = "ErrorDetails", default, skip_serializing_if = "Option::is_none")]
+        pub error_details: Option<String>,
+        #[serde(rename = "LogResult", default, skip_serializing_if = "Option::is_none")]
+        pub log_result: Option<String>,
+    }
+    #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+    pub struct InvokeWithResponseStreamRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "LogType", default, skip_serializing_if = "Option::is_none")]
+        pub log_type: Option<LogType>,
+        #[serde(rename = "ClientContext", default, skip_serializing_if = "Option::is_none")]
+        pub client_context: Option<String>,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(skip)]
+        pub payload: Bytes,
+        #[serde(rename = "TenantId", default, skip_serializing_if = "Option::is_none")]
+        pub tenant_id: Option<String>,
+        #[serde(rename = "InvocationType", default, skip_serializing_if = "Option::is_none")]
+        pub invocation_type: Option<ResponseStreamingInvocationType>,
+    }
+    impl fmt::Debug for InvokeWithResponseStreamRequest {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter
+                .debug_struct("InvokeWithResponseStreamRequest")
+                .field("function_name", &self.function_name)
+                .field("log_type", &self.log_type)
+                .field("client_context", &self.client_context)
+                .field("qualifier", &self.qualifier)
+                .field("payload", &format_args!("<redacted>"))
+                .field("tenant_id", &self.tenant_id)
+                .field("invocation_type", &self.invocation_type)
+                .finish()
+        }
+    }
+    #[derive(Debug, Default)]
+    pub struct InvokeWithResponseStreamResponse {
+        pub status_code: i32,
+        pub executed_version: Option<String>,
+        pub event_stream: EventStream<InvokeWithResponseStreamResponseEvent>,
+        pub response_stream_content_type: Option<String>,
+    }
+    #[derive(Clone, Debug, PartialEq)]
+    pub enum InvokeWithResponseStreamResponseEvent {
+        PayloadChunk(InvokeResponseStreamUpdate),
+        InvokeComplete(InvokeWithResponseStreamCompleteEvent),
+    }
+    impl event_stream::Event for InvokeWithResponseStreamResponseEvent {
+        fn to_message(&self) -> Result<Bytes, Error> {
+            match self {
+                InvokeWithResponseStreamResponseEvent::PayloadChunk(event) => {
+                    Ok(event_stream::event(
+                        "PayloadChunk",
+                        "application/octet-stream",
+                        event.payload.as_ref().map_or(&[], |payload| &payload.0),
+                    ))
+                }
+                InvokeWithResponseStreamResponseEvent::InvokeComplete(event) => {
+                    event_stream::json_event("InvokeComplete", event)
+                }
+            }
+        }
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct LambdaManagedInstancesCapacityProviderConfig {
         #[serde(rename = "CapacityProviderArn", default)]
@@ -2609,6 +2726,7 @@ pub mod shapes {
         #[serde(rename = "S3ObjectVersion", default, skip_serializing_if = "Option::is_none")]
         pub s3_object_version: Option<String>,
     }
+    lambic_wire::text_enum! { ResponseStreamingInvocationType {RequestResponse = "RequestResponse",DryRun = "DryRun",} }
     lambic_wire::text_enum! { Runtime {Nodejs = "nodejs",Nodejs4_3 = "nodejs4.3",Nodejs6_10 = "nodejs6.10",Nodejs8_10 = "nodejs8.10",Nodejs10X = "nodejs10.x",Nodejs12X = "nodejs12.x",Nodejs14X = "nodejs14.x",Nodejs16X = "nodejs16.x",Nodejs18X = "nodejs18.x",Nodejs20X = "nodejs20.x",Nodejs22X = "nodejs22.x",Nodejs24X = "nodejs24.x",Java8 = "java8",Java8Al2 = "java8.al2",Java11 = "java11",Java17 = "java17",Java21 = "java21",Java25 = "java25",Python2_7 = "python2.7",Python3_6 = "python3.6",Python3_7 = "python3.7",Python3_8 = "python3.8",Python3_9 = "python3.9",Python3_10 = "python3.10",Python3_11 = "python3.11",Python3_12 = "python3.12",Python3_13 = "python3.13",Python3_14 = "python3.14",Dotnetcore1_0 = "dotnetcore1.0",Dotnetcore2_0 = "dotnetcore2.0",Dotnetcore2_1 = "dotnetcore2.1",Dotnetcore3_1 = "dotnetcore3.1",Dotnet6 = "dotnet6",Dotnet8 = "dotnet8",Dotnet10 = "dotnet10",Nodejs4_3Edge = "nodejs4.3-edge",Go1X = "go1.x",Ruby2_5 = "ruby2.5",Ruby2_7 = "ruby2.7",Ruby3_2 = "ruby3.2",Ruby3_3 = "ruby3.3",Ruby3_4 = "ruby3.4",Ruby4_0 = "ruby4.0",Provided = "provided",ProvidedAl2 = "provided.al2",ProvidedAl2023 = "provided.al2023",Nodejs26X = "nodejs26.x",Python3_15 = "python3.15",Java8Al2023 = "java8.al2023",Java11Al2023 = "java11.al2023",Java17Al2023 = "java17.al2023",Custom = "custom",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct RuntimeVersionConfig {
@@ -3863,6 +3981,59 @@ pub mod tables {
     };
     pub static INVOCATION_TYPE: Shape =
         Shape { values: &["Event", "RequestResponse", "DryRun"], ..Shape::plain(Kind::Text) };
+    pub static INVOKE_WITH_RESPONSE_STREAM_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "LogType",
+                path: "logType",
+                place: Place::Header("x-amz-log-type"),
+                required: false,
+                shape: &LOG_TYPE,
+            },
+            Member {
+                name: "ClientContext",
+                path: "clientContext",
+                place: Place::Header("x-amz-client-context"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "Payload",
+                path: "payload",
+                place: Place::RawPayload,
+                required: false,
+                shape: &BLOB,
+            },
+            Member {
+                name: "TenantId",
+                path: "tenantId",
+                place: Place::Header("x-amz-tenant-id"),
+                required: false,
+                shape: &TENANT_ID,
+            },
+            Member {
+                name: "InvocationType",
+                path: "invocationType",
+                place: Place::Header("x-amz-invocation-type"),
+                required: false,
+                shape: &RESPONSE_STREAMING_INVOCATION_TYPE,
+            },
+        ]))
+    };
     static KMS_KEY_ARN_PATTERN: Pattern = Pattern::new(
         "(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()",
         "\\A(?:(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)|())\\z",
@@ -4214,6 +4385,8 @@ pub mod tables {
         pattern: Some(&KMS_KEY_ARN_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static RESPONSE_STREAMING_INVOCATION_TYPE: Shape =
+        Shape { values: &["RequestResponse", "DryRun"], ..Shape::plain(Kind::Text) };
     pub static RETENTION_PERIOD_IN_DAYS: Shape =
         Shape { min: Some(1.0), max: Some(90.0), ..Shape::plain(Kind::Integer) };
     static ROLE_ARN_PATTERN: Pattern = Pattern::new(

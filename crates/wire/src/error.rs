@@ -198,7 +198,7 @@ mod tests {
         let response = error.to_response();
         assert_eq!(response.status, 429);
         assert_eq!(
-            response.body,
+            response.body.whole().unwrap(),
             r#"{"Reason":"CallerRateLimitExceeded","Type":"User","message":"Rate Exceeded."}"#
         );
         assert_eq!(response.header("x-amzn-errortype"), Some("TooManyRequestsException"));

@@ -1,11 +1,14 @@
 //! What every generated operation is: a pure pair of decode and encode around typed input and
 //! output.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::error::Error;
+use crate::event_stream::Pieces;
 
 /// A whole request as the front hands it on. The body is fully read.
 #[derive(Clone, Debug)]
@@ -29,27 +32,54 @@ impl Request {
     }
 }
 
-/// A whole answer.
-#[derive(Clone, Debug, PartialEq)]
+/// An answer.
+#[derive(Debug)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
     /// Headers in the order they are sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body's bytes.
-    pub body: Bytes,
+    /// What follows them.
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Piece after piece, as they become known.
+    Pieces(Box<dyn Pieces>),
+}
+
+impl Body {
+    /// All of it, unless it comes in pieces.
+    pub fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Body::Whole(bytes) => Some(bytes),
+            Body::Pieces(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Whole(bytes) => bytes.fmt(formatter),
+            Body::Pieces(_) => formatter.write_str("pieces"),
+        }
+    }
 }
 
 impl Response {
     /// An answer without headers and body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Bytes::new() }
+        Response { status, headers: Vec::new(), body: Body::Whole(Bytes::new()) }
     }
 
     /// An answer with a JSON body.
     pub fn json(status: u16, body: Bytes) -> Response {
         let content_type = HeaderValue::from_static("application/json");
-        Response { status, headers: vec![(CONTENT_TYPE, content_type)], body }
+        Response { status, headers: vec![(CONTENT_TYPE, content_type)], body: Body::Whole(body) }
     }
 
     /// A header's value, when present and readable as text.

@@ -9,7 +9,8 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::operation::{Labels, Request, Response};
+use crate::event_stream::{self, Event, EventStream};
+use crate::operation::{Body, Labels, Request, Response};
 use crate::tree::Tree;
 use crate::uri;
 use crate::validate::{Kind, Member, Place, Shape, normalize, violations};
@@ -187,7 +188,18 @@ pub fn encode_payload(status: u16, payload: Bytes) -> Response {
     let mut response = Response::empty(status);
     if !payload.is_empty() {
         response.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-        response.body = payload;
+        response.body = Body::Whole(payload);
+    }
+    response
+}
+
+/// An answer whose body is an event stream; without a stream it has no body.
+pub fn encode_event_stream<E: Event + 'static>(status: u16, stream: EventStream<E>) -> Response {
+    let mut response = Response::empty(status);
+    if let Some(pieces) = stream.into_pieces() {
+        let content_type = HeaderValue::from_static(event_stream::CONTENT_TYPE);
+        response.headers.push((CONTENT_TYPE, content_type));
+        response.body = Body::Pieces(pieces);
     }
     response
 }

@@ -24,7 +24,19 @@ function fromBytes(key, value) {
   return value instanceof Uint8Array ? { base64: Buffer.from(value).toString("base64") } : value;
 }
 
-async function run({ command, input }) {
+// Takes the events of a streamed answer; after the first one another command is run.
+async function stream(input, after) {
+  const answer = await client.send(new sdk.InvokeWithResponseStreamCommand(toBytes(input)));
+  const { EventStream, ...head } = answer;
+  const events = [];
+  for await (const event of EventStream ?? []) {
+    if (events.push(event) === 1 && after) await run(after);
+  }
+  return { head, events };
+}
+
+async function run({ command, input, after }) {
+  if (command === "InvokeWithResponseStream") return stream(input, after);
   if (command.startsWith("waitUntil")) {
     const waiter = { client, maxWaitTime: 30, minDelay: 0.1, maxDelay: 0.2 };
     return (await sdk[command](waiter, input)).state;

@@ -62,11 +62,24 @@ class JavaScript:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE)
 
     def raw(self, command, **words):
-        self.process.stdin.write(json.dumps({"command": command, "input": words}) + "\n")
+        return self.ask({"command": command, "input": words})
+
+    def ask(self, request):
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        assert line, f"the JavaScript SDK's process ended while it did {command}"
+        assert line, f"the JavaScript SDK's process ended while it did {request}"
         return json.loads(line)
+
+    def stream(self, after=None, **words):
+        """The head and the events of an InvokeWithResponseStream; after the first event the command `after` is run,
+        `(name, input)`."""
+        request = {"command": "InvokeWithResponseStream", "input": words}
+        if after:
+            request["after"] = {"command": after[0], "input": after[1]}
+        answer = self.ask(request)
+        assert "error" not in answer, answer
+        return answer["ok"]["head"], answer["ok"]["events"]
 
     def __call__(self, command, **words):
         """`CreateFunction`, `Invoke`, `waitUntilFunctionActiveV2`, …; bytes as `{"base64": …}`."""

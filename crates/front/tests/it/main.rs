@@ -9,4 +9,5 @@ mod http1;
 mod limits;
 mod operations;
 mod records;
+mod streamed;
 mod world;

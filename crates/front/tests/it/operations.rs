@@ -134,7 +134,7 @@ async fn in_process_calls_go_the_same_way() {
         body: bytes::Bytes::new(),
     };
     let response = world.fake.handle(&call, request).await.unwrap();
-    let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(response.body.whole().unwrap()).unwrap();
     assert_eq!(json["account"], "123456789012");
     assert_eq!(json["endpoint"], "http://x:1");
 }

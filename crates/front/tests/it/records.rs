@@ -97,6 +97,17 @@ async fn each_operation_leaves_one_record() {
     .await;
     check(
         &world,
+        "POST /stream",
+        &format!(
+            "INFO service=\"fake\" operation=\"Stream\" {who} \
+             resource=arn:aws:fake:us-east-1:000000000000:stream status=200 \
+             streamed_bytes=0 {origin}"
+        ),
+        &count("Stream", 200),
+    )
+    .await;
+    check(
+        &world,
         "GET /echo?bad",
         &format!(
             "DEBUG service=\"fake\" operation=\"GetEcho\" {who} status=400 \

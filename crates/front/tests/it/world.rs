@@ -1,8 +1,9 @@
 //! A front with a small service of its own, and a client that speaks raw HTTP.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use lambic_front::metrics::Metrics;
@@ -11,7 +12,8 @@ use lambic_front::{
     InternalReply, InternalRoute, Origin, OutputOf, ReplyContent, Serve, Service, serve,
 };
 use lambic_rt::{Rt, TaskKind};
-use lambic_wire::{Arn, Error, Labels, Operation, Request, Response};
+use lambic_wire::event_stream::Pieces;
+use lambic_wire::{Arn, Body, Error, Labels, Operation, Request, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
@@ -22,14 +24,15 @@ pub(crate) const BIG_BODY_BYTES_MAX: usize = 1_000_000;
 /// A service called `fake` whose operations are chosen by path.
 #[derive(Default)]
 pub(crate) struct Fake {
-    /// Lets operations at `/wait` end.
+    /// Lets operations at `/wait` end, and those at `/stream` go on.
     pub(crate) gate: Notify,
     pub(crate) begun: AtomicUsize,
     pub(crate) ended: AtomicUsize,
     /// Told whenever an operation at `/wait` has begun.
     pub(crate) begun_signal: Notify,
-    /// Told whenever an operation at `/wait` has ended.
+    /// Told whenever an operation at `/wait` or `/stream` has ended.
     pub(crate) ended_signal: Notify,
+    me: OnceLock<Weak<Fake>>,
 }
 
 /// Any request is an input, any JSON an output.
@@ -115,6 +118,69 @@ impl Serve for Panic {
     }
 }
 
+/// Answers in pieces, as many as the body has bytes: the next one whenever the gate is opened, or all
+/// at once with the query `open`.
+struct Stream;
+
+struct Gated {
+    fake: Arc<Fake>,
+    left: Vec<u8>,
+    is_open: bool,
+    opening: Option<BoxFuture<'static, ()>>,
+}
+
+impl Pieces for Gated {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.left.is_empty() {
+            self.fake.ended.fetch_add(1, Ordering::SeqCst);
+            self.fake.ended_signal.notify_one();
+            return Poll::Ready(None);
+        }
+        if !self.is_open {
+            let fake = self.fake.clone();
+            let opened = async move { fake.gate.notified().await };
+            let opening = self.opening.get_or_insert_with(|| Box::pin(opened));
+            ready!(opening.as_mut().poll(context));
+            self.opening = None;
+        }
+        let byte = self.left.remove(0);
+        Poll::Ready(Some(Bytes::from(vec![byte; 20_000])))
+    }
+}
+
+impl Operation for Stream {
+    const NAME: &'static str = "Stream";
+    type Input = Request;
+    type Output = Gated;
+
+    fn decode(request: &Request, _: &Labels) -> Result<Request, Error> {
+        Ok(request.clone())
+    }
+
+    fn encode(gated: Gated) -> Result<Response, Error> {
+        let mut response = Response::empty(200);
+        response.body = Body::Pieces(Box::new(gated));
+        Ok(response)
+    }
+}
+
+struct Streams;
+
+impl Serve for Streams {
+    type Service = Arc<Fake>;
+    type Operation = Stream;
+
+    fn resource(cx: &Cx<'_, Arc<Fake>>, _: &InputOf<Self>) -> Arn {
+        Arn::new("fake", cx.region, cx.account, "stream")
+    }
+
+    async fn run(cx: &Cx<'_, Arc<Fake>>, input: InputOf<Self>) -> Result<OutputOf<Self>, Error> {
+        let is_open = input.query == "open";
+        let left = input.body.to_vec();
+        Ok(Gated { fake: cx.service.clone(), left, is_open, opening: None })
+    }
+}
+
 struct Foreign;
 
 impl Serve for Foreign {
@@ -160,6 +226,10 @@ impl Service for Fake {
                 "/wait" => serve::<Wait>(&cx, request, Labels::new()).await,
                 "/panic" => serve::<Panic>(&cx, request, Labels::new()).await,
                 "/foreign" => serve::<Foreign>(&cx, request, Labels::new()).await,
+                "/stream" => {
+                    let this = self.me.get().and_then(Weak::upgrade).expect("a whole world");
+                    serve::<Streams>(&call.cx(&this), request, Labels::new()).await
+                }
                 "/empty" => Ok(Response::empty(204)),
                 "/large" => Ok(Response::json(200, Bytes::from(vec![b'x'; 3_000_000]))),
                 _ => Err(Error::new("UnknownOperationException", 404, "")),
@@ -235,6 +305,7 @@ impl World {
     pub(crate) fn with_download(config: FrontConfig, download: Download) -> World {
         let rt = Rt::simulated(7);
         let fake = Arc::new(Fake::default());
+        fake.me.set(Arc::downgrade(&fake)).expect("set once");
         let credentials = Arc::new(CredentialTable::new());
         let front = Front::new(
             config,
@@ -330,6 +401,37 @@ impl Client {
         }
         reply.body = self.buffer.drain(..length).collect();
         reply
+    }
+
+    /// The head of an answer whose body comes in chunks.
+    pub(crate) async fn head_of_chunks(&mut self) -> String {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            assert_ne!(self.more().await, 0, "closed before an answer: {:?}", self.text());
+        };
+        let head = String::from_utf8(self.buffer.drain(..end + 4).collect()).unwrap();
+        assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked\r\n"), "{head}");
+        head
+    }
+
+    /// The next chunk of such a body; empty at its end.
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(2).position(|two| two == b"\r\n") {
+                break at;
+            }
+            assert_ne!(self.more().await, 0, "closed within a body");
+        };
+        let size = String::from_utf8(self.buffer.drain(..end + 2).take(end).collect()).unwrap();
+        let size = usize::from_str_radix(&size, 16).unwrap();
+        while self.buffer.len() < size + 2 {
+            assert_ne!(self.more().await, 0, "closed within a chunk");
+        }
+        let chunk = self.buffer.drain(..size).collect();
+        self.buffer.drain(..2);
+        chunk
     }
 
     async fn more(&mut self) -> usize {

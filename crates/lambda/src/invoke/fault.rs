@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 /// The runtime's response or error may have this many bytes: 6 MiB and 100 bytes of envelope.
 pub const RESPONSE_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+/// A response that is streamed to its caller may have this many bytes (AWS: 200 MB).
+pub const STREAMED_BYTES_MAX: u64 = 200 * 1024 * 1024;
 
 /// How the runtime process of an environment ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,13 @@ pub enum Fault {
         /// How its process ended, or why it could not be started.
         reason: String,
     },
+    /// The response was streamed to its caller and has more than [`STREAMED_BYTES_MAX`] bytes.
+    StreamTooLarge {
+        /// Bytes of the response, as far as they were counted.
+        bytes: u64,
+    },
+    /// The response was being streamed to its caller and broke off.
+    Truncated,
     /// The interpreter that the function's runtime needs is not on this machine.
     RuntimeMissing {
         /// What is missing and how to get it.
@@ -97,7 +106,10 @@ impl Fault {
             Fault::TimedOut { .. } => "Sandbox.Timedout",
             Fault::Exited(_) => "Runtime.ExitError",
             Fault::InvalidEntrypoint { .. } => "Runtime.InvalidEntrypoint",
-            Fault::ResponseTooLarge { .. } => "Function.ResponseSizeTooLarge",
+            Fault::ResponseTooLarge { .. } | Fault::StreamTooLarge { .. } => {
+                "Function.ResponseSizeTooLarge"
+            }
+            Fault::Truncated => "Runtime.TruncatedResponse",
             Fault::Extension { kind: ExtensionFault::Launch, .. } => "Extension.LaunchError",
             Fault::Extension { kind: ExtensionFault::Init, .. } => "Extension.InitError",
             Fault::Extension { kind: ExtensionFault::Exit, .. } => "Extension.ExitError",
@@ -109,7 +121,13 @@ impl Fault {
     /// AWS's error message.
     pub fn message(&self, request_id: &str) -> String {
         let what = match self {
-            Fault::ResponseTooLarge { bytes } => return response_too_large(*bytes),
+            Fault::ResponseTooLarge { bytes } => {
+                return response_too_large(*bytes, RESPONSE_BYTES_MAX as u64);
+            }
+            Fault::StreamTooLarge { bytes } => {
+                return response_too_large(*bytes, STREAMED_BYTES_MAX);
+            }
+            Fault::Truncated => "HTTP request detected as truncated".to_owned(),
             Fault::TimedOut { timeout } => task_timed_out(*timeout),
             Fault::Exited(exit) => exit_text(exit),
             Fault::InvalidEntrypoint { reason }
@@ -158,10 +176,10 @@ fn task_timed_out(timeout: Duration) -> String {
     format!("Task timed out after {:.2} seconds", timeout.as_secs_f64())
 }
 
-fn response_too_large(bytes: u64) -> String {
+fn response_too_large(bytes: u64, bytes_max: u64) -> String {
     format!(
         "Response payload size ({bytes} bytes) exceeded maximum allowed payload size \
-         ({RESPONSE_BYTES_MAX} bytes)."
+         ({bytes_max} bytes)."
     )
 }
 
@@ -254,6 +272,12 @@ mod tests {
                 "Response payload size (7000000 bytes) exceeded maximum allowed payload size \
                  (6291556 bytes).",
             ),
+            (
+                Fault::StreamTooLarge { bytes: 209_715_201 },
+                "Response payload size (209715201 bytes) exceeded maximum allowed payload size \
+                 (209715200 bytes).",
+            ),
+            (Fault::Truncated, "RequestId: r Error: HTTP request detected as truncated"),
         ];
         for (fault, text) in cases {
             assert_eq!(fault.message("r"), text);

@@ -8,6 +8,9 @@
 //! (START, END, REPORT) → the lease drops. `admit`, `place` and `pool` are pure; what is in
 //! [`shell`] performs what they decide.
 //!
+//! An answer that is streamed goes from the Runtime API straight to its caller; [`streamed`] is the
+//! caller's end of it, and only how it ended comes the way above.
+//!
 //! A warm invoke touches no disk and takes no lock that other functions take, but for reading the
 //! table of pools. A caller that hangs up does not end its invocation.
 
@@ -29,6 +32,9 @@ mod reply;
 mod running;
 mod shell;
 mod shutdown;
+pub mod streamed;
+#[cfg(test)]
+mod streamed_tests;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -45,6 +51,7 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
 use crate::state::version::Version;
 use admit::Account;
@@ -53,6 +60,8 @@ use launcher::{ApiFront, Launcher, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
 use shell::Shell;
+use streamed::StreamedAnswer;
+use tokio::sync::oneshot;
 
 /// One request to run a function.
 #[derive(Clone, Debug)]
@@ -207,11 +216,36 @@ impl Invoker {
         let pool = self.common.pool(&version);
         let lease = pool.admit()?;
         let work = async move {
-            let answer = target::run(pool, invocation).await;
+            let finished = target::run(pool, &invocation, None).await;
             drop(lease);
-            answer
+            Ok(reply::answer(finished?, &invocation.request_id, &version.version))
         };
         reply::GoesOn::new(self.common.rt.clone(), Box::pin(work)).await
+    }
+
+    /// Runs one invocation whose answer is taken while the function still sends it. Returns when
+    /// the answer begins. A caller that does not take the rest does not end it.
+    ///
+    /// Errors: as [`Invoker::invoke`].
+    pub async fn invoke_streamed(
+        &self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> Result<StreamedAnswer, Error> {
+        let pool = self.common.pool(&version);
+        let lease = pool.admit()?;
+        let (sink, pieces) = stream::channel();
+        let (sender, ended) = oneshot::channel();
+        let work = async move {
+            let finished = target::run(pool, &invocation, Some(&sink)).await;
+            drop(lease);
+            let end = finished.map(|finished| reply::end(finished, &sink, &invocation.request_id));
+            // A caller that is gone needs not be told.
+            let _ = sender.send(end);
+        };
+        // Not driven by whoever takes the answer: time runs also while a slow caller takes nothing.
+        self.common.rt.spawn("streamed invocation", TaskKind::Request, work).detach();
+        StreamedAnswer::begin(version.version.clone(), pieces, ended).await
     }
 
     /// The snapshots of this function other than `current` are no longer to be used: their idle

@@ -9,7 +9,10 @@ use futures_util::future::BoxFuture;
 use lambic_rt::{Rt, TaskKind};
 
 use super::Answer;
+use super::fault::Fault;
+use super::streamed::End;
 use crate::runtime_api::desk::{Completion, Finished};
+use crate::runtime_api::stream::{Failure, Sink};
 
 /// The caller's answer to a finished invocation.
 pub(super) fn answer(finished: Finished, request_id: &str, executed_version: &str) -> Answer {
@@ -18,6 +21,7 @@ pub(super) fn answer(finished: Finished, request_id: &str, executed_version: &st
         // AWS calls every error of a function unhandled nowadays.
         Completion::Error(payload) => (payload, Some("Unhandled")),
         Completion::Fault(fault) => (fault.payload(request_id), Some("Unhandled")),
+        Completion::Streamed(_) => unreachable!("nothing is streamed without a sink"),
     };
     Answer {
         payload,
@@ -25,6 +29,30 @@ pub(super) fn answer(finished: Finished, request_id: &str, executed_version: &st
         log_tail: finished.log_tail,
         executed_version: executed_version.to_owned(),
     }
+}
+
+/// The end of a finished invocation whose answer was wanted as a stream.
+///
+/// What went wrong before the function began to stream is told as Invoke tells it. After that AWS
+/// has only the type of the error for what the platform found: a runtime that is gone is a response
+/// that broke off.
+pub(super) fn end(finished: Finished, sink: &Sink, request_id: &str) -> End {
+    let text = |document: &[u8]| Some(String::from_utf8_lossy(document).into_owned());
+    let unhandled = |document: &[u8]| (Some("Unhandled".to_owned()), text(document));
+    let (error_code, error_details) = match finished.completion {
+        Completion::Response(_) => unreachable!("a response goes into the sink"),
+        Completion::Streamed(None) => (None, None),
+        Completion::Streamed(Some(Failure { error_type, document })) => {
+            (Some(error_type), text(&document).filter(|text| !text.is_empty()))
+        }
+        Completion::Error(document) => unhandled(&document),
+        Completion::Fault(fault) if !sink.has_begun() => unhandled(&fault.payload(request_id)),
+        Completion::Fault(Fault::Exited(_)) => {
+            (Some(Fault::Truncated.error_type().to_owned()), None)
+        }
+        Completion::Fault(fault) => (Some(fault.error_type().to_owned()), None),
+    };
+    End { error_code, error_details, log_tail: finished.log_tail }
 }
 
 /// A future that is finished in a task of its own if its owner drops it.

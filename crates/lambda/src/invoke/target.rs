@@ -1,4 +1,4 @@
-//! One invocation, from the pool of its snapshot to its answer.
+//! One invocation, from the pool of its snapshot to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,27 +6,33 @@ use std::time::Duration;
 use lambic_rt::Instant;
 use lambic_wire::error::Error;
 
+use super::Invocation;
 use super::fault::{Exit, Fault};
 use super::shell::{Grant, Handle, Shell};
 use super::trace::{self, Trace};
-use super::{Answer, Invocation, reply};
 use crate::runtime_api::desk::{Completion, Event, Finished, Outcome, Work};
 use crate::runtime_api::extensions::ShutdownReason;
+use crate::runtime_api::stream::Sink;
 
 /// An environment that turns out to be dead before it got the event is replaced; so often.
 const ATTEMPTS_MAX: usize = 8;
 
-/// Runs it. The caller holds the lease.
-pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<Answer, Error> {
+/// Runs it. The caller holds the lease, and takes what comes out of `sink` if there is one.
+pub(super) async fn run(
+    mut pool: Arc<Shell>,
+    invocation: &Invocation,
+    sink: Option<&Sink>,
+) -> Result<Finished, Error> {
     let active = pool.version().active_tracing;
     let trace = trace::trace(&pool.common.rt, active, invocation.trace_id.as_deref());
     for _ in 0..ATTEMPTS_MAX {
         match pool.obtain().await {
             Grant::Use { handle, init, since } => {
                 let since = since.unwrap_or_else(|| pool.common.rt.instant());
-                let work = work(&pool, &invocation, &trace, init, since);
+                let mut work = work(&pool, invocation, &trace, init, since);
+                work.sink = sink.cloned();
                 if let Some(finished) = serve(&pool, &handle, work).await {
-                    return Ok(answered(&pool, finished, &invocation));
+                    return Ok(finished);
                 }
             }
             Grant::Failed { recorder, completion, status, since } => {
@@ -38,7 +44,7 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
                     is_error: true,
                     fault: match &completion {
                         Completion::Fault(fault) => Some(fault.clone()),
-                        Completion::Response(_) | Completion::Error(_) => None,
+                        _ => None,
                     },
                     reply: None,
                     segment: trace.segment,
@@ -48,7 +54,7 @@ pub(super) async fn run(mut pool: Arc<Shell>, invocation: Invocation) -> Result<
                 count(&pool, &outcome);
                 recorder.runtime_done(&outcome);
                 let log_tail = recorder.finish(&outcome, invocation.log_tail);
-                return Ok(answered(&pool, Finished { completion, log_tail }, &invocation));
+                return Ok(Finished { completion, log_tail });
             }
             Grant::Refused(error) => return Err(error),
             Grant::Closed => {
@@ -80,7 +86,8 @@ fn work(
         payload: invocation.payload.clone(),
     };
     let segment = trace.segment.clone();
-    Work { event, timeout: whole, since, init, wants_tail: invocation.log_tail, segment }
+    let wants_tail = invocation.log_tail;
+    Work { event, timeout: whole, since, init, wants_tail, segment, sink: None }
 }
 
 /// Hands the event out and waits for the end. `None`: the environment is dead and never had it.
@@ -113,10 +120,6 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
 fn ended_without_a_word() -> Finished {
     let completion = Completion::Fault(Fault::Exited(Exit::default()));
     Finished { completion, log_tail: None }
-}
-
-fn answered(pool: &Shell, finished: Finished, invocation: &Invocation) -> Answer {
-    reply::answer(finished, &invocation.request_id, &pool.version().version)
 }
 
 /// Adds one invocation to the totals.

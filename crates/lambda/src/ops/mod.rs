@@ -1,6 +1,7 @@
 //! One file per operation. Each opens with one request and its reply, which is also its first test.
 
 mod change;
+mod invocation;
 mod json;
 mod layers;
 mod logging;
@@ -16,6 +17,7 @@ mod get_function_configuration;
 mod get_layer_version;
 mod get_layer_version_by_arn;
 mod invoke;
+mod invoke_with_response_stream;
 mod list_functions;
 mod list_layer_versions;
 mod list_layers;
@@ -32,6 +34,7 @@ pub use get_function_configuration::GetFunctionConfiguration;
 pub use get_layer_version::GetLayerVersion;
 pub use get_layer_version_by_arn::GetLayerVersionByArn;
 pub use invoke::Invoke;
+pub use invoke_with_response_stream::InvokeWithResponseStream;
 pub use list_functions::ListFunctions;
 pub use list_layer_versions::ListLayerVersions;
 pub use list_layers::ListLayers;

@@ -1,5 +1,6 @@
 //! Drives operations the way the front does, and checks the examples in their headers.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lambic_front::{BoxFuture, Call, InternalCall, Origin, Principal, ReplyContent, Service};
 use lambic_rt::Rt;
 use lambic_store::Store;
-use lambic_wire::{Error, Request};
+use lambic_wire::{Body, Error, Request};
 use serde_json::{Value, json};
 
 use crate::code::testing::{Item, zip_of};
+use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::version::Version;
@@ -45,6 +47,27 @@ impl Runner for Echo {
         })
     }
 
+    fn invoke_streamed<'a>(
+        &'a self,
+        version: Arc<Version>,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<StreamedAnswer, Error>> {
+        Box::pin(async move {
+            let answer = self.invoke(version, invocation).await?;
+            let mut end = End { log_tail: answer.log_tail, ..End::default() };
+            let piece = match answer.function_error {
+                None => Some(Part::Piece(answer.payload)),
+                Some(code) => {
+                    end.error_code = Some(code.to_owned());
+                    end.error_details = Some(String::from_utf8(answer.payload.to_vec()).unwrap());
+                    None
+                }
+            };
+            let parts = piece.into_iter().chain([Part::End(end)]);
+            Ok(StreamedAnswer::of(&answer.executed_version, parts))
+        })
+    }
+
     fn retire(&self, _: &str, _: Option<u64>) {}
 }
 
@@ -71,6 +94,24 @@ impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(have, _)| have.as_str() == name);
         found.map(|(_, value)| value.to_str().unwrap())
+    }
+
+    /// The messages of an event stream: what kind of event, and its payload.
+    pub(crate) fn events(&self) -> Vec<(String, Vec<u8>)> {
+        let mut events = Vec::new();
+        let mut rest = &self.body[..];
+        while !rest.is_empty() {
+            let number = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap());
+            let (total, headers) = (number(0) as usize, number(4) as usize);
+            let name = b"\x0b:event-type\x07\0";
+            let at = rest.windows(name.len()).position(|window| window == name).unwrap();
+            let value = at + name.len() + 1;
+            let kind = &rest[value..value + usize::from(rest[value - 1])];
+            let kind = String::from_utf8(kind.to_vec()).unwrap();
+            events.push((kind, rest[12 + headers..total - 4].to_vec()));
+            rest = &rest[total..];
+        }
+        events
     }
 
     /// The error's code.
@@ -181,7 +222,17 @@ impl Harness {
             Ok(response) => response,
             Err(error) => error.to_response(),
         };
-        Reply { status: response.status, headers: response.headers, body: response.body }
+        let body = match response.body {
+            Body::Whole(bytes) => bytes,
+            Body::Pieces(mut pieces) => {
+                let mut all = Vec::new();
+                while let Some(piece) = poll_fn(|context| pieces.poll_piece(context)).await {
+                    all.extend_from_slice(&piece);
+                }
+                Bytes::from(all)
+            }
+        };
+        Reply { status: response.status, headers: response.headers, body }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -227,6 +278,7 @@ impl Harness {
         assert_eq!(reply.status, 200);
         match reply.content {
             ReplyContent::Bytes(bytes) => bytes.to_vec(),
+            ReplyContent::Pieces(_) => panic!("a package is a file"),
             ReplyContent::File { mut file, length } => {
                 let mut bytes = Vec::new();
                 std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
@@ -249,6 +301,25 @@ impl Harness {
         }
         let expected: Value = serde_json::from_str(&example.reply_body).unwrap();
         compare(&reply.json(), &expected, "");
+    }
+}
+
+impl Harness {
+    /// As [`Harness::check`], for an answer that is an event stream: a line of the example for each
+    /// message, `{"PayloadChunk": "text"}` or `{"InvokeComplete": {members}}`.
+    pub(crate) async fn check_events(&self, example: &Example) {
+        let body = example.request_body.as_bytes();
+        let reply = self.send(Harness::request(&example.method, &example.path, body)).await;
+        assert_eq!(reply.status, example.status, "{reply:?}");
+        let shown = reply.events().into_iter().map(|(kind, payload)| {
+            let text = String::from_utf8(payload).unwrap();
+            match kind.as_str() {
+                "PayloadChunk" => json!({kind: text}),
+                _ => json!({kind: serde_json::from_str::<Value>(&text).unwrap()}),
+            }
+        });
+        let lines = example.reply_body.lines().map(|line| serde_json::from_str(line).unwrap());
+        assert_eq!(shown.collect::<Vec<Value>>(), lines.collect::<Vec<Value>>());
     }
 }
 

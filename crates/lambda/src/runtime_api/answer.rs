@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
 use super::desk::Refusal;
-use crate::invoke::fault::{RESPONSE_BYTES_MAX, error_payload};
+use crate::invoke::fault::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX, error_payload};
 
 /// Every answer has a whole body.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -92,7 +92,16 @@ pub(super) fn from_refusal(refusal: Refusal) -> Answer {
 
 /// 413 for a body over the limit.
 pub(super) fn too_large() -> Answer {
-    let text = format!("Exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes).");
+    beyond(RESPONSE_BYTES_MAX as u64)
+}
+
+/// 413 for a stream over its limit.
+pub(super) fn stream_too_large() -> Answer {
+    beyond(STREAMED_BYTES_MAX)
+}
+
+fn beyond(bytes_max: u64) -> Answer {
+    let text = format!("Exceeded maximum allowed payload size ({bytes_max} bytes).");
     refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &text)
 }
 

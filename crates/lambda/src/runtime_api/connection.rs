@@ -37,6 +37,8 @@ pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
         async move { Ok::<_, Infallible>(super::route(desk, request).await) }
     });
     let served = http1::Builder::new()
+        // A runtime may close its sending side after its answer, or end: what it sent whole counts.
+        .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)

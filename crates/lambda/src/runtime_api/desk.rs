@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::extensions::crew::Crew;
 use super::extensions::{About, ExtensionEvent};
 use super::life::{IllegalMove, Life, Move};
+use super::stream::{Failure, Sink};
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::trace::Segment;
 use crate::telemetry::{self, Api};
@@ -50,6 +51,8 @@ pub struct Event {
 pub enum Completion {
     /// The function answered.
     Response(Bytes),
+    /// The function sent its answer to the caller while it ran, and may have failed in the end.
+    Streamed(Option<Failure>),
     /// The function, or its runtime, reported an error of its own.
     Error(Bytes),
     /// The platform ended it.
@@ -115,6 +118,8 @@ pub struct Work {
     pub wants_tail: bool,
     /// The segment it is in X-Ray, when it was sampled.
     pub segment: Option<Segment>,
+    /// Where a streamed response goes, when the caller wants one.
+    pub sink: Option<Sink>,
 }
 
 /// Who is told what happens at the desk. Called without the desk's lock.
@@ -175,6 +180,7 @@ struct WorkFacts {
     init: Option<Duration>,
     wants_tail: bool,
     segment: Option<Segment>,
+    sink: Option<Sink>,
 }
 
 /// An answered invocation whose END is still to be written.
@@ -207,6 +213,8 @@ pub(super) struct State {
     exit: Option<Exit>,
     /// A report that the runtime cannot start is being read.
     reporting: bool,
+    /// An invocation whose streamed response broke off, until it is known why.
+    broken: Option<Current>,
 }
 
 /// See the module.
@@ -235,6 +243,7 @@ impl Desk {
             answer_began: None,
             exit: None,
             reporting: false,
+            broken: None,
         };
         Desk { state: Mutex::new(state), owner, rt, about }
     }
@@ -264,6 +273,7 @@ impl Desk {
             init: work.init,
             wants_tail: work.wants_tail,
             segment: work.segment,
+            sink: work.sink,
         };
         let event = Arc::new(work.event);
         let mut state = self.lock();
@@ -291,6 +301,7 @@ impl Desk {
 
     /// The runtime asks for an event.
     pub fn next(&self) -> Result<NextEvent, Refusal> {
+        self.settle_broken(|_| true);
         let mut state = self.lock();
         let before = state.life;
         state.life = before.step(Move::Next)?;
@@ -378,6 +389,45 @@ impl Desk {
         }
     }
 
+    /// The answer that has begun is a stream: where it goes. `None`: it is wanted in one piece.
+    pub(super) fn begin_stream(&self) -> Option<Sink> {
+        let sink = self.lock().current.as_ref()?.work.sink.clone()?;
+        sink.begin();
+        Some(sink)
+    }
+
+    /// The runtime's stream broke off. Unlike any other answer it cannot be repeated, so the
+    /// invocation is over; its id, if it is still to be settled why.
+    pub(super) fn stream_broken(&self) -> Option<String> {
+        let mut state = self.lock();
+        let life = state.life.step(Move::Answered).ok()?;
+        if let Some(exit) = state.exit {
+            drop(state);
+            self.exited(exit);
+            return None;
+        }
+        let current = state.current.take()?;
+        state.life = life;
+        let deadline = current.work.since + current.work.timeout;
+        let request_id = current.event.request_id.clone();
+        state.broken = Some(current);
+        drop(state);
+        self.owner.responded(deadline.max(self.rt.instant() + SETTLE_MIN));
+        Some(request_id)
+    }
+
+    /// Ends the invocation whose stream broke off without an exit that explains it.
+    pub(super) fn settle_broken(&self, is_this: impl FnOnce(&str) -> bool) {
+        let broken = self.lock().broken.take_if(|current| is_this(&current.event.request_id));
+        if let Some(current) = broken {
+            self.finish(current, Completion::Fault(Fault::Truncated), false);
+        }
+    }
+
+    pub(super) fn rt(&self) -> &Rt {
+        &self.rt
+    }
+
     /// The runtime says that it cannot start.
     pub fn init_error(&self, body: Bytes, error_type: String) -> Result<(), Refusal> {
         let mut state = self.lock();
@@ -448,7 +498,7 @@ impl Desk {
     fn end(&self, mut state: MutexGuard<'_, State>, fault: Fault, is_of_the_answered: bool) {
         state.life = Life::Dead;
         state.waiting = None;
-        let current = state.current.take();
+        let current = state.current.take().or(state.broken.take());
         let unrecorded = state.unrecorded.take();
         drop(state);
         if let Some(mut last) = unrecorded {
@@ -490,21 +540,24 @@ impl Desk {
     fn outcome_recorded(&self, current: &Current, completion: Completion, now: bool) -> Finished {
         let began = self.lock().answer_began.take();
         let ended = self.rt.instant();
-        let (status, fault, reply) = match &completion {
-            Completion::Fault(fault) => (fault.status(), Some(fault.clone()), None),
+        let streamed = current.work.sink.as_ref().and_then(Sink::bytes);
+        let (status, fault, bytes) = match &completion {
+            Completion::Fault(fault) => (fault.status(), Some(fault.clone()), streamed),
+            Completion::Streamed(_) => (Status::Answered, None, streamed),
             Completion::Response(body) | Completion::Error(body) => {
-                let began = began.unwrap_or(ended);
-                let latency = began.saturating_duration_since(current.work.since);
-                let bytes = body.len() as u64;
-                (Status::Answered, None, Some(Reply { bytes, latency, overhead: None }))
+                (Status::Answered, None, Some(body.len() as u64))
             }
         };
+        let reply = bytes.map(|bytes| {
+            let latency = began.unwrap_or(ended).saturating_duration_since(current.work.since);
+            Reply { bytes, latency, overhead: None }
+        });
         let outcome = Outcome {
             request_id: current.event.request_id.clone(),
             duration: ended.saturating_duration_since(current.work.since),
             init: current.work.init,
             status,
-            is_error: !matches!(completion, Completion::Response(_)),
+            is_error: !matches!(completion, Completion::Response(_) | Completion::Streamed(None)),
             fault,
             reply,
             segment: current.work.segment.clone(),

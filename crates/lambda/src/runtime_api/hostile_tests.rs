@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::desk::{Completion, Desk};
 use super::life::Life;
+use super::stream;
 use super::tests::Bench;
 use crate::invoke::fault::Exit;
 
@@ -130,13 +131,34 @@ async fn attack(bench: &Bench, deeds: Vec<Deed>) {
     }
 }
 
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug)]
+enum Caller {
+    /// Wants it in one piece.
+    Whole,
+    /// Wanted a stream and is gone.
+    Gone,
+    /// Wants a stream and takes nothing of it.
+    TakesNothing,
+}
+
 /// The platform's side: hands out one event, always the same id, whenever the runtime waits, and
 /// ends each by its timeout if need be, as the invoke path does. How the invocations ended.
-async fn platform(bench: &Bench) -> Vec<Completion> {
+async fn platform(bench: &Bench, callers: &[Caller]) -> Vec<Completion> {
     let timeout = TIMEOUT;
     let mut ends = Vec::new();
+    let mut untaken = Vec::new();
     loop {
-        match bench.hand_out("a") {
+        let sink = match callers[ends.len() % callers.len()] {
+            Caller::Whole => None,
+            Caller::Gone => Some(stream::channel().0),
+            Caller::TakesNothing => {
+                let (sink, pieces) = stream::channel();
+                untaken.push(pieces);
+                Some(sink)
+            }
+        };
+        match bench.hand_out_with("a", false, sink) {
             Ok(mut receiver) => {
                 let finished = match bench.rt.within(timeout, &mut receiver).await {
                     Some(finished) => finished.expect("an end"),
@@ -165,6 +187,10 @@ proptest! {
     fn whatever_a_runtime_does_every_invocation_ends(
         connections in prop::collection::vec(prop::collection::vec(deed(), 0..16), 1..5),
         has_asked in prop::bool::weighted(0.8),
+        callers in prop::collection::vec(
+            prop::sample::select(vec![Caller::Whole, Caller::Gone, Caller::TakesNothing]),
+            1..4,
+        ),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -183,7 +209,7 @@ proptest! {
                 bench.desk.exited(Exit::default());
                 ends(&bench.desk);
             };
-            let both = async { tokio::join!(platform(&bench), attacks).0 };
+            let both = async { tokio::join!(platform(&bench, &callers), attacks).0 };
             let ended = bench.rt.within(Duration::from_secs(3_600), both).await;
             let ended = ended.expect("an invocation never ended");
             for completion in ended {

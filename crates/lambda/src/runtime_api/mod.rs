@@ -4,6 +4,7 @@
 //!
 //! The peer is user code and may be hostile: connections, heads and bodies are bounded, what is
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
+//! A streamed response goes to its caller while it is being sent, and no faster than that takes it.
 //! Only a `next` may wait without a limit. SnapStart's restore routes are absent, as on AWS for a
 //! function without SnapStart. What a runtime tells for X-Ray
 //! (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has no reader and is
@@ -23,6 +24,9 @@ pub mod life;
 mod next;
 mod ping;
 mod response;
+pub mod stream;
+#[cfg(test)]
+mod stream_tests;
 mod subscribe;
 #[cfg(test)]
 pub(crate) mod testing;

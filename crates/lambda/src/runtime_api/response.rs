@@ -1,11 +1,13 @@
 //! `POST /2018-06-01/runtime/invocation/{id}/response`: what the function returned.
 //!
-//! A streamed response is accepted too and gathered, because Invoke answers in one piece; the limit
-//! of its size is that of any other. It may end with trailers that say that the function failed
-//! half-way: then the caller gets that error and nothing of what came before it.
+//! For a caller that asked for a stream it goes on as it comes (`stream.rs`). The caller alone decides
+//! that: a runtime may say that it streams (`Lambda-Runtime-Function-Response-Mode`), but Go's sends
+//! chunks and trailers without saying so. Invoke answers in one piece: for it a response is gathered.
+//! One may end with trailers that say that the function failed half-way: then the caller of Invoke
+//! gets that error and nothing of what came before it.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
@@ -15,15 +17,19 @@ use super::answer::{
 };
 use super::desk::{Completion, Desk};
 use super::life::Move;
+use super::stream;
 use crate::invoke::fault::{Fault, error_payload};
 
-pub(super) async fn post(desk: &Desk, id: &str, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>) -> Answer {
     if !is_known_mode(request.headers()) {
         let text = "Invalid response mode header";
         return refused(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", text);
     }
     if let Err(refusal) = desk.begin_answer(id, Move::Response) {
         return from_refusal(refusal);
+    }
+    if let Some(sink) = desk.begin_stream() {
+        return stream::serve(desk, &sink, request.into_body()).await;
     }
     let (completion, answer) = match receive(request.into_body()).await {
         Received::Whole(body, trailers) => (completed(body, &trailers), accepted()),
@@ -49,13 +55,11 @@ fn is_known_mode(headers: &HeaderMap) -> bool {
 }
 
 fn completed(body: Bytes, trailers: &HeaderMap) -> Completion {
-    if !trailers.contains_key("lambda-runtime-function-error-type") {
-        return Completion::Response(body);
+    match stream::failure(trailers) {
+        None => Completion::Response(body),
+        Some(failure) if failure.document.is_empty() => {
+            Completion::Error(error_payload(&error_type(trailers), ""))
+        }
+        Some(failure) => Completion::Error(failure.document),
     }
-    let document = trailers
-        .get("lambda-runtime-function-error-body")
-        .and_then(|value| STANDARD.decode(value.as_bytes()).ok())
-        .filter(|document| !document.is_empty());
-    let typed = || error_payload(&error_type(trailers), "");
-    Completion::Error(document.map_or_else(typed, Bytes::from))
 }

@@ -12,21 +12,30 @@ use super::connection::{self, CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::desk::{Completion, Desk, Event, Finished, NotIdle, Outcome, Owner, Work};
 use super::extensions::About;
 use super::life::Life;
+use super::stream::Sink;
 use super::testing::Client;
 use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
 use crate::telemetry::{self, Api};
 
 /// What the desk told its owner.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Vec<String>>>);
+pub(super) struct Told {
+    words: Arc<Mutex<Vec<String>>>,
+    outcomes: Arc<Mutex<Vec<Outcome>>>,
+}
 
 impl Told {
     fn add(&self, text: String) {
-        self.0.lock().unwrap().push(text);
+        self.words.lock().unwrap().push(text);
     }
 
     pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.words.lock().unwrap())
+    }
+
+    /// What was to be recorded so far.
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        self.outcomes.lock().unwrap().clone()
     }
 }
 
@@ -57,6 +66,7 @@ impl Owner for Told {
     }
 
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
+        self.outcomes.lock().unwrap().push(outcome.clone());
         self.add(format!("record {} error={}", outcome.request_id, outcome.is_error));
         wants_tail.then(|| b"tail".to_vec())
     }
@@ -94,13 +104,14 @@ impl Bench {
     }
 
     pub(super) fn hand_out(&self, id: &str) -> Result<oneshot::Receiver<Finished>, NotIdle> {
-        self.hand_out_with(id, false)
+        self.hand_out_with(id, false, None)
     }
 
-    fn hand_out_with(
+    pub(super) fn hand_out_with(
         &self,
         id: &str,
         wants_tail: bool,
+        sink: Option<Sink>,
     ) -> Result<oneshot::Receiver<Finished>, NotIdle> {
         let work = Work {
             event: Event {
@@ -116,6 +127,7 @@ impl Bench {
             init: None,
             wants_tail,
             segment: None,
+            sink,
         };
         self.desk.hand_out(work, |id| self.told.add(format!("begins {id}")))
     }
@@ -429,7 +441,7 @@ async fn time_is_up_once_and_a_late_answer_is_refused() {
 async fn the_tail_comes_with_the_answer_when_it_is_wanted() {
     let bench = Bench::new();
     let mut client = bench.waiting().await;
-    let receiver = bench.hand_out_with("a", true).unwrap();
+    let receiver = bench.hand_out_with("a", true, None).unwrap();
     client.try_reply().await.unwrap();
     client.respond("a", b"1").await;
     assert_eq!(receiver.await.unwrap().log_tail, Some(b"tail".to_vec()));

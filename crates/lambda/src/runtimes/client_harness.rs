@@ -2,6 +2,7 @@
 //! program of a plan with the paths of the host, its socket as standard input, and the rest of the
 //! invoke path as in the product. Tests that need an interpreter fail, naming it, when it is missing.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +28,7 @@ use crate::invoke::launcher::{
     Accept, Control, Ended, Environment, Happening, LaunchFault, Launcher, Output, Plan, Session,
     Sessions, Stop,
 };
+use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
 use crate::runtime_api::connection::BoxIo;
 use crate::state::logging::{Level, LogFormat};
@@ -259,14 +261,7 @@ impl Function {
     }
 
     pub(super) async fn call_with(&self, event: &[u8], client_context: Option<&str>) -> Said {
-        let invocation = Invocation {
-            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
-            invoked_arn: format!("{}:live", self.version.function_arn),
-            payload: Bytes::copy_from_slice(event),
-            client_context: client_context.map(str::to_owned),
-            trace_id: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".into()),
-            log_tail: true,
-        };
+        let invocation = invocation(&self.version, event, client_context);
         let answer: Answer = self.invoker.invoke(self.version.clone(), invocation).await.unwrap();
         Said {
             value: serde_json::from_slice(&answer.payload).unwrap_or(Value::Null),
@@ -274,6 +269,12 @@ impl Function {
             is_error: answer.function_error.is_some(),
             log: String::from_utf8_lossy(&answer.log_tail.unwrap()).into_owned(),
         }
+    }
+
+    /// As [`Function::call`], for a caller that takes the answer as a stream.
+    pub(super) async fn stream(&self, event: &str) -> StreamedAnswer {
+        let invocation = invocation(&self.version, event.as_bytes(), None);
+        self.invoker.invoke_streamed(self.version.clone(), invocation).await.unwrap()
     }
 
     /// Waits until no process is left.
@@ -290,6 +291,31 @@ impl Function {
     /// Processes started so far.
     pub(super) fn launches(&self) -> usize {
         self.processes.launches.load(Ordering::SeqCst)
+    }
+}
+
+fn invocation(version: &Version, event: &[u8], client_context: Option<&str>) -> Invocation {
+    Invocation {
+        request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
+        invoked_arn: format!("{}:live", version.function_arn),
+        payload: Bytes::copy_from_slice(event),
+        client_context: client_context.map(str::to_owned),
+        trace_id: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".into()),
+        log_tail: true,
+    }
+}
+
+/// What is left of a streamed answer, how it ended, and the log.
+pub(super) async fn taken(mut answer: StreamedAnswer) -> (Vec<u8>, End, String) {
+    let mut bytes = Vec::new();
+    loop {
+        match poll_fn(|context| answer.stream.poll_part(context)).await.unwrap().unwrap() {
+            Part::Piece(piece) => bytes.extend_from_slice(&piece),
+            Part::End(mut end) => {
+                let log = end.log_tail.take().unwrap_or_default();
+                return (bytes, end, String::from_utf8_lossy(&log).into_owned());
+            }
+        }
     }
 }
 

@@ -10,15 +10,17 @@ use std::path::{Path, PathBuf};
 
 /// Python's, one file for 3.8 and later.
 pub const PYTHON: &str = include_str!("python/bootstrap.py");
-/// Node.js's, one ES module for 18 and later.
+/// Node.js's, an ES module for 18 and later.
 pub const NODEJS: &str = include_str!("nodejs/index.mjs");
+/// What it loads for a handler that streams its response.
+pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
 
 /// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
     /// Holds `bootstrap.py`.
     pub python: PathBuf,
-    /// Holds `index.mjs`.
+    /// Holds `index.mjs` and `streaming.mjs`.
     pub nodejs: PathBuf,
 }
 
@@ -28,9 +30,11 @@ impl Clients {
     pub fn install(dir: &Path) -> io::Result<Clients> {
         let clients = Clients { python: dir.join("python"), nodejs: dir.join("nodejs") };
         folder(dir)?;
-        for (place, name, text) in
-            [(&clients.python, "bootstrap.py", PYTHON), (&clients.nodejs, "index.mjs", NODEJS)]
-        {
+        for (place, name, text) in [
+            (&clients.python, "bootstrap.py", PYTHON),
+            (&clients.nodejs, "index.mjs", NODEJS),
+            (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
+        ] {
             folder(place)?;
             file(&place.join(name), text)?;
         }

@@ -6,6 +6,8 @@
 mod client_harness;
 pub mod clients;
 #[cfg(test)]
+mod nodejs_streaming_tests;
+#[cfg(test)]
 mod nodejs_tests;
 pub mod packs;
 pub mod plan;

@@ -62,6 +62,11 @@ fn decode(op: Op, request: &Request, labels: &Labels) -> Result<(Value, Bytes), 
             let payload = input.payload.clone();
             Ok((serde_json::to_value(input).unwrap(), payload))
         }
+        Op::InvokeWithResponseStream => {
+            let input = ops::InvokeWithResponseStream::decode(request, labels)?;
+            let payload = input.payload.clone();
+            Ok((serde_json::to_value(input).unwrap(), payload))
+        }
         Op::ListFunctions => plain::<ops::ListFunctions>(request, labels),
         Op::UpdateFunctionCode => plain::<ops::UpdateFunctionCode>(request, labels),
         Op::UpdateFunctionConfiguration => {
@@ -146,7 +151,7 @@ fn outputs_encode_as_the_table_says() {
             .collect();
         assert_eq!(response.status, case.status, "{}", case.name);
         assert_eq!(headers, case.headers, "{}", case.name);
-        assert_eq!(response.body, case.body, "{}", case.name);
+        assert_eq!(response.body.whole().unwrap(), &case.body, "{}", case.name);
     }
 }
 
@@ -157,4 +162,28 @@ fn a_header_with_a_line_break_is_no_answer() {
         ..Default::default()
     };
     assert_eq!(ops::Invoke::encode(output).unwrap_err().status, 500);
+}
+
+#[test]
+fn the_events_of_a_stream_are_bytes_and_json() {
+    use lambic_model_lambda::{
+        InvokeResponseStreamUpdate, InvokeWithResponseStreamCompleteEvent,
+        InvokeWithResponseStreamResponseEvent as StreamEvent,
+    };
+    use lambic_wire::event_stream::{Event, event};
+    let payload = Some(Bytes::from_static(b"\0\xffx").into());
+    let chunk = StreamEvent::PayloadChunk(InvokeResponseStreamUpdate { payload });
+    let expected = event("PayloadChunk", "application/octet-stream", b"\0\xffx");
+    assert_eq!(chunk.to_message().unwrap(), expected);
+    assert!(!format!("{chunk:?}").contains("255"), "what a function answers is not printed");
+    let complete = |complete| StreamEvent::InvokeComplete(complete).to_message().unwrap();
+    let whole = InvokeWithResponseStreamCompleteEvent {
+        error_code: Some("Unhandled".to_owned()),
+        error_details: Some("{}".to_owned()),
+        log_result: Some("bG9n".to_owned()),
+    };
+    let json = br#"{"ErrorCode":"Unhandled","ErrorDetails":"{}","LogResult":"bG9n"}"#;
+    assert_eq!(complete(whole), event("InvokeComplete", "application/json", json));
+    let nothing = InvokeWithResponseStreamCompleteEvent::default();
+    assert_eq!(complete(nothing), event("InvokeComplete", "application/json", b"{}"));
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod event_stream;
 mod never_panics;
 mod sigv4;
 mod validate;

@@ -26,6 +26,8 @@ pub(super) struct Member<'m> {
     pub(super) location_name: &'m str,
     /// It is the whole body.
     pub(super) payload: bool,
+    /// It is the whole payload of an event.
+    pub(super) event_payload: bool,
 }
 
 impl Model {
@@ -122,6 +124,7 @@ impl Model {
                     location: text(member, "location"),
                     location_name: text(member, "locationName").unwrap_or(name),
                     payload: payload == Some(name),
+                    event_payload: flag(member, "eventpayload"),
                 })
             })
             .collect()

@@ -186,7 +186,7 @@ fn decode(model: &Model, input: &str) -> Result<String, String> {
 fn encode(model: &Model, output: &str, usual: u64) -> Result<String, String> {
     let members = model.members(output)?;
     let mut status = usual.to_string();
-    let mut raw = None;
+    let (mut raw, mut stream) = (None, None);
     let mut body = false;
     let mut headers = String::new();
     for member in &members {
@@ -195,23 +195,27 @@ fn encode(model: &Model, output: &str, usual: u64) -> Result<String, String> {
             Some("statusCode") => status = format!("restjson::status(output.{field}, {usual})"),
             Some("header") => headers.push_str(&header(model, member)),
             Some(other) => return Err(format!("'{output}' has the unknown place '{other}'")),
+            None if model.is_event_stream(member.shape) => stream = Some(field),
             None if shapes::is_raw(model, member)? => raw = Some(field),
             None if member.payload => return Err(format!("'{output}' has a structured payload")),
             None => body = true,
         }
     }
-    let response = match raw {
-        Some(field) => {
+    let response = match (raw, stream) {
+        (_, Some(field)) => {
+            format!("restjson::encode_event_stream({status}, output.{field})")
+        }
+        (Some(field), None) => {
             format!("restjson::encode_payload({status}, output.{field})")
         }
         // An output without body members is an empty object, where a body may stand at all.
-        None if body || (members.is_empty() && usual != 204) => {
+        (None, None) if body || (members.is_empty() && usual != 204) => {
             if !headers.is_empty() {
                 return Err(format!("'{output}' mixes body members and headers"));
             }
             return Ok(format!("restjson::encode({status}, &output)"));
         }
-        None => format!("Response::empty({status})"),
+        (None, None) => format!("Response::empty({status})"),
     };
     if headers.is_empty() {
         let unused = if members.is_empty() { "drop(output);" } else { "" };

@@ -7,7 +7,8 @@
 // empty loop ends an invocation that never called back. When the platform closes the socket the
 // process ends quietly.
 //
-// One file, no packages, Node.js 18 and later.
+// A handler that streams its response writes to the stream of `streaming.mjs`, which is only loaded
+// for such a handler. No packages, Node.js 18 and later.
 
 import fs from 'node:fs';
 import net from 'node:net';
@@ -216,12 +217,26 @@ class Connection {
     this.socket.ref();
     this.posting = true;
     const head = this.head('POST', route, `${more}Content-Length: ${bytes.length}\r\n`);
-    this.request(head, bytes, () => {
-      this.socket.unref();
-      this.posting = false;
-      callback();
-      if (this.exitCode !== undefined) process.exit(this.exitCode);
-    });
+    this.request(head, bytes, () => this.posted(callback));
+  }
+
+  posted(callback) {
+    this.socket.unref();
+    this.posting = false;
+    callback();
+    if (this.exitCode !== undefined) process.exit(this.exitCode);
+  }
+
+  // Begins a request whose body the caller writes to the socket. Until that ends it does not keep the
+  // event loop alive.
+  begin(route, headers, callback) {
+    this.posting = true;
+    this.request(this.head('POST', route, headers), undefined, () => this.posted(callback));
+  }
+
+  // Its body has ended; what is left is the answer.
+  waits() {
+    this.socket.ref();
   }
 
   // Ends the process, but not before what is being posted has arrived.
@@ -313,7 +328,11 @@ function offerStreaming() {
     HttpResponseStream: {
       from(stream, prelude) {
         stream.setContentType('application/vnd.awslambda.http-integration-response');
-        stream.setPrelude(JSON.stringify(prelude) + '\0'.repeat(8));
+        const text = JSON.stringify(prelude);
+        stream._onBeforeFirstWrite = (write) => {
+          write(text);
+          write(new Uint8Array(8));
+        };
         return stream;
       },
     },
@@ -431,9 +450,10 @@ function contextOf(headers) {
 let whenEmpty = () => {};
 
 class Runtime {
-  constructor(connection, handler) {
+  constructor(connection, handler, ResponseStream) {
     this.connection = connection;
     this.handler = handler;
+    this.ResponseStream = ResponseStream;
     this.failed = undefined;
   }
 
@@ -442,14 +462,14 @@ class Runtime {
     setImmediate(() => {
       this.connection.next((headers, body) => {
         requestId = headers['lambda-runtime-aws-request-id'];
-        const streaming = Boolean(this.handler[STREAMING]);
-        this.begin(headers, body, streaming ? runStreaming : runPlain);
+        const route = `invocation/${encodeURIComponent(requestId)}`;
+        if (this.ResponseStream) this.stream(route, headers, body);
+        else this.begin(route, headers, body);
       });
     });
   }
 
-  begin(headers, body, run) {
-    const route = `invocation/${encodeURIComponent(requestId)}`;
+  begin(route, headers, body) {
     const { connection } = this;
     let ended = false;
     const once = (action) => (...args) => {
@@ -464,20 +484,72 @@ class Runtime {
     const succeed = once((value) => {
       let text;
       try {
-        text = Buffer.isBuffer(value?.raw) ? value.raw : serialized(value);
+        text = serialized(value);
       } catch (error) {
         postError(connection, `${route}/error`, error, () => this.next());
         return;
       }
-      const type = value?.contentType ?? 'application/json';
-      connection.post(`${route}/response`, text, { 'Content-Type': type }, () => this.next());
+      const type = { 'Content-Type': 'application/json' };
+      connection.post(`${route}/response`, text, type, () => this.next());
     });
     // A crash is reported as this invocation's error; then the process ends.
     this.failed = (error, code) => {
       if (ended) connection.exit(code);
       else fail(error, () => process.exit(code));
     };
-    run(this.handler, headers, body, { fail, succeed });
+    runPlain(this.handler, headers, body, { fail, succeed });
+  }
+
+  // A handler that writes to a stream. Its invocation is over when the handler has returned and the
+  // stream has finished, whichever is later.
+  async stream(route, headers, body) {
+    const { connection, handler } = this;
+    const out = new this.ResponseStream(connection, `${route}/response`, {
+      highWaterMark: handler[WATER_MARK],
+      TooLate: runtimeErrors.InvalidStreamingOperation,
+    });
+    const context = { callbackWaitsForEmptyEventLoop: true };
+    let over = false;
+    const next = () => {
+      over = true;
+      const go = () => {
+        whenEmpty = () => {};
+        this.next();
+      };
+      if (context.callbackWaitsForEmptyEventLoop) whenEmpty = go;
+      else go();
+    };
+    const fail = (error) => {
+      if (over) return;
+      over = true;
+      logError('Invoke Error', error);
+      whenEmpty = () => {};
+      out.fail(errorDocument(error), next);
+    };
+    // A crash is reported as this invocation's error, as far as that is possible; then the process
+    // ends.
+    this.failed = (error, code) => {
+      const exit = () => process.exit(code);
+      if (over) return connection.exit(code);
+      over = true;
+      if (out.hasBegun) out.fail(errorDocument(error), exit);
+      else postError(connection, `${route}/error`, error, exit);
+    };
+    // Nothing is left that could end the stream. AWS lets it wait for the timeout then.
+    whenEmpty = () => fail('Response stream is not finished.');
+    try {
+      const event = JSON.parse(body.toString('utf8'));
+      const result = handler(event, out, Object.assign(context, contextOf(headers)));
+      if (!result || typeof result.then !== 'function') {
+        return fail('Streaming does not support non-async handlers.');
+      }
+      if ((await result) !== undefined) console.warn('Streaming handlers ignore return values.');
+      const broken = await out.settled;
+      if (broken !== undefined) fail(broken);
+      else if (!over) next();
+    } catch (error) {
+      fail(error);
+    }
   }
 }
 
@@ -529,53 +601,6 @@ function runPlain(handler, headers, body, { fail, succeed }) {
   }
 }
 
-// A handler that writes to a stream. What it writes is gathered, because Invoke answers in one
-// piece.
-async function runStreaming(handler, headers, body, { fail, succeed }) {
-  const { Writable } = await import('node:stream');
-  const chunks = [];
-  let contentType = 'application/octet-stream';
-  let prelude;
-  const stream = new Writable({
-    decodeStrings: true,
-    write(chunk, _encoding, callback) {
-      chunks.push(chunk);
-      callback();
-    },
-  });
-  const write = stream.write.bind(stream);
-  stream.write = (chunk, ...rest) => {
-    const isText = typeof chunk === 'string' || chunk instanceof Uint8Array;
-    return write(isText ? chunk : JSON.stringify(chunk), ...rest);
-  };
-  stream.setContentType = (type) => {
-    if (chunks.length) {
-      throw new runtimeErrors.InvalidStreamingOperation('Cannot set content-type, too late.');
-    }
-    contentType = type;
-  };
-  stream.setPrelude = (text) => {
-    prelude = Buffer.from(text, 'utf8');
-  };
-  const finished = new Promise((resolve) => stream.once('finish', resolve));
-  try {
-    const event = JSON.parse(body.toString('utf8'));
-    const context = { callbackWaitsForEmptyEventLoop: true, ...contextOf(headers) };
-    const result = handler(event, stream, context);
-    if (!result || typeof result.then !== 'function') {
-      throw new Error('Streaming does not support non-async handlers.');
-    }
-    if ((await result) !== undefined) console.warn('Streaming handlers ignore return values.');
-    if (!stream.writableEnded) throw new Error('Response stream is not finished.');
-    await finished;
-    const raw = Buffer.concat(prelude && chunks.length ? [prelude, ...chunks] : chunks);
-    succeed({ raw, contentType });
-  } catch (error) {
-    logError('Invoke Error', error);
-    fail(error);
-  }
-}
-
 // ---- Main -------------------------------------------------------------------------------------
 
 patchConsole();
@@ -600,5 +625,6 @@ process.on('beforeExit', () => whenEmpty());
 offerStreaming();
 const root = process.env.LAMBDA_TASK_ROOT || process.cwd();
 const handler = await loadHandler(root, process.env._HANDLER || '');
-runtime = new Runtime(connection, handler);
+const streaming = handler[STREAMING] ? await import('./streaming.mjs') : undefined;
+runtime = new Runtime(connection, handler, streaming?.ResponseStream);
 runtime.next();

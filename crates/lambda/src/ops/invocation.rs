@@ -1,0 +1,125 @@
+//! What Invoke and InvokeWithResponseStream have in common: from a request to the snapshot that is to
+//! run and the event that it gets.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use lambic_front::Cx;
+use lambic_model_lambda::errors;
+use lambic_wire::Error;
+
+use super::change::pending;
+use super::settings::refuse_if;
+use super::{find, json};
+use crate::Lambda;
+use crate::catalog::Function;
+use crate::invoke::Invocation;
+use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, payload_too_large};
+use crate::names::{self, LATEST};
+use crate::state::version::{Version, VersionState};
+
+/// What both operations are given.
+pub(super) struct Asked<'a> {
+    pub(super) function_name: &'a str,
+    pub(super) qualifier: Option<&'a str>,
+    pub(super) tenant_id: Option<&'a str>,
+    pub(super) client_context: Option<&'a str>,
+    pub(super) log_tail: bool,
+}
+
+/// A request whose function there is.
+pub(super) struct Ready {
+    function: Arc<Function>,
+    invoked_arn: String,
+    client_context: Option<String>,
+    log_tail: bool,
+}
+
+/// Finds the function, and checks all but the event.
+pub(super) fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
+    let mut target = names::resolve(cx.account, cx.region, asked.function_name, asked.qualifier)?;
+    let invoked_arn = target.qualified_arn();
+    // AWS names $LATEST when it does not find what was to be invoked.
+    target.qualifier.get_or_insert_with(|| LATEST.to_owned());
+    let function = find(cx, &target)?;
+    refuse_if(asked.tenant_id.is_some(), "TenantId")?;
+    let client_context = asked.client_context.map(client_context).transpose()?;
+    Ok(Ready { function, invoked_arn, client_context, log_tail: asked.log_tail })
+}
+
+impl Ready {
+    /// What is to be run, and with which event.
+    pub(super) fn with(
+        self,
+        cx: &Cx<'_, Lambda>,
+        given: Bytes,
+    ) -> Result<(Arc<Version>, Invocation), Error> {
+        let payload = payload(given)?;
+        let version = self.function.latest.clone();
+        match version.state {
+            VersionState::Active => {}
+            VersionState::Pending => return Err(errors::resource_conflict(pending("Pending"))),
+            VersionState::Failed => return Err(errors::resource_conflict(pending("Failed"))),
+        }
+        let invocation = Invocation {
+            request_id: cx.request_id.to_owned(),
+            invoked_arn: self.invoked_arn,
+            payload,
+            client_context: self.client_context,
+            trace_id: cx.trace_header.map(str::to_owned),
+            log_tail: self.log_tail,
+        };
+        Ok((version, invocation))
+    }
+}
+
+/// The event: what was sent, or `{}` for nothing.
+fn payload(given: Bytes) -> Result<Bytes, Error> {
+    if given.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    if given.len() > PAYLOAD_BYTES_MAX {
+        return Err(payload_too_large(given.len()));
+    }
+    json::check(&given).map_err(|fault| {
+        let text = format!(
+            "Could not parse request body into json: Could not parse payload into json: {fault}"
+        );
+        errors::invalid_request_content(text)
+    })?;
+    Ok(given)
+}
+
+/// The header's base64 as the JSON text that the function will see.
+fn client_context(header: &str) -> Result<String, Error> {
+    let refused = || {
+        errors::invalid_request_content(
+            "Client context must be a valid Base64-encoded JSON object.",
+        )
+    };
+    if header.len() > CLIENT_CONTEXT_BYTES_MAX {
+        return Err(refused());
+    }
+    let bytes = STANDARD.decode(header).map_err(|_| refused())?;
+    let text = String::from_utf8(bytes).map_err(|_| refused())?;
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_contexts() {
+        let good = STANDARD.encode(r#"{"client": {"app": "x"}}"#);
+        assert_eq!(client_context(&good).unwrap(), r#"{"client": {"app": "x"}}"#);
+        for bad in ["!", &STANDARD.encode("[1]"), &STANDARD.encode("x".repeat(3_000))] {
+            assert_eq!(client_context(bad).unwrap_err().status, 400, "{bad}");
+        }
+    }
+}

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use lambic_lambda::invoke::fault::Exit;
 use lambic_lambda::runtime_api::connection;
 use lambic_lambda::runtime_api::desk::{Desk, Event, Outcome, Owner, Work};
+use lambic_lambda::runtime_api::extensions::About;
+use lambic_lambda::runtime_api::extensions::crew::Subscriptions;
 use lambic_lambda::runtime_api::stream;
 use lambic_lambda::telemetry::{Answer, Api, Hub};
 use lambic_rt::{Instant, Rt, TaskKind};
@@ -55,11 +57,12 @@ async fn attack(input: &[u8]) {
     let [has_asked, cut, bytes @ ..] = input else { return };
     let rt = Rt::simulated(1);
     let desk = std::sync::Arc::new(Desk::new(Box::new(Nobody), rt.clone(), About::default(), vec!["x".to_owned()]));
+    // It waits for ever; what comes over the connection may register others.
+    let id = desk.register("x", Subscriptions::default()).expect("it was launched");
+    let _waiting = desk.extension_next(&id);
     let mut finished = None;
     let streams = has_asked & 2 != 0;
     if has_asked % 2 == 1 {
-        // Its identifier is not guessed by what comes; the internal ones' are not either.
-        let _ = desk.register("x", Subscriptions::default()).map(|id| desk.extension_next(&id));
         let _ = desk.next();
         finished = desk.hand_out(work(&rt, streams), |_| {}).ok();
     }

@@ -9,7 +9,9 @@ from support.server import ROOT
 MODEL = botocore.session.get_session().get_service_model("lambda")
 OFFERED = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode",
-    "UpdateFunctionConfiguration", "DeleteFunction", "Invoke", "GetAccountSettings",
+    "UpdateFunctionConfiguration", "DeleteFunction", "Invoke", "InvokeWithResponseStream", "GetAccountSettings",
+    "PublishLayerVersion", "GetLayerVersion", "GetLayerVersionByArn", "ListLayers", "ListLayerVersions",
+    "DeleteLayerVersion",
 }
 ARN = "arn:aws:lambda:us-east-1:000000000000:"
 # Members whose value has to have a certain form before a client sends it at all.

@@ -25,6 +25,8 @@ struct Nobody;
 impl Owner for Nobody {
     fn ready(&self) {}
 
+    fn runtime_started(&self) {}
+
     fn init_failed(&self, _body: Bytes, _error_type: String) {}
 
     fn registered(&self) {}

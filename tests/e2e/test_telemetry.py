@@ -6,6 +6,7 @@ import pytest
 
 from support.extensions import command, is_frozen, publish
 from support.telemetry import ASKING, PORT, collector, events, listening, outline
+from support.tools import rust_extension
 from support.wait import until
 
 ECHO = "def handler(event, context): return event\n"
@@ -94,6 +95,22 @@ while True:
     until(again, "environments that serve more than one invocation")
 
 
+def test_an_extension_may_wait_for_the_runtime_to_start(client, functions):
+    layer = publish(client, {"extensions/waits": listening("""
+listen()
+id, _ = register(["INVOKE"])
+assert subscribe(id, types=["platform"])[0] == 200
+with came:
+    assert came.wait_for(lambda: any(event["type"] == "platform.initRuntimeDone" for event in heard()), 30)
+while True: next_event(id)
+""")})
+    name = functions.create(ECHO, Layers=[layer])
+    answer = functions.invoke(name, 1)
+    # In the first start, not in one that was repeated because it took too long.
+    assert answer.value == 1 and answer.report.init is not None, answer
+    assert "INIT_REPORT" not in answer.log
+
+
 def test_what_is_left_comes_before_the_end(server, client, functions):
     # It would be kept for half a minute.
     layer = publish(client, {"extensions/patient": collector(buffering={"timeoutMs": 30000})})
@@ -176,7 +193,7 @@ class Listener(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
     def log_message(self, *_): pass
-server = http.server.HTTPServer(("sandbox.localdomain", 4243), Listener)
+server = http.server.HTTPServer(("sandbox.local", 4243), Listener)
 print("[shell] listens", flush=True)
 server.serve_forever()' &
     api="http://$AWS_LAMBDA_RUNTIME_API"
@@ -186,7 +203,7 @@ server.serve_forever()' &
     id=$(sed -n 's/^lambda-extension-identifier: *\([^\r]*\).*/\1/Ip' "$headers")
     curl -sS -X PUT -H "Lambda-Extension-Identifier: $id" "$api/2022-07-01/telemetry" -d '{
       "schemaVersion": "2022-07-01", "types": ["function"], "buffering": {"timeoutMs": 25},
-      "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4243"}}'
+      "destination": {"protocol": "HTTP", "URI": "http://sandbox.local:4243"}}'
     while curl -sS -o /dev/null -H "Lambda-Extension-Identifier: $id" "$api/2020-01-01/extension/event/next"; do :; done
 """
 
@@ -196,6 +213,23 @@ def test_a_subscriber_in_shell(server, client, functions):
     name = functions.create(ASKING, Layers=[layer])
     assert functions.invoke(name, "to the shell").error is None
     until(lambda: "said to the shell" in lines(server, "[shell] told "), "the shell to be told")
+
+
+def test_the_official_crate_for_extensions(server, client, functions):
+    """It refuses a whole batch for one event that it cannot read."""
+    layer = publish(client, {"extensions/rust": rust_extension()})
+    name = functions.create(ASKING, Layers=[layer], Timeout=2)
+    ids = [functions.invoke(name, "to rust").request_id]
+    until(lambda: f"report {ids[0]}" in lines(server, "[rust] "), "the report")
+    crash = functions.create("import os\ndef handler(event, context): os._exit(3)\n", Layers=[layer])
+    ids.append(functions.invoke(crash, 1).request_id)
+    until(lambda: f"report {ids[1]}" in lines(server, "[rust] "), "the report of the crash")
+    said = lines(server, "[rust] ")
+    for request_id, status in zip(ids, ["Success", "Error"]):
+        assert f"start {request_id}" in said and f"done {request_id} {status}" in said
+    assert "function said to rust" in said
+    functions.clean()
+    until(lambda: "shutdown spindown" in lines(server, "[rust] "), "the end")
 
 
 INTERNAL = """

@@ -79,7 +79,7 @@ pub(crate) fn write_etc(etc: &Path) -> Result<(), String> {
         fs::write(etc.join("group"), group)?;
         fs::write(
             etc.join("hosts"),
-            "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n",
+            "127.0.0.1 localhost sandbox sandbox.local sandbox.localdomain\n::1 localhost\n",
         )?;
         fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")?;
         fs::write(etc.join("resolv.conf"), name_servers())?;

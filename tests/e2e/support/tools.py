@@ -109,6 +109,11 @@ def rust_bootstrap():
     return built("release/bootstrap").read_bytes()
 
 
+def rust_extension():
+    """The extension on the official `lambda-extension` crate."""
+    return built("release/rust-extension").read_bytes()
+
+
 def go_bootstrap():
     """The function on the official `aws-lambda-go` library."""
     return built("go-hello/bootstrap").read_bytes()

@@ -73,6 +73,10 @@ struct State {
     request_id: String,
     began: Timestamp,
     tracing: Option<Tracing>,
+    /// Of a start whose runtime is still at it.
+    starting: Option<Phase>,
+    /// Whether it is told that the runtime has started, though the start is not over.
+    is_started: bool,
     /// Whether it is told that the runtime is done with it.
     is_done: bool,
     /// Whether it is told what fault ended it.
@@ -153,6 +157,8 @@ impl Recorder {
             request_id: String::new(),
             began: rt.now(),
             tracing: None,
+            starting: None,
+            is_started: false,
             is_done: true,
             is_fault_told: true,
             invocations: 0,
@@ -225,7 +231,20 @@ impl Recorder {
         let function = (version.function_name.as_str(), version.version.as_str());
         let memory_mb = version.memory_mb;
         let start = InitStart::new(phase, (runtime, arn), function, &self.log_stream, memory_mb);
-        self.hear(&mut self.lock(), PlatformRecord::InitStart(start));
+        let mut state = self.lock();
+        state.starting = Some(phase);
+        self.hear(&mut state, PlatformRecord::InitStart(start));
+    }
+
+    /// The runtime has started; extensions may still be at it, and some wait to be told of this.
+    pub fn runtime_started(&self) {
+        self.drain();
+        let mut state = self.lock();
+        if let Some(phase) = state.starting.take() {
+            state.is_started = true;
+            let done = InitRuntimeDone::new(phase, &Status::Answered);
+            self.hear(&mut state, PlatformRecord::InitRuntimeDone(done));
+        }
     }
 
     /// The start has ended after `duration`, and so far the extensions have come. What went wrong is
@@ -238,12 +257,16 @@ impl Recorder {
         extensions: Vec<Info>,
     ) {
         self.drain();
-        let done = PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status));
         let report = PlatformRecord::InitReport(InitReport::new(phase, status, duration));
         let extensions =
             extensions.into_iter().map(|info| PlatformRecord::Extension(ExtensionState::of(info)));
         let mut state = self.lock();
-        for record in std::iter::once(done).chain(extensions).chain([report]) {
+        state.starting = None;
+        let done = (!std::mem::take(&mut state.is_started)).then(|| {
+            // A runtime that has not started by now never does.
+            PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status))
+        });
+        for record in done.into_iter().chain(extensions).chain([report]) {
             match status {
                 Status::Answered => self.hear(&mut state, record),
                 Status::Timeout | Status::Error(_) => self.platform(&mut state, record),

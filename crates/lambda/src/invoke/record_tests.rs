@@ -395,13 +395,11 @@ impl Connect for Listened {
 }
 
 /// The events that have been sent as lines, by type and gist.
-async fn told(recorder: &Recorder, mut io: tokio::io::DuplexStream) -> Vec<String> {
+async fn told(recorder: &Recorder, io: &mut tokio::io::DuplexStream) -> Vec<String> {
     let flushed = recorder.hub().flush(Duration::from_secs(60)).await;
     assert!(flushed);
     let mut bytes = Vec::new();
-    while let Some(Ok(1..)) = tokio::io::AsyncReadExt::read_buf(&mut io, &mut bytes).now_or_never()
-    {
-    }
+    while let Some(Ok(1..)) = tokio::io::AsyncReadExt::read_buf(io, &mut bytes).now_or_never() {}
     let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
     let lines = String::from_utf8(bytes).unwrap();
     let gist = |line: &str| {
@@ -443,9 +441,9 @@ async fn subscribers_are_told_more_than_the_log() {
     let outcome = outcome(1_000, None, None);
     recorder.runtime_done(&outcome);
     recorder.finish(&outcome, false);
-    let io = dialled.recv().await.unwrap();
+    let mut io = dialled.recv().await.unwrap();
     assert_eq!(
-        told(&recorder, io).await,
+        told(&recorder, &mut io).await,
         [
             "platform.initStart",
             "platform.telemetrySubscription",
@@ -462,6 +460,27 @@ async fn subscribers_are_told_more_than_the_log() {
     );
     let lines = heard.0.lock().unwrap().clone();
     assert_eq!(outline(lines.join("\n").as_bytes()), ["by an extension", "platform.extension"]);
+}
+
+/// The end of the runtime's start is told when it is known, and once.
+#[tokio::test(start_paused = true)]
+async fn the_runtime_s_start_is_told_before_that_of_extensions() {
+    let rt = Rt::simulated(1);
+    let recorder = Recorder::new(version(), rt.clone());
+    let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+    recorder.init_start(Phase::Init, "provided:al2023");
+    recorder.hub().reach(Arc::new(Listened(sender)));
+    let body = br#"{"schemaVersion": "2022-07-01", "types": ["platform"],
+        "destination": {"protocol": "TCP", "port": 1}}"#;
+    assert_eq!(recorder.subscribe(Api::Telemetry, "mine", body).status, 200);
+    recorder.runtime_started();
+    let started =
+        ["platform.initStart", "platform.telemetrySubscription", "platform.initRuntimeDone"];
+    let mut io = dialled.recv().await.unwrap();
+    assert_eq!(told(&recorder, &mut io).await, started);
+    let failed = Status::Error("Extension.Crash".into());
+    recorder.init_ended(Phase::Init, Duration::from_millis(9), &failed, Vec::new());
+    assert_eq!(told(&recorder, &mut io).await, ["platform.initReport"]);
 }
 
 /// What an extension spoils after the runtime was done is told once, and before END.

@@ -66,6 +66,10 @@ impl Owner for Keeper {
         let _ = sender.map(|sender| sender.send(()));
     }
 
+    fn runtime_started(&self) {
+        self.recorder.runtime_started();
+    }
+
     fn ready(&self) {
         if !self.end_init(InitEnd::Ready) {
             self.shell.ready(self.id);

@@ -126,6 +126,8 @@ pub struct Work {
 pub trait Owner: Send + Sync + 'static {
     /// All launched extensions have registered: the runtime may begin.
     fn registered(&self);
+    /// The runtime asked for its first work; extensions may still be at it.
+    fn runtime_started(&self);
     /// Runtime and extensions ask for work: their first, or their next after an invocation.
     fn ready(&self);
     /// The runtime reported that it cannot start. The body is its error document.
@@ -322,6 +324,9 @@ impl Desk {
         });
         state.telling = done.is_some();
         drop(state);
+        if before == Life::Init {
+            self.owner.runtime_started();
+        }
         if let Some(outcome) = done {
             self.owner.runtime_done(&outcome);
             self.lock().telling = false;

@@ -63,7 +63,8 @@ async fn pieces_arrive_before_the_end_and_the_figures_are_those_of_the_stream() 
     let reply = outcome.reply.unwrap();
     assert_eq!(reply.bytes, 5);
     assert!(reply.latency <= outcome.duration && reply.overhead.is_some());
-    let words = ["ready", "begins a", "responded", "done a", "record a error=false", "ready"];
+    let words =
+        ["started", "ready", "begins a", "responded", "done a", "record a error=false", "ready"];
     assert_eq!(bench.told.take(), words);
 }
 

@@ -48,6 +48,10 @@ impl Owner for Told {
         self.add(format!("done {}", outcome.request_id));
     }
 
+    fn runtime_started(&self) {
+        self.add("started".into());
+    }
+
     fn ready(&self) {
         self.add("ready".into());
     }
@@ -185,7 +189,7 @@ async fn an_event_goes_out_with_its_headers_and_the_response_comes_back() {
     assert_eq!((accepted.status, accepted.text()), (202, "{\"status\":\"OK\"}\n"));
     let finished = receiver.await.unwrap();
     assert_eq!(finished.completion, Completion::Response(Bytes::from_static(b"\"done\"")));
-    assert_eq!(bench.told.take(), ["ready", "begins a", "responded"]);
+    assert_eq!(bench.told.take(), ["started", "ready", "begins a", "responded"]);
     client.send(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n").await;
     bench.until(Life::Idle).await;
     assert_eq!(bench.told.take(), ["done a", "record a error=false", "ready"]);
@@ -287,7 +291,7 @@ async fn asking_again_gives_the_same_event_and_takes_the_place_of_an_older_quest
     let _receiver = bench.hand_out("a").unwrap();
     assert_eq!(second.try_reply().await.unwrap().request_id(), "a");
     assert_eq!(first.next().await.request_id(), "a");
-    assert_eq!(bench.told.take(), ["ready", "begins a"]);
+    assert_eq!(bench.told.take(), ["started", "ready", "begins a"]);
 }
 
 #[tokio::test]
@@ -434,7 +438,10 @@ async fn time_is_up_once_and_a_late_answer_is_refused() {
     assert_eq!(finished.completion, Completion::Fault(Fault::TimedOut { timeout }));
     assert_eq!(bench.desk.time_out("a", timeout), None);
     assert_eq!(client.respond("a", b"1").await.status, 403);
-    assert_eq!(bench.told.take(), ["ready", "begins a", "done a", "record a error=true"]);
+    assert_eq!(
+        bench.told.take(),
+        ["started", "ready", "begins a", "done a", "record a error=true"]
+    );
 }
 
 #[tokio::test]
@@ -447,7 +454,7 @@ async fn the_tail_comes_with_the_answer_when_it_is_wanted() {
     assert_eq!(receiver.await.unwrap().log_tail, Some(b"tail".to_vec()));
     assert_eq!(
         bench.told.take(),
-        ["ready", "begins a", "responded", "done a", "record a error=false"]
+        ["started", "ready", "begins a", "responded", "done a", "record a error=false"]
     );
 }
 

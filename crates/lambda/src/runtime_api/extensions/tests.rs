@@ -85,7 +85,7 @@ async fn from_registration_to_shutdown() {
     ask(&mut client, &id).await;
     until_asked(&bench, "watcher").await;
     let mut runtime = bench.waiting().await;
-    assert_eq!(bench.told.take(), ["ready"]);
+    assert_eq!(bench.told.take(), ["started", "ready"]);
 
     let mut finished = bench.hand_out("r1").unwrap();
     let event = client.try_reply().await.unwrap();
@@ -256,7 +256,7 @@ async fn who_registers_twice_or_too_late() {
     assert_eq!(late.status, 403);
     assert!(late.text().contains("Extension.RegistrationClosed"), "{}", late.text());
     // The start is over when all have asked.
-    assert_eq!(bench.told.take(), ["registered"]);
+    assert_eq!(bench.told.take(), ["registered", "started"]);
     let mut other = bench.connect();
     ask(&mut client, &id).await;
     ask(&mut other, &inner).await;

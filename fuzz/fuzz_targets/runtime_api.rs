@@ -15,6 +15,7 @@ use lambic_lambda::runtime_api::desk::{Desk, Event, Outcome, Owner, Work};
 use lambic_lambda::runtime_api::extensions::About;
 use lambic_lambda::runtime_api::extensions::crew::Subscriptions;
 use lambic_lambda::runtime_api::stream;
+use lambic_lambda::telemetry::{Answer, Api, Hub};
 use lambic_rt::{Instant, Rt, TaskKind};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
@@ -31,6 +32,11 @@ impl Owner for Nobody {
     fn runtime_done(&self, _outcome: &Outcome) {}
 
     fn responded(&self, _until: Instant) {}
+
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> Answer {
+        // What the body is made of is the business of the target `telemetry`.
+        Hub::new(Rt::simulated(1), false).subscribe(api, extension, body).0
+    }
 
     fn record(&self, _outcome: &Outcome, _wants_tail: bool) -> Option<Vec<u8>> {
         None

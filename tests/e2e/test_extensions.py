@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from support.extensions import WATCHER, extension, publish, publish_extensions
+from support.extensions import WATCHER, command, extension, is_frozen, publish, publish_extensions
 from support.functions import PYTHON, zip_of
 from support.wait import until
 
@@ -58,7 +58,7 @@ def test_the_life_of_an_external_extension(server, client, functions):
     assert invoke.pop("deadlineMs") > 1_700_000_000_000
     assert invoke == {"eventType": "INVOKE", "requestId": first.request_id,
                       "invokedFunctionArn": f"arn:aws:lambda:us-east-1:000000000000:function:{name}"}
-    assert lines(server, name, "EXTENSION") == ["EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE,SHUTDOWN]"]
+    assert lines(server, name, "EXTENSION") == ["EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]"]
     functions.clean()
     shutdown = ended(server, "watcher")
     assert shutdown.pop("deadlineMs") > 1_700_000_000_000
@@ -229,14 +229,6 @@ def handler(event, context): return os.getpid()
     assert heard(server, "deaf") == [] and len(heard(server, "stubborn")) == 1
 
 
-def command(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().decode(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def test_a_server_that_stops_lets_extensions_say_goodbye(fresh_server):
     server = fresh_server()
     from support.functions import Functions
@@ -260,17 +252,6 @@ def test_an_idle_environment_is_woken_for_its_end(fresh_server):
     functions.clean()
     assert ended(server, "watcher")["shutdownReason"] == "spindown"
     assert server.stop() == 0
-
-
-def is_frozen(pid):
-    with open(f"/proc/{pid}/cgroup") as file:
-        groups = dict(line.strip().split(":", 2)[1:] for line in file)
-    path = groups.get("freezer")
-    if path is not None:
-        with open(f"/sys/fs/cgroup/freezer{path}/freezer.state") as file:
-            return file.read().strip() == "FROZEN"
-    with open(f"/sys/fs/cgroup{groups['']}/cgroup.events") as file:
-        return "frozen 1" in file.read()
 
 
 def test_ten_at_once_and_no_more(server, functions, client):

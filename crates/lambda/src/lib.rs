@@ -19,5 +19,6 @@ pub mod runtimes;
 mod service;
 pub mod state;
 mod tasks;
+pub mod telemetry;
 
 pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

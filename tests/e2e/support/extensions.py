@@ -66,3 +66,24 @@ def publish(client, files, name=None):
 def publish_extensions(client, **sources):
     """A layer with these Python programs in `/opt/extensions`."""
     return publish(client, {f"extensions/{name}": extension(source) for name, source in sources.items()})
+
+
+def command(pid):
+    """The command line of a process; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_frozen(pid):
+    """Whether the environment of this process is frozen."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        groups = dict(line.strip().split(":", 2)[1:] for line in file)
+    path = groups.get("freezer")
+    if path is not None:
+        with open(f"/sys/fs/cgroup/freezer{path}/freezer.state") as file:
+            return file.read().strip() == "FROZEN"
+    with open(f"/sys/fs/cgroup{groups['']}/cgroup.events") as file:
+        return "frozen 1" in file.read()

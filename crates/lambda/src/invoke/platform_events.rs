@@ -1,8 +1,8 @@
 //! What the platform says about an environment and its invocations, as values: one event, rendered
 //! as AWS's line of text or as AWS's JSON object.
 //!
-//! The JSON is that of the Telemetry API's schema 2022-12-13, so that a subscriber can be sent the
-//! very events that the log is made of. Which of them a log in JSON has is decided by
+//! The JSON is that of the Telemetry API's newest schema, so that a subscriber can be sent the very
+//! events that the log is made of; older schemas are made of it by `telemetry::schema`. Which of them a log in JSON has is decided by
 //! [`PlatformEvent::level`], after AWS's table of system log levels; a log as text has those that
 //! have a text, whatever their level.
 
@@ -60,7 +60,13 @@ pub enum PlatformRecord {
     /// The figures of an invocation.
     #[serde(rename = "platform.report")]
     Report(Report),
-    /// Lines of the function were not passed on.
+    /// An extension has subscribed to the Telemetry API.
+    #[serde(rename = "platform.telemetrySubscription")]
+    TelemetrySubscription(Subscription),
+    /// An extension has subscribed to the Logs API.
+    #[serde(rename = "platform.logsSubscription")]
+    LogsSubscription(Subscription),
+    /// Lines of the function, or events for a subscriber, were not passed on.
     #[serde(rename = "platform.logsDropped")]
     LogsDropped(LogsDropped),
 }
@@ -214,11 +220,11 @@ pub struct RuntimeDone {
     request_id: String,
     #[serde(flatten)]
     ending: Ending,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracing: Option<Tracing>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     spans: Vec<Span>,
     metrics: RuntimeDoneMetrics,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracing: Option<Tracing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -363,12 +369,23 @@ impl ExtensionState {
             Some(kind) => format!("\tError Type: {kind}"),
             None => String::new(),
         };
-        let events = self.events.join(",");
+        let events = self.events.join(", ");
         format!(
             "EXTENSION\tName: {}\tState: {}\tEvents: [{events}]{error}\n",
             self.name, self.state
         )
     }
+}
+
+/// Of `platform.telemetrySubscription` and `platform.logsSubscription`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subscription {
+    /// The extension's.
+    pub name: String,
+    /// `Subscribed`, or `Already subscribed` when it asked for the same again.
+    pub state: &'static str,
+    /// `platform`, `function`, `extension`.
+    pub types: Vec<&'static str>,
 }
 
 /// Of `platform.logsDropped`.
@@ -391,14 +408,16 @@ impl PlatformEvent {
             _ => Level::Warn,
         };
         match &self.record {
-            PlatformRecord::InitStart(_)
-            | PlatformRecord::Start(_)
-            | PlatformRecord::Extension(_) => Level::Info,
+            PlatformRecord::InitStart(_) | PlatformRecord::Start(_) => Level::Info,
             PlatformRecord::InitRuntimeDone(done) => on_success(&done.ending, Level::Debug),
             // On demand; AWS gives INFO to other kinds of starts.
             PlatformRecord::InitReport(report) => on_success(&report.ending, Level::Debug),
             PlatformRecord::RuntimeDone(done) => on_success(&done.ending, Level::Debug),
             PlatformRecord::Report(report) => on_success(&report.ending, Level::Info),
+            PlatformRecord::Extension(extension) if extension.error_type.is_some() => Level::Warn,
+            PlatformRecord::Extension(_)
+            | PlatformRecord::TelemetrySubscription(_)
+            | PlatformRecord::LogsSubscription(_) => Level::Info,
             PlatformRecord::End(_) => Level::Debug,
             PlatformRecord::Fault(_) | PlatformRecord::LogsDropped(_) => Level::Warn,
         }
@@ -430,6 +449,12 @@ impl PlatformEvent {
             PlatformRecord::Fault(text) => Some(text.clone()),
             PlatformRecord::End(end) => Some(format!("END RequestId: {}\n", end.request_id)),
             PlatformRecord::Report(report) => Some(report_text(report)),
+            PlatformRecord::TelemetrySubscription(subscription) => {
+                Some(subscription_text("TELEMETRY", subscription))
+            }
+            PlatformRecord::LogsSubscription(subscription) => {
+                Some(subscription_text("LOGS", subscription))
+            }
             PlatformRecord::LogsDropped(dropped) => Some(format!(
                 "{} lines were dropped: {}\n",
                 dropped.dropped_records, dropped.reason
@@ -455,6 +480,14 @@ fn init_report_text(report: &InitReport) -> Option<String> {
     };
     let duration = report.metrics.duration_ms.value();
     Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"))
+}
+
+/// AWS writes the types with a capital here.
+fn subscription_text(api: &str, subscription: &Subscription) -> String {
+    let capital = |name: &&str| name[..1].to_uppercase() + &name[1..];
+    let types: Vec<String> = subscription.types.iter().map(capital).collect();
+    let Subscription { name, state, .. } = subscription;
+    format!("{api}\tName: {name}\tState: {state}\tTypes: [{}]\n", types.join(", "))
 }
 
 fn report_text(report: &Report) -> String {

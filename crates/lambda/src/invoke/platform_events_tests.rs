@@ -273,6 +273,30 @@ fn a_sampled_invocation_names_its_segment() {
 }
 
 #[test]
+fn subscriptions() {
+    let subscription = |state, types: &[&'static str]| Subscription {
+        name: "mine".into(),
+        state,
+        types: types.to_vec(),
+    };
+    check(
+        PlatformRecord::TelemetrySubscription(subscription(
+            "Subscribed",
+            &["platform", "function", "extension"],
+        )),
+        Level::Info,
+        Some("TELEMETRY\tName: mine\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"),
+        r#""platform.telemetrySubscription","record":{"name":"mine","state":"Subscribed","types":["platform","function","extension"]}"#,
+    );
+    check(
+        PlatformRecord::LogsSubscription(subscription("Already subscribed", &["platform"])),
+        Level::Info,
+        Some("LOGS\tName: mine\tState: Already subscribed\tTypes: [Platform]\n"),
+        r#""platform.logsSubscription","record":{"name":"mine","state":"Already subscribed","types":["platform"]}"#,
+    );
+}
+
+#[test]
 fn extensions() {
     let info = |error_type: Option<&str>| Info {
         name: "watcher".to_owned(),
@@ -283,14 +307,14 @@ fn extensions() {
     check(
         PlatformRecord::Extension(ExtensionState::of(info(None))),
         Level::Info,
-        Some("EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\n"),
+        Some("EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"),
         r#""platform.extension","record":{"name":"watcher","state":"Ready","events":["INVOKE","SHUTDOWN"]}"#,
     );
     check(
         PlatformRecord::Extension(ExtensionState::of(info(Some("Extension.Mine")))),
-        Level::Info,
+        Level::Warn,
         Some(
-            "EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\t\
+            "EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\t\
              Error Type: Extension.Mine\n",
         ),
         r#""platform.extension","record":{"name":"watcher","state":"Ready","events":["INVOKE","SHUTDOWN"],"errorType":"Extension.Mine"}"#,

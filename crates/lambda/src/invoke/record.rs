@@ -7,15 +7,19 @@
 //! neither. A function that floods its output loses lines beyond [`LINES_PER_S_MAX`] or
 //! [`BYTES_PER_S_MAX`], is told so in one line, and is slowed down by its full pipe beyond
 //! [`READ_BYTES_PER_S_MAX`]; it never blocks the server nor grows its memory.
+//!
+//! Everything is also told to the environment's telemetry hub, before levels and limits of the log
+//! leave anything out.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use lambic_rt::{Instant, Rt, Timestamp};
 
 use super::fault::Status;
@@ -28,11 +32,13 @@ use super::platform_events::{
 };
 pub use super::reading::Attached;
 use super::reading::Reading;
+use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::desk::Outcome;
 use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::{LogFormat, own_group};
 use crate::state::runtime_id;
 use crate::state::version::Version;
+use crate::telemetry::{Answer, Api, Connect, Hub, Source};
 
 /// AWS's log tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024;
@@ -56,6 +62,7 @@ pub struct Recorder {
     log_stream: String,
     /// The log group, when it is not the function's own.
     log_group: Option<String>,
+    hub: Arc<Hub>,
     state: Mutex<State>,
     /// Of the present start; kept by its environment.
     reading: Mutex<Weak<Reading>>,
@@ -66,6 +73,10 @@ struct State {
     request_id: String,
     began: Timestamp,
     tracing: Option<Tracing>,
+    /// Whether it is told that the runtime is done with it.
+    is_done: bool,
+    /// Whether it is told what fault ended it.
+    is_fault_told: bool,
     invocations: u64,
     tail: VecDeque<u8>,
     output: Splitter,
@@ -107,6 +118,24 @@ impl State {
     }
 }
 
+impl Stream {
+    fn source(self) -> Source {
+        match self {
+            Stream::Output | Stream::Frames => Source::Function,
+            Stream::Extensions => Source::Extension,
+        }
+    }
+}
+
+/// The way to those who listen inside.
+struct Inside(Arc<dyn Control>);
+
+impl Connect for Inside {
+    fn connect(&self, port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        self.0.connect(port)
+    }
+}
+
 /// What has been read and passed on in the present second.
 struct Window {
     since: Instant,
@@ -124,6 +153,8 @@ impl Recorder {
             request_id: String::new(),
             began: rt.now(),
             tracing: None,
+            is_done: true,
+            is_fault_told: true,
             invocations: 0,
             tail: VecDeque::new(),
             // A custom runtime has a descriptor of its own for frames.
@@ -137,8 +168,15 @@ impl Recorder {
         let has_own_group = version.log_group == own_group(&version.function_name);
         let log_group = (!has_own_group).then(|| version.log_group.clone());
         let log_stream = log_stream(&version, has_own_group, &rt);
+        let is_json = matches!(version.log_format, LogFormat::Json { .. });
+        let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
-        Recorder { version, rt, log_stream, log_group, state, reading }
+        Recorder { version, rt, log_stream, log_group, hub, state, reading }
+    }
+
+    /// What tells extensions of this environment.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// The name of this environment's log stream.
@@ -146,13 +184,14 @@ impl Recorder {
         &self.log_stream
     }
 
-    /// The environment is there (again), until the first is dropped. The second reads what it
-    /// prints, and has to be spawned.
+    /// The environment is there (again), until the first is dropped. The second reads what it and
+    /// its extensions print, and has to be spawned.
     pub fn attach(
         self: &Arc<Recorder>,
         outputs: Outputs,
         control: Arc<dyn Control>,
     ) -> (Attached, impl Future<Output = ()> + Send + 'static) {
+        self.hub.reach(Arc::new(Inside(control.clone())));
         let mut state = self.lock();
         state.control = Some(control);
         state.memory = None;
@@ -168,8 +207,19 @@ impl Recorder {
         (reading.attached(), reading.task())
     }
 
+    /// An extension asks to be told what happens; see [`Hub::subscribe`].
+    pub fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> Answer {
+        let mut state = self.lock();
+        let (answer, told) = self.hub.subscribe(api, extension, body);
+        if let Some(record) = told {
+            self.hear(&mut state, record);
+        }
+        answer
+    }
+
     /// A runtime is being started; `runtime` names what runs, such as `python:3.13.1`.
     pub fn init_start(&self, phase: Phase, runtime: &str) {
+        self.hub.restart();
         let version = &self.version;
         let arn = runtime_id::version_arn(&version.region, &version.runtime);
         let function = (version.function_name.as_str(), version.version.as_str());
@@ -179,7 +229,7 @@ impl Recorder {
     }
 
     /// The start has ended after `duration`, and so far the extensions have come. What went wrong is
-    /// also in the tail.
+    /// also in the tail; after a good start nobody can subscribe to telemetry any more.
     pub fn init_ended(
         &self,
         phase: Phase,
@@ -199,6 +249,9 @@ impl Recorder {
                 Status::Timeout | Status::Error(_) => self.platform(&mut state, record),
             }
         }
+        if *status == Status::Answered {
+            self.hub.close_subscriptions();
+        }
     }
 
     /// An invocation begins. What was printed before belongs to the start of the environment, or to
@@ -214,6 +267,8 @@ impl Recorder {
         state.request_id.push_str(request_id);
         state.began = self.rt.now();
         state.tracing = Tracing::of_header(trace_id);
+        state.is_done = false;
+        state.is_fault_told = false;
         let start = Start {
             request_id: request_id.to_owned(),
             function_arn: self.version.function_arn.clone(),
@@ -226,13 +281,7 @@ impl Recorder {
     /// Writes that the runtime is done, and what went wrong.
     pub fn runtime_done(&self, outcome: &Outcome) {
         self.drain();
-        let mut state = self.lock();
-        if let Some(fault) = &outcome.fault {
-            let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
-            self.platform(&mut state, PlatformRecord::Fault(text));
-        }
-        let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
-        self.platform(&mut state, PlatformRecord::RuntimeDone(done));
+        self.tell_done(&mut self.lock(), outcome);
     }
 
     /// Writes the end of the invocation and its figures, after [`Recorder::runtime_done`]. The tail,
@@ -242,6 +291,7 @@ impl Recorder {
             self.drain();
         }
         let mut state = self.lock();
+        self.tell_done(&mut state, outcome);
         let used = self.memory_mb(&mut state, wants_tail);
         let tracing = state.tracing.take();
         let end = End { request_id: outcome.request_id.clone() };
@@ -249,6 +299,20 @@ impl Recorder {
         let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
+    }
+
+    /// Once for each invocation. A fault may come after it: that of an extension.
+    fn tell_done(&self, state: &mut State, outcome: &Outcome) {
+        if let Some(fault) = &outcome.fault
+            && !std::mem::replace(&mut state.is_fault_told, true)
+        {
+            let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
+            self.platform(state, PlatformRecord::Fault(text));
+        }
+        if !std::mem::replace(&mut state.is_done, true) {
+            let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
+            self.platform(state, PlatformRecord::RuntimeDone(done));
+        }
     }
 
     /// Reads what has been printed until now.
@@ -264,7 +328,7 @@ impl Recorder {
         let state = &mut *self.lock();
         state.window.read_bytes += bytes.len();
         let mut splitter = std::mem::take(state.splitter(stream));
-        splitter.take(bytes, |piece| self.piece(state, piece));
+        splitter.take(bytes, |piece| self.piece(state, stream, piece));
         *state.splitter(stream) = splitter;
     }
 
@@ -277,12 +341,13 @@ impl Recorder {
 
     fn end_record(&self, state: &mut State, stream: Stream) {
         let mut splitter = std::mem::take(state.splitter(stream));
-        splitter.end(|piece| self.piece(state, piece));
+        splitter.end(|piece| self.piece(state, stream, piece));
         *state.splitter(stream) = splitter;
     }
 
-    /// A record of the function, or a piece of one.
-    fn piece(&self, state: &mut State, piece: Piece<'_>) {
+    /// A record of the function or of an extension, or a piece of one.
+    fn piece(&self, state: &mut State, stream: Stream, piece: Piece<'_>) {
+        self.hub.line(stream.source(), piece.bytes);
         if let LogFormat::Json { application, .. } = self.version.log_format
             && piece
                 .level
@@ -321,9 +386,14 @@ impl Recorder {
         }
     }
 
-    /// The event in the log's format; `None` when it is not to be in the log.
+    /// Tells subscribers. The event in the log's format; `None` when it is not to be in the log.
     fn line(&self, record: PlatformRecord) -> Option<String> {
         let event = PlatformEvent { time: self.rt.now(), record };
+        self.hub.platform(&event);
+        self.log_line(&event)
+    }
+
+    fn log_line(&self, event: &PlatformEvent) -> Option<String> {
         match self.version.log_format {
             LogFormat::Text => event.to_text(),
             LogFormat::Json { system, .. } => {
@@ -333,10 +403,11 @@ impl Recorder {
         }
     }
 
+    /// In the log only: subscribers have their own count of what they were not sent.
     fn tell_dropped(&self, state: &mut State) {
-        if let Some(dropped) = state.window.take_dropped()
-            && let Some(line) = self.line(PlatformRecord::LogsDropped(dropped))
-        {
+        let Some(dropped) = state.window.take_dropped() else { return };
+        let record = PlatformRecord::LogsDropped(dropped);
+        if let Some(line) = self.log_line(&PlatformEvent { time: self.rt.now(), record }) {
             self.pass_on(state, &line);
         }
     }
@@ -411,6 +482,7 @@ async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>, stream: Stre
         }
     }
     recorder.end_record(&mut recorder.lock(), stream);
+    recorder.hub.hurry();
 }
 
 /// Lets others have their turn.

@@ -382,3 +382,111 @@ async fn framed_records_have_a_descriptor_of_their_own() {
     let tail = finish(&recorder, &outcome(1_000, None, None), true).unwrap();
     assert_eq!(String::from_utf8(tail).unwrap(), "{\"warned\":1}\ntwo\nlines\n");
 }
+
+/// Connections to whoever takes the other ends.
+struct Listened(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
+
+impl Connect for Listened {
+    fn connect(&self, _port: u16) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.0.send(theirs).unwrap();
+        async move { Ok(Box::pin(ours) as BoxIo) }.boxed()
+    }
+}
+
+/// The events that have been sent as lines, by type and gist.
+async fn told(recorder: &Recorder, mut io: tokio::io::DuplexStream) -> Vec<String> {
+    let flushed = recorder.hub().flush(Duration::from_secs(60)).await;
+    assert!(flushed);
+    let mut bytes = Vec::new();
+    while let Some(Ok(1..)) = tokio::io::AsyncReadExt::read_buf(&mut io, &mut bytes).now_or_never()
+    {
+    }
+    let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let lines = String::from_utf8(bytes).unwrap();
+    let gist = |line: &str| {
+        let event = value(line);
+        let record = &event["record"];
+        let text = record.as_str().or_else(|| record["message"].as_str()).unwrap_or_default();
+        format!("{} {}", event["type"].as_str().unwrap(), text).trim_end().to_owned()
+    };
+    lines.lines().map(gist).collect()
+}
+
+/// Subscribers are told what the log leaves out, and of extensions what they print.
+#[tokio::test(start_paused = true)]
+async fn subscribers_are_told_more_than_the_log() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let rt = Rt::simulated(1);
+    let recorder = Recorder::new(json(Level::Error, Level::Warn), rt.clone());
+    let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+    recorder.init_start(Phase::Init, "provided:al2023");
+    recorder.hub().reach(Arc::new(Listened(sender)));
+    let body = br#"{"schemaVersion": "2025-01-29", "types": ["platform", "function", "extension"],
+        "destination": {"protocol": "TCP", "port": 1}}"#;
+    assert_eq!(recorder.subscribe(Api::Telemetry, "mine", body).status, 200);
+    recorder.take(Stream::Extensions, b"by an extension\n");
+    let extension = |error_type: Option<&str>| Info {
+        name: "mine".into(),
+        state: "Ready",
+        events: Vec::new(),
+        error_type: error_type.map(str::to_owned),
+    };
+    let extensions = vec![extension(None), extension(Some("Extension.Mine"))];
+    recorder.init_ended(Phase::Init, Duration::from_millis(9), &Status::Answered, extensions);
+    assert_eq!(recorder.subscribe(Api::Telemetry, "late", body).status, 403);
+    recorder.start("r", "");
+    let fine =
+        b"{\"timestamp\":\"2026-11-28T07:00:00Z\",\"level\":\"DEBUG\",\"message\":\"fine\"}\n";
+    recorder.take(Stream::Output, fine);
+    let outcome = outcome(1_000, None, None);
+    recorder.runtime_done(&outcome);
+    recorder.finish(&outcome, false);
+    let io = dialled.recv().await.unwrap();
+    assert_eq!(
+        told(&recorder, io).await,
+        [
+            "platform.initStart",
+            "platform.telemetrySubscription",
+            "extension by an extension",
+            "platform.initRuntimeDone",
+            "platform.extension",
+            "platform.extension",
+            "platform.initReport",
+            "platform.start",
+            "function fine",
+            "platform.runtimeDone",
+            "platform.report",
+        ]
+    );
+    let lines = heard.0.lock().unwrap().clone();
+    assert_eq!(outline(lines.join("\n").as_bytes()), ["by an extension", "platform.extension"]);
+}
+
+/// What an extension spoils after the runtime was done is told once, and before END.
+#[tokio::test]
+async fn a_fault_that_comes_late_is_told_too() {
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    recorder.start("r", "");
+    recorder.runtime_done(&outcome(1_000, None, None));
+    let late = outcome(1_000, None, Some(Fault::TimedOut { timeout: Duration::from_secs(3) }));
+    let tail = String::from_utf8(recorder.finish(&late, true).unwrap()).unwrap();
+    let at = |what: &str| tail.find(what).expect(what);
+    assert!(at("Task timed out") < at("END RequestId"), "{tail}");
+    assert_eq!(tail.matches("Task timed out").count(), 1);
+}
+
+/// In a log as text a subscription is a line of its own.
+#[tokio::test]
+async fn a_subscription_is_in_the_log() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
+    let recorder = Recorder::new(version(), Rt::simulated(1));
+    let (sender, _dialled) = tokio::sync::mpsc::unbounded_channel();
+    recorder.hub().reach(Arc::new(Listened(sender)));
+    let body = br#"{"types": ["function"], "destination": {"protocol": "TCP", "port": 1}}"#;
+    recorder.subscribe(Api::Logs, "mine", body);
+    let line = "LOGS\tName: mine\tState: Subscribed\tTypes: [Function]";
+    assert_eq!(*heard.0.lock().unwrap(), [line]);
+}

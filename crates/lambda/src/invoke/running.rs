@@ -16,6 +16,7 @@ use crate::runtime_api::connection::{self, BoxIo, CONNECTIONS_MAX};
 use crate::runtime_api::desk::Desk;
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::runtime_api::life::Life;
+use crate::telemetry::Hub;
 
 /// Connections to the AWS endpoint that one environment may have open at a time.
 const API_CONNECTIONS_MAX: usize = 128;
@@ -36,6 +37,8 @@ pub(super) struct Running {
     /// Which programs have ended; the runtime is the first.
     pub(super) ended: Vec<bool>,
     ending: Arc<watch::Sender<Option<ShutdownReason>>>,
+    /// What tells its extensions what happens.
+    pub(super) hub: Arc<Hub>,
     pub(super) rt: Rt,
     connections: Arc<Semaphore>,
     api_connections: Arc<Semaphore>,
@@ -82,6 +85,7 @@ impl Running {
             ended: vec![false; 1 + extensions.len()],
             extensions,
             ending: Arc::new(watch::Sender::new(None)),
+            hub: recorder.hub().clone(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             api_connections: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
             rt: rt.clone(),

@@ -53,6 +53,7 @@ impl Handle {
             return;
         }
         self.control.set_frozen(false);
+        self.recorder.hub().set_frozen(false);
         self.ending.send_if_modified(|ending| ending.replace(reason).is_none());
     }
 }
@@ -384,6 +385,7 @@ impl Inner {
                     return;
                 }
                 left -= 1;
+                handle.recorder.hub().set_frozen(true);
                 handle.control.set_frozen(true);
                 entry.frozen = true;
             }
@@ -397,6 +399,7 @@ impl Inner {
         let handle = entry.handle.clone().expect("the pool names only environments that started");
         if std::mem::take(&mut entry.frozen) {
             handle.control.set_frozen(false);
+            handle.recorder.hub().set_frozen(false);
         }
         Grant::Use { handle, init, since: None }
     }

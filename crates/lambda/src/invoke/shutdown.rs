@@ -1,6 +1,7 @@
 //! The end of an environment with extensions, in AWS's order: the runtime gets SIGTERM and a part of
 //! the time, then SIGKILL; then external extensions that registered for it get SHUTDOWN and the rest
-//! of the time, the others SIGKILL; what is left then is killed.
+//! of the time, the others SIGKILL; what is left then is killed. Those who have subscribed to
+//! telemetry get what there is of it before they get SHUTDOWN, as far as they take it in time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ const BUDGET_INTERNAL: Duration = Duration::from_millis(500);
 pub(super) const BUDGET_MAX: Duration = Duration::from_millis(2_500);
 /// The runtime's part of the time, in percent.
 const RUNTIME_SHARE: u32 = 30;
+/// Part of the time that telemetry may take, in percent.
+const TELEMETRY_SHARE: u32 = 20;
 
 /// Ends it. Connections are served meanwhile: extensions ask for their last event.
 pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: ShutdownReason) {
@@ -29,6 +32,7 @@ pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: Shutd
     let rt = running.rt.clone();
     let began = rt.instant();
     let deadline = rt.now().after(budget).millis();
+    running.hub.hurry();
     if !budget.is_zero() && !running.ended[0] {
         running.control.stop(0, Stop::Terminate);
         let share = budget * RUNTIME_SHARE / 100;
@@ -36,6 +40,7 @@ pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: Shutd
             running.control.stop(0, Stop::Kill);
         }
     }
+    tell_the_rest(running, shell, budget * TELEMETRY_SHARE / 100).await;
     for (at, is_told) in running.desk.shut_down(reason, deadline) {
         if !is_told {
             running.control.stop(at + 1, Stop::Kill);
@@ -46,6 +51,21 @@ pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: Shutd
     // Whoever is left has had its time.
     let _ = rt.within(left, gone(running, shell, all)).await;
     running.control.kill();
+}
+
+/// Brings telemetry to those who listen.
+async fn tell_the_rest(running: &mut Running, shell: &Arc<Shell>, limit: Duration) {
+    let mut flush = Box::pin(running.hub.flush(limit));
+    loop {
+        match running.until(shell, &mut flush).await {
+            Ok(_) | Err(Happening::Ended(_)) => return,
+            Err(Happening::ProgramEnded(0, _)) => {}
+            Err(Happening::ProgramEnded(program, ended)) => {
+                // As below.
+                let _ = running.extension_failed(program, ended);
+            }
+        }
+    }
 }
 
 /// Waits until those have ended that it depends on.

@@ -31,6 +31,7 @@ use crate::runtime_api::extensions::crew::Info;
 use crate::runtime_api::extensions::{About, ShutdownReason};
 use crate::runtimes::plan;
 use crate::state::version::Version;
+use crate::telemetry::{self, Api};
 
 /// How long a killed environment may take to end before it is left to the sandbox.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -83,6 +84,10 @@ impl Owner for Keeper {
         self.recorder.runtime_done(outcome);
     }
 
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer {
+        self.recorder.subscribe(api, extension, body)
+    }
+
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
         target::count(&self.shell, outcome);
         self.recorder.finish(outcome, wants_tail)
@@ -95,13 +100,15 @@ struct StartFailed {
     status: Status,
     /// What had become of them.
     extensions: Vec<Info>,
+    /// What is left of the environment; it is told of the failure before it ends.
+    left: Option<Box<Running>>,
 }
 
 impl StartFailed {
     fn fault(fault: Fault) -> StartFailed {
         let status = fault.status();
         let completion = Ok(Completion::Fault(fault));
-        StartFailed { completion, status, extensions: Vec::new() }
+        StartFailed { completion, status, extensions: Vec::new(), left: None }
     }
 
     fn ended(ended: Ended, program: &str) -> StartFailed {
@@ -114,7 +121,7 @@ impl StartFailed {
 
     fn sandbox(fault: LaunchFault) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
-        StartFailed { completion: Err(fault), status, extensions: Vec::new() }
+        StartFailed { completion: Err(fault), status, extensions: Vec::new(), left: None }
     }
 }
 
@@ -172,7 +179,7 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     let session = open_session(shell);
     let since = rt.instant();
     let limit = shell.common.config.init_max;
-    let failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
+    let mut failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
             let extensions = running.desk.extensions();
@@ -182,7 +189,7 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
         }
         Err(failed) => failed,
     };
-    report(shell, &recorder, InitPhase::Init, since, &failed);
+    fail(shell, &recorder, InitPhase::Init, since, &mut failed).await;
     // Nobody may wait any more: others became free meanwhile.
     let sender = shell.claim(id)?;
     let since = rt.instant();
@@ -199,7 +206,7 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
             Some((running, session))
         }
         Err(mut failed) => {
-            report(shell, &recorder, InitPhase::Invoke, since, &failed);
+            fail(shell, &recorder, InitPhase::Invoke, since, &mut failed).await;
             if failed.status == Status::Timeout {
                 failed = StartFailed::fault(Fault::TimedOut { timeout });
             }
@@ -219,12 +226,13 @@ fn refusal(failed: StartFailed, recorder: Arc<Recorder>, since: Instant) -> Gran
     }
 }
 
-fn report(
-    shell: &Shell,
+/// Tells of a start that failed, and ends what is left of it.
+async fn fail(
+    shell: &Arc<Shell>,
     recorder: &Recorder,
     phase: InitPhase,
     since: Instant,
-    failed: &StartFailed,
+    failed: &mut StartFailed,
 ) {
     if let Err(fault) = &failed.completion {
         tracing::error!(
@@ -235,6 +243,9 @@ fn report(
     }
     let duration = shell.common.rt.instant().duration_since(since);
     recorder.init_ended(phase, duration, &failed.status, failed.extensions.clone());
+    if let Some(running) = failed.left.take() {
+        stop(*running, shell, &failed.status).await;
+    }
 }
 
 fn open_session(shell: &Arc<Shell>) -> OpenSession {
@@ -299,7 +310,7 @@ async fn start(
     }
     let mut failed = start_failed(&running, ended, &program, limit);
     failed.extensions = running.desk.extensions();
-    stop(running, shell, &failed.status).await;
+    failed.left = Some(Box::new(running));
     Err(failed)
 }
 
@@ -315,6 +326,7 @@ fn start_failed(
             completion: Ok(Completion::Error(body)),
             status: Status::Error(error_type),
             extensions: Vec::new(),
+            left: None,
         },
         Some(Ok(Ok(InitEnd::Ready) | Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
         Some(Err(Happening::Ended(ended) | Happening::ProgramEnded(0, ended))) => {

@@ -118,7 +118,8 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
     answer
 }
 
-fn json(status: StatusCode, body: Bytes) -> Answer {
+/// JSON as it is.
+pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json");

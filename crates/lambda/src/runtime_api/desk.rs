@@ -23,6 +23,7 @@ use super::life::{IllegalMove, Life, Move};
 use super::stream::{Failure, Sink};
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::trace::Segment;
+use crate::telemetry::{self, Api};
 
 /// After its answer a runtime has the rest of the function's timeout, but at least so long, to ask
 /// for the next event.
@@ -133,6 +134,8 @@ pub trait Owner: Send + Sync + 'static {
     fn responded(&self, until: Instant);
     /// The runtime is done with an invocation; extensions may still be at work.
     fn runtime_done(&self, outcome: &Outcome);
+    /// An extension asks to be told what happens.
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer;
     /// The invocation is over: writes END and REPORT. The log's tail, when `wants_tail`.
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>>;
 }

@@ -6,8 +6,9 @@
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
 //! A streamed response goes to its caller while it is being sent, and no faster than that takes it.
 //! Only a `next` may wait without a limit. SnapStart's restore routes are absent, as on AWS for a
-//! function without SnapStart; the Telemetry and Logs APIs are not here. What a runtime tells for X-Ray (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has
-//! no reader and is dropped.
+//! function without SnapStart. What a runtime tells for X-Ray
+//! (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has no reader and is
+//! dropped.
 
 mod answer;
 pub mod connection;
@@ -26,6 +27,7 @@ mod response;
 pub mod stream;
 #[cfg(test)]
 mod stream_tests;
+mod subscribe;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use crate::telemetry::Api;
 use answer::{Answer, plain};
 use desk::Desk;
 
@@ -58,13 +61,19 @@ async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
         (_, ["2020-01-01", "extension", rest @ ..]) => {
             extensions::route(&desk, rest, request).await
         }
+        (&Method::PUT, ["2022-07-01", "telemetry"]) => {
+            subscribe::put(&desk, Api::Telemetry, request).await
+        }
+        (&Method::PUT, ["2020-08-15", "logs"]) => subscribe::put(&desk, Api::Logs, request).await,
         // The right path with the wrong method, as AWS tells it apart from a wrong path.
         (
             _,
             ["2018-06-01", "runtime", "invocation", "next"]
             | ["2018-06-01", "runtime", "invocation", _, "response" | "error"]
             | ["2018-06-01", "runtime", "init", "error"]
-            | ["2018-06-01", "ping"],
+            | ["2018-06-01", "ping"]
+            | ["2022-07-01", "telemetry"]
+            | ["2020-08-15", "logs"],
         ) => plain(StatusCode::METHOD_NOT_ALLOWED, ""),
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }

@@ -15,6 +15,7 @@ use super::life::Life;
 use super::stream::Sink;
 use super::testing::Client;
 use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
+use crate::telemetry::{self, Api};
 
 /// What the desk told its owner.
 #[derive(Clone, Default)]
@@ -57,6 +58,11 @@ impl Owner for Told {
 
     fn responded(&self, _until: Instant) {
         self.add("responded".into());
+    }
+
+    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer {
+        self.add(format!("subscribe {api:?} {extension} {}", String::from_utf8_lossy(body)));
+        telemetry::Answer { status: http::StatusCode::OK, body: Bytes::from_static(b"\"OK\"") }
     }
 
     fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {

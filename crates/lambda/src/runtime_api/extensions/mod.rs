@@ -98,6 +98,13 @@ fn identifier(headers: &HeaderMap) -> Result<&str, Box<Answer>> {
     Ok(given)
 }
 
+/// The name of the extension that makes a request of another API.
+pub(super) fn subscriber(desk: &Desk, headers: &HeaderMap) -> Result<String, Box<Answer>> {
+    let id = identifier(headers)?;
+    let name = desk.extension_name(id);
+    name.ok_or_else(|| Box::new(from_refusal(&Refusal::Unknown, id)))
+}
+
 fn forbidden(error_type: &str, message: &str) -> Answer {
     refused(StatusCode::FORBIDDEN, error_type, message)
 }

@@ -42,6 +42,38 @@ async fn until_asked(bench: &Bench, name: &str) {
 }
 
 #[tokio::test]
+async fn who_has_registered_may_subscribe_to_telemetry() {
+    let bench = Bench::with_extensions(&["watcher"]);
+    let mut client = bench.connect();
+    let identifier_header = |id: &str| format!("Lambda-Extension-Identifier: {id}\r\n");
+    let (telemetry, logs) = ("PUT /2022-07-01/telemetry", "PUT /2020-08-15/logs");
+    let unknown = "11111111-1111-4111-8111-111111111111";
+    for (head, kind) in [
+        (String::new(), "Extension.MissingExtensionIdentifier"),
+        (identifier_header("mine"), "Extension.InvalidExtensionIdentifier"),
+        (identifier_header(unknown), "Extension.UnknownExtensionIdentifier"),
+    ] {
+        for route in [telemetry, logs] {
+            let reply = client.request(route, &head, b"{}").await;
+            assert_eq!(reply.status, 403);
+            assert!(reply.text().contains(kind), "{}", reply.text());
+        }
+    }
+    assert_eq!(client.request("POST /2022-07-01/telemetry", "", b"{}").await.status, 405);
+    assert_eq!(client.request("GET /2020-08-15/logs", "", b"").await.status, 405);
+    let head = identifier_header(&identifier(&register(&mut client, "watcher", "[]").await));
+    let (inside, body) = (register(&mut client, "inner", "[]").await, b"anything");
+    let reply = client.request(telemetry, &head, body).await;
+    assert_eq!((reply.status, reply.text()), (200, "\"OK\""));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    client.request(logs, &identifier_header(&identifier(&inside)), body).await;
+    assert_eq!(
+        bench.told.take(),
+        ["registered", "subscribe Telemetry watcher anything", "subscribe Logs inner anything"]
+    );
+}
+
+#[tokio::test]
 async fn from_registration_to_shutdown() {
     let bench = Bench::with_extensions(&["watcher"]);
     let mut client = bench.connect();

@@ -1,6 +1,7 @@
 """Layers, from publishing to what a function finds in /opt."""
 
 import hashlib
+import json
 import urllib.request
 from base64 import b64encode
 
@@ -180,3 +181,30 @@ def test_the_cli_publishes_and_uses(cli, tmp_path):
     listed = cli("list-layers", "--compatible-runtime", "python3.13")
     assert name in [layer["LayerName"] for layer in listed["Layers"]]
     assert cli("delete-layer-version", "--layer-name", name, "--version-number", "1") is None
+
+
+
+def test_other_accounts_use_what_they_are_let(server, client):
+    layer = new_name("layer")
+    arn = publish(client, {"a": "theirs"}, layer)
+    other = server.client(account="222222222222")
+    settings = {"Runtime": "python3.13", "Handler": "app.handler", "Role": "arn:aws:iam::222222222222:role/r",
+                "Code": {"ZipFile": zip_of({"app.py": READ})}, "Layers": [arn]}
+    assert refused(other.create_function, FunctionName="uses", **settings)[:2] == (403, "AccessDeniedException")
+    assert refused(other.get_layer_version_by_arn, Arn=arn)[:2] == (403, "AccessDeniedException")
+    added = client.add_layer_version_permission(
+        LayerName=layer, VersionNumber=1, StatementId="friend", Action="lambda:GetLayerVersion",
+        Principal="222222222222")
+    policy = client.get_layer_version_policy(LayerName=layer, VersionNumber=1)
+    assert json.loads(policy["Policy"])["Statement"] == [json.loads(added["Statement"])]
+    assert other.get_layer_version_by_arn(Arn=arn)["LayerVersionArn"] == arn
+    functions = Functions(other)
+    functions.client.create_function(FunctionName="uses", **settings)
+    other.get_waiter("function_active_v2").wait(FunctionName="uses")
+    client.remove_layer_version_permission(LayerName=layer, VersionNumber=1, StatementId="friend")
+    # What it has it keeps.
+    assert functions.invoke("uses").value == {"/opt/a": "theirs"}
+    assert refused(other.get_layer_version_by_arn, Arn=arn)[:2] == (403, "AccessDeniedException")
+    third = server.client(account="333333333333")
+    assert refused(third.get_layer_version, LayerName=arn.rpartition(":")[0], VersionNumber=1)[0] == 403
+    other.delete_function(FunctionName="uses")

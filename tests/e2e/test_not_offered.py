@@ -11,7 +11,7 @@ OFFERED = {
     "CreateFunction", "GetFunction", "GetFunctionConfiguration", "ListFunctions", "UpdateFunctionCode",
     "UpdateFunctionConfiguration", "DeleteFunction", "Invoke", "InvokeWithResponseStream", "GetAccountSettings",
     "PublishLayerVersion", "GetLayerVersion", "GetLayerVersionByArn", "ListLayers", "ListLayerVersions",
-    "DeleteLayerVersion",
+    "DeleteLayerVersion", "AddLayerVersionPermission", "GetLayerVersionPolicy", "RemoveLayerVersionPermission",
 }
 ARN = "arn:aws:lambda:us-east-1:000000000000:"
 # Members whose value has to have a certain form before a client sends it at all.

@@ -4,6 +4,8 @@ use lambic_wire::{Error, Fault};
 
 /// A zip given inline, in bytes.
 pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
+/// The document of a resource's policy, in bytes.
+pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
 /// Everything that comes out of a zip, or of a function's package and those of its layers together,
@@ -56,6 +58,12 @@ pub(crate) fn zipped_too_large() -> Error {
 /// More than [`UNZIPPED_BYTES_MAX`] come out.
 pub(crate) fn unzipped_too_large() -> Error {
     invalid(format!("Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"))
+}
+
+/// A policy is larger than [`POLICY_BYTES_MAX`].
+pub(crate) fn policy_too_large() -> Error {
+    let text = format!("The final policy size is bigger than the limit ({POLICY_BYTES_MAX}).");
+    Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
 }
 
 /// Layers alone are more than [`UNZIPPED_BYTES_MAX`].

@@ -283,6 +283,7 @@ impl Op {
     ];
     /// Those with a codec in [`ops`].
     pub const OFFERED: &'static [Op] = &[
+        Op::AddLayerVersionPermission,
         Op::CreateFunction,
         Op::DeleteFunction,
         Op::DeleteLayerVersion,
@@ -291,12 +292,14 @@ impl Op {
         Op::GetFunctionConfiguration,
         Op::GetLayerVersion,
         Op::GetLayerVersionByArn,
+        Op::GetLayerVersionPolicy,
         Op::Invoke,
         Op::InvokeWithResponseStream,
         Op::ListFunctions,
         Op::ListLayerVersions,
         Op::ListLayers,
         Op::PublishLayerVersion,
+        Op::RemoveLayerVersionPermission,
         Op::UpdateFunctionCode,
         Op::UpdateFunctionConfiguration,
     ];
@@ -1545,6 +1548,19 @@ pub mod ops {
     use super::shapes;
     use super::tables;
     use lambic_wire::{Error, Labels, Operation, Request, Response, restjson};
+    /// `AddLayerVersionPermission`
+    pub struct AddLayerVersionPermission;
+    impl Operation for AddLayerVersionPermission {
+        const NAME: &'static str = "AddLayerVersionPermission";
+        type Input = shapes::AddLayerVersionPermissionRequest;
+        type Output = shapes::AddLayerVersionPermissionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::ADD_LAYER_VERSION_PERMISSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
     /// `CreateFunction`
     pub struct CreateFunction;
     impl Operation for CreateFunction {
@@ -1645,6 +1661,19 @@ pub mod ops {
         type Output = shapes::GetLayerVersionResponse;
         fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
             restjson::decode(request, labels, &tables::GET_LAYER_VERSION_BY_ARN_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetLayerVersionPolicy`
+    pub struct GetLayerVersionPolicy;
+    impl Operation for GetLayerVersionPolicy {
+        const NAME: &'static str = "GetLayerVersionPolicy";
+        type Input = shapes::GetLayerVersionPolicyRequest;
+        type Output = shapes::GetLayerVersionPolicyResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_LAYER_VERSION_POLICY_REQUEST)
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(200, &output)
@@ -1768,6 +1797,20 @@ pub mod ops {
             restjson::encode(201, &output)
         }
     }
+    /// `RemoveLayerVersionPermission`
+    pub struct RemoveLayerVersionPermission;
+    impl Operation for RemoveLayerVersionPermission {
+        const NAME: &'static str = "RemoveLayerVersionPermission";
+        type Input = shapes::RemoveLayerVersionPermissionRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::REMOVE_LAYER_VERSION_PERMISSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
     /// `UpdateFunctionCode`
     pub struct UpdateFunctionCode;
     impl Operation for UpdateFunctionCode {
@@ -1802,6 +1845,9 @@ pub mod ops {
         labels: &Labels,
     ) -> Option<Result<(), Error>> {
         match op {
+            super::Op::AddLayerVersionPermission => {
+                Some(AddLayerVersionPermission::decode(request, labels).map(drop))
+            }
             super::Op::CreateFunction => Some(CreateFunction::decode(request, labels).map(drop)),
             super::Op::DeleteFunction => Some(DeleteFunction::decode(request, labels).map(drop)),
             super::Op::DeleteLayerVersion => {
@@ -1818,6 +1864,9 @@ pub mod ops {
             super::Op::GetLayerVersionByArn => {
                 Some(GetLayerVersionByArn::decode(request, labels).map(drop))
             }
+            super::Op::GetLayerVersionPolicy => {
+                Some(GetLayerVersionPolicy::decode(request, labels).map(drop))
+            }
             super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
             super::Op::InvokeWithResponseStream => {
                 Some(InvokeWithResponseStream::decode(request, labels).map(drop))
@@ -1829,6 +1878,9 @@ pub mod ops {
             super::Op::ListLayers => Some(ListLayers::decode(request, labels).map(drop)),
             super::Op::PublishLayerVersion => {
                 Some(PublishLayerVersion::decode(request, labels).map(drop))
+            }
+            super::Op::RemoveLayerVersionPermission => {
+                Some(RemoveLayerVersionPermission::decode(request, labels).map(drop))
             }
             super::Op::UpdateFunctionCode => {
                 Some(UpdateFunctionCode::decode(request, labels).map(drop))
@@ -1876,6 +1928,30 @@ pub mod shapes {
         pub total_code_size: Option<i64>,
         #[serde(rename = "FunctionCount", default, skip_serializing_if = "Option::is_none")]
         pub function_count: Option<i64>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AddLayerVersionPermissionRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "VersionNumber", default)]
+        pub version_number: i64,
+        #[serde(rename = "StatementId", default)]
+        pub statement_id: String,
+        #[serde(rename = "Action", default)]
+        pub action: String,
+        #[serde(rename = "Principal", default)]
+        pub principal: String,
+        #[serde(rename = "OrganizationId", default, skip_serializing_if = "Option::is_none")]
+        pub organization_id: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AddLayerVersionPermissionResponse {
+        #[serde(rename = "Statement", default, skip_serializing_if = "Option::is_none")]
+        pub statement: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
     }
     lambic_wire::text_enum! { ApplicationLogLevel {Trace = "TRACE",Debug = "DEBUG",Info = "INFO",Warn = "WARN",Error = "ERROR",Fatal = "FATAL",} }
     lambic_wire::text_enum! { Architecture {X86_64 = "x86_64",Arm64 = "arm64",} }
@@ -2274,6 +2350,20 @@ pub mod shapes {
     pub struct GetLayerVersionByArnRequest {
         #[serde(rename = "Arn", default)]
         pub arn: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetLayerVersionPolicyRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "VersionNumber", default)]
+        pub version_number: i64,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetLayerVersionPolicyResponse {
+        #[serde(rename = "Policy", default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetLayerVersionRequest {
@@ -2716,6 +2806,17 @@ pub mod shapes {
         pub compatible_runtimes: Option<Vec<Runtime>>,
         #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
         pub license_info: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct RemoveLayerVersionPermissionRequest {
+        #[serde(rename = "LayerName", default)]
+        pub layer_name: String,
+        #[serde(rename = "VersionNumber", default)]
+        pub version_number: i64,
+        #[serde(rename = "StatementId", default)]
+        pub statement_id: String,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ResolvedS3Object {
@@ -3298,6 +3399,59 @@ pub mod tables {
         }]))
     };
     pub static ACCELERATOR_MEMORY_GB: Shape = Shape { ..Shape::plain(Kind::Integer) };
+    pub static ADD_LAYER_VERSION_PERMISSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "VersionNumber",
+                path: "versionNumber",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_VERSION_NUMBER,
+            },
+            Member {
+                name: "StatementId",
+                path: "statementId",
+                place: Place::Body,
+                required: true,
+                shape: &STATEMENT_ID,
+            },
+            Member {
+                name: "Action",
+                path: "action",
+                place: Place::Body,
+                required: true,
+                shape: &LAYER_PERMISSION_ALLOWED_ACTION,
+            },
+            Member {
+                name: "Principal",
+                path: "principal",
+                place: Place::Body,
+                required: true,
+                shape: &LAYER_PERMISSION_ALLOWED_PRINCIPAL,
+            },
+            Member {
+                name: "OrganizationId",
+                path: "organizationId",
+                place: Place::Body,
+                required: false,
+                shape: &ORGANIZATION_ID,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Query("RevisionId"),
+                required: false,
+                shape: &STRING,
+            },
+        ]))
+    };
     pub static APPLICATION_LOG_LEVEL: Shape = Shape {
         values: &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
         ..Shape::plain(Kind::Text)
@@ -3869,6 +4023,24 @@ pub mod tables {
             shape: &LAYER_VERSION_ARN,
         }]))
     };
+    pub static GET_LAYER_VERSION_POLICY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "VersionNumber",
+                path: "versionNumber",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_VERSION_NUMBER,
+            },
+        ]))
+    };
     pub static GET_LAYER_VERSION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -4079,6 +4251,24 @@ pub mod tables {
         min: Some(1.0),
         max: Some(2048.0),
         pattern: Some(&LAYER_NAME_OR_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    static LAYER_PERMISSION_ALLOWED_ACTION_PATTERN: Pattern =
+        Pattern::new("lambda:GetLayerVersion", "\\A(?:lambda:GetLayerVersion)\\z");
+    pub static LAYER_PERMISSION_ALLOWED_ACTION: Shape = Shape {
+        min: Some(0.0),
+        max: Some(22.0),
+        pattern: Some(&LAYER_PERMISSION_ALLOWED_ACTION_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    static LAYER_PERMISSION_ALLOWED_PRINCIPAL_PATTERN: Pattern = Pattern::new(
+        "\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root",
+        "\\A(?:[0-9]{12}|\\*|arn:(aws[a-zA-Z-]*):iam::[0-9]{12}:root)\\z",
+    );
+    pub static LAYER_PERMISSION_ALLOWED_PRINCIPAL: Shape = Shape {
+        min: Some(0.0),
+        max: Some(10000.0),
+        pattern: Some(&LAYER_PERMISSION_ALLOWED_PRINCIPAL_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     static LAYER_VERSION_ARN_PATTERN: Pattern = Pattern::new(
@@ -4329,6 +4519,14 @@ pub mod tables {
         pattern: Some(&NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    static ORGANIZATION_ID_PATTERN: Pattern =
+        Pattern::new("o-[a-z0-9]{10,32}", "\\A(?:o-[a-z0-9]{10,32})\\z");
+    pub static ORGANIZATION_ID: Shape = Shape {
+        min: Some(0.0),
+        max: Some(34.0),
+        pattern: Some(&ORGANIZATION_ID_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static PACKAGE_TYPE: Shape =
         Shape { values: &["Zip", "Image"], ..Shape::plain(Kind::Text) };
     pub static PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Shape =
@@ -4376,6 +4574,38 @@ pub mod tables {
                 place: Place::Body,
                 required: false,
                 shape: &LICENSE_INFO,
+            },
+        ]))
+    };
+    pub static REMOVE_LAYER_VERSION_PERMISSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "LayerName",
+                path: "layerName",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_NAME_OR_ARN,
+            },
+            Member {
+                name: "VersionNumber",
+                path: "versionNumber",
+                place: Place::Label,
+                required: true,
+                shape: &LAYER_VERSION_NUMBER,
+            },
+            Member {
+                name: "StatementId",
+                path: "statementId",
+                place: Place::Label,
+                required: true,
+                shape: &STATEMENT_ID,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Query("RevisionId"),
+                required: false,
+                shape: &STRING,
             },
         ]))
     };
@@ -4515,6 +4745,14 @@ pub mod tables {
     };
     pub static SNAP_START_APPLY_ON: Shape =
         Shape { values: &["PublishedVersions", "None"], ..Shape::plain(Kind::Text) };
+    static STATEMENT_ID_PATTERN: Pattern =
+        Pattern::new("([a-zA-Z0-9-_]+)", "\\A(?:([a-zA-Z0-9-_]+))\\z");
+    pub static STATEMENT_ID: Shape = Shape {
+        min: Some(1.0),
+        max: Some(100.0),
+        pattern: Some(&STATEMENT_ID_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static STRING: Shape = Shape { ..Shape::plain(Kind::Text) };
     pub static STRING_LIST: Shape = Shape {
         min: Some(0.0),
@@ -4879,6 +5117,7 @@ pub mod tables {
     /// Every pattern, for tests.
     pub static PATTERNS: &[&Pattern] = &[
         &TAG_KEY_PATTERN,
+        &STATEMENT_ID_PATTERN,
         &KMS_KEY_ARN_PATTERN,
         &LAYER_VERSION_ARN_PATTERN,
         &LAYER_NAME_OR_ARN_PATTERN,
@@ -4894,11 +5133,14 @@ pub mod tables {
         &TENANT_ID_PATTERN,
         &ENVIRONMENT_VARIABLE_NAME_PATTERN,
         &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER_PATTERN,
+        &LAYER_PERMISSION_ALLOWED_PRINCIPAL_PATTERN,
         &ROLE_ARN_PATTERN,
         &CODE_SIGNING_CONFIG_ARN_PATTERN,
         &FUNCTION_RUNTIME_ARN_PATTERN,
         &FILE_SYSTEM_ARN_PATTERN,
         &CAPACITY_PROVIDER_ARN_PATTERN,
+        &LAYER_PERMISSION_ALLOWED_ACTION_PATTERN,
+        &ORGANIZATION_ID_PATTERN,
         &SECURITY_GROUP_ID_PATTERN,
         &SUBNET_ID_PATTERN,
     ];

@@ -14,8 +14,9 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::write;
-use super::layers::{LayerName, check_number, denied, find};
+use super::layers::{LayerName, check_number, denied, find, policy};
 use crate::Lambda;
+use crate::state::layer_policy::LayerPolicyRecord;
 
 /// The operation.
 pub struct DeleteLayerVersion;
@@ -37,6 +38,11 @@ impl Serve for DeleteLayerVersion {
         if let Some(stored) = find(cx, &layer, input.version_number).await? {
             let mut transaction = Transaction::new();
             transaction.remove(&stored);
+            if let Some(policy) = policy(cx, &layer, input.version_number).await? {
+                transaction.delete::<LayerPolicyRecord>(
+                    &policy.key.iter().map(String::as_str).collect::<Vec<_>>(),
+                );
+            }
             // A version is never altered, so whoever was faster has deleted it too.
             let _ = write(cx, transaction).await?;
         }

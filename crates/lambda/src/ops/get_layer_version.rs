@@ -27,7 +27,7 @@ impl Serve for GetLayerVersion {
     type Operation = model::ops::GetLayerVersion;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetLayerVersionRequest) -> Arn {
-        LayerName::resolve(cx, &input.layer_name).version_resource(input.version_number)
+        LayerName::resolve(cx, &input.layer_name).readable_resource(cx, input.version_number)
     }
 
     async fn run(

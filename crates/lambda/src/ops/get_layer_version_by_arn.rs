@@ -29,7 +29,7 @@ impl Serve for GetLayerVersionByArn {
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetLayerVersionByArnRequest) -> Arn {
         match split_version_arn(cx, &input.arn) {
-            Some((layer, version)) => layer.version_resource(version),
+            Some((layer, version)) => layer.readable_resource(cx, version),
             None => LayerName::resolve(cx, "*").resource(),
         }
     }

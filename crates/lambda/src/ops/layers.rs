@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::state::function::Code;
 use crate::state::layer::{LayerUse, LayerVersionRecord, version_key};
+use crate::state::layer_policy::LayerPolicyRecord;
 
 /// Which layer a caller means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,12 @@ impl LayerName {
     /// The same for authorization.
     pub(super) fn resource(&self) -> Arn {
         Arn::new("lambda", &self.region, &self.account, format!("layer:{}", self.name))
+    }
+
+    /// One version of it to be read, for authorization: another account's is up to its policy.
+    pub(super) fn readable_resource(&self, cx: &Cx<'_, Lambda>, version: i64) -> Arn {
+        let account = if self.account == cx.account { cx.account } else { "" };
+        Arn::new("lambda", &self.region, account, format!("layer:{}:{version}", self.name))
     }
 
     /// One version of it, for authorization.
@@ -112,6 +119,36 @@ pub(super) async fn find(
     table.get(&key).await.map_err(read_failed)
 }
 
+/// Who else may read the version, if it has a policy.
+pub(super) async fn policy(
+    cx: &Cx<'_, Lambda>,
+    layer: &LayerName,
+    version: i64,
+) -> Result<Option<Stored<LayerPolicyRecord>>, Error> {
+    let Ok(version) = u64::try_from(version) else { return Ok(None) };
+    let table = cx.service.store.table::<LayerPolicyRecord>();
+    let number = version_key(version);
+    let key = [layer.account.as_str(), layer.region.as_str(), layer.name.as_str(), &number];
+    table.get(&key).await.map_err(read_failed)
+}
+
+/// The layer of a caller that may change its policy, and the version in its keys.
+pub(super) async fn own_version(
+    cx: &Cx<'_, Lambda>,
+    text: &str,
+    version: i64,
+    action: &str,
+) -> Result<(LayerName, String), Error> {
+    let layer = LayerName::resolve(cx, text);
+    if !layer.is_of(cx) {
+        return Err(denied(cx, action, &format!("{}:{version}", layer.arn())));
+    }
+    check_number(version)?;
+    let found = find(cx, &layer, version).await?.ok_or_else(|| no_version(&layer, version))?;
+    let number = version_key(found.value.version);
+    Ok((layer, number))
+}
+
 /// The version for a caller that may read it.
 pub(super) async fn readable(
     cx: &Cx<'_, Lambda>,
@@ -119,7 +156,12 @@ pub(super) async fn readable(
     version: i64,
 ) -> Result<LayerVersionRecord, Error> {
     check_number(version)?;
-    if !layer.is_of(cx) {
+    let is_let_in = layer.account == cx.account || {
+        let policy = policy(cx, layer, version).await?;
+        let mut statements = policy.iter().flat_map(|policy| &policy.value.statements);
+        statements.any(|statement| statement.lets_in(cx.account))
+    };
+    if !is_let_in || layer.region != cx.region {
         let resource = format!("{}:{version}", layer.arn());
         return Err(denied(cx, "lambda:GetLayerVersion", &resource));
     }

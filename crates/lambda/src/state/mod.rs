@@ -3,6 +3,7 @@
 pub mod code_link_secret;
 pub mod function;
 pub mod layer;
+pub mod layer_policy;
 pub mod logging;
 pub mod runtime_id;
 pub mod version;

@@ -7,7 +7,6 @@ import pytest
 
 from support.extensions import WATCHER, command, extension, is_frozen, publish, publish_extensions
 from support.functions import PYTHON, zip_of
-from support.server import ROOT
 from support.wait import until
 
 ECHO = "def handler(event, context): return event\n"
@@ -365,19 +364,3 @@ ask("POST", "/2020-01-01/extension/init/error",
 sys.exit(1)
 """)
     check(answer, "Extension.InitError", "exit status 1")
-
-
-def test_the_official_crate(server, client, functions):
-    """`lambda-extension` (crates.io) with its telemetry, unmodified: tests/e2e/fixtures/rust-extension."""
-    program = ROOT / "target/fixtures/release/rust-extension"
-    assert program.is_file(), f"{program} is missing: cargo xtask test --fixtures builds it"
-    layer = publish(client, {"extensions/rust-extension": program.read_bytes()})
-    name = functions.create("def handler(event, context): print('called')\n", Layers=[layer], MemorySize=512)
-    answer = functions.invoke(name, 1)
-    assert answer.error is None, answer.log
-    wanted = {f"invoke {answer.request_id}", f"start {answer.request_id}", "function called",
-              f"done {answer.request_id} Success", f"report {answer.request_id}"}
-    functions.clean()
-    until(lambda: "shutdown" in " ".join(heard(server, "rust")), "the extension to be told of the end")
-    until(lambda: wanted <= set(heard(server, "rust")), "all that the extension is to hear of")
-    assert "shutdown spindown" in [line.lower() for line in heard(server, "rust")]

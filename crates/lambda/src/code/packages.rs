@@ -69,12 +69,19 @@ impl Packages {
     /// record that uses them is committed and the catalog has seen it.
     ///
     /// # Errors
-    /// ServiceException when the disk fails.
+    /// AWS's for a layer that is gone; ServiceException when the disk fails.
     pub async fn merge(&self, layers: &[LayerUse]) -> Result<Vec<Hold>, Error> {
         let blobs = self.store.blobs();
         let Some(merged) = merged_digest(layers) else { return Ok(Vec::new()) };
         let used = layers.iter().map(|layer| &layer.code.sha256).chain([&merged]);
+        // Held before looking, as above.
         let holds = used.map(|digest| blobs.hold(digest)).collect();
+        for layer in layers {
+            if !blobs.has_bundle(&layer.code.sha256).await.map_err(failed)? {
+                // Deleted and swept since its record was read.
+                return Err(invalid(format!("Layer version {} does not exist.", layer.arn)));
+            }
+        }
         if layers.len() > 1 && !blobs.has_bundle(&merged).await.map_err(failed)? {
             let _turn = self.unpacking.acquire().await.expect("the semaphore is never closed");
             let staged = blobs.stage().await.map_err(failed)?;

@@ -66,7 +66,7 @@ impl Serve for CreateFunction {
         }
         let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
-        check_storage(cx, zip.0.len() as u64)?;
+        check_storage(cx, zip.0.len() as u64).await?;
         let package = cx.service.packages.take(zip.0).await?;
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
@@ -190,8 +190,9 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
 }
 
 /// Whether so many more bytes of packages fit into the account.
-pub(super) fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
-    let used = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
+pub(super) async fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
+    let functions = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
+    let used = functions.saturating_add(layers::stored_bytes(cx).await?);
     if used.saturating_add(bytes) > CODE_STORAGE_BYTES_MAX {
         return Err(code_storage_exceeded());
     }

@@ -252,6 +252,23 @@ pub(super) async fn versions(
     Ok(all)
 }
 
+/// What all versions of the account's layers in the region count for its storage, zipped, in bytes.
+pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
+    const PAGE_RECORDS: usize = 500;
+    let table = cx.service.store.table::<LayerVersionRecord>();
+    let (mut bytes, mut after) = (0, None::<Vec<String>>);
+    loop {
+        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
+        let page = table.list(&[cx.account, cx.region], key.as_deref(), PAGE_RECORDS).await;
+        let page = page.map_err(read_failed)?;
+        bytes += page.iter().map(|stored| stored.value.code.zip_bytes).sum::<u64>();
+        match page.into_iter().last() {
+            Some(last) => after = Some(last.key),
+            None => return Ok(bytes),
+        }
+    }
+}
+
 /// What a function is to have in `/opt`, checked: at most five versions that there are, of different
 /// layers, of its region.
 pub(super) async fn used(cx: &Cx<'_, Lambda>, arns: &[String]) -> Result<Vec<LayerUse>, Error> {

@@ -1,8 +1,8 @@
 //! What an environment of a function is made of: program, mounts, environment variables,
 //! credentials.
 //!
-//! Mounts are the function's code at `/var/task`, our client at `/var/runtime`, and the
-//! interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
+//! Mounts are the function's code at `/var/task`, its layers at `/opt`, our client at `/var/runtime`,
+//! and the interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
 //! function's own cannot replace the reserved ones.
 //!
 //! `AWS_LAMBDA_EXEC_WRAPPER` names a program that is run instead of a runtime we ship and gets the
@@ -161,8 +161,8 @@ fn extensions(
     env: &[(String, String)],
 ) -> Result<Option<Extensions>, Fault> {
     let opt = binds.iter().find(|(_, target)| target == OPT);
-    let Some(listed) = opt.and_then(|(source, _)| fs::read_dir(source.join("extensions")).ok())
-    else {
+    let folder = opt.and_then(|(source, _)| within(source, "extensions"));
+    let Some(listed) = folder.and_then(|folder| fs::read_dir(folder).ok()) else {
         return Ok(None);
     };
     let files = listed.filter_map(Result::ok).filter(|entry| {
@@ -183,10 +183,17 @@ fn extensions(
     Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
 }
 
+/// What is at this place of a folder that is mounted inside. Links are followed, but not out of the
+/// folder: packages that are made one may hold links that lead anywhere on the host.
+fn within(folder: &Path, name: &str) -> Option<PathBuf> {
+    let root = folder.canonicalize().ok()?;
+    root.join(name).canonicalize().ok().filter(|path| path.starts_with(&root))
+}
+
 fn custom(version: &Version) -> Result<Start, Fault> {
     let folders = [(Some(&version.bundle_path), TASK), (version.layers_path.as_ref(), OPT)];
     let found = folders.into_iter().find_map(|(folder, inside)| {
-        let metadata = fs::metadata(folder?.join("bootstrap")).ok()?;
+        let metadata = fs::metadata(within(folder?, "bootstrap")?).ok()?;
         metadata.is_file().then(|| (metadata, format!("{inside}/bootstrap")))
     });
     let (metadata, program) = found.ok_or_else(no_bootstrap)?;
@@ -366,6 +373,19 @@ mod tests {
                 pair("OWN", "1")
             ]
         );
+    }
+
+    #[test]
+    fn links_are_not_followed_out_of_what_is_mounted() {
+        let root = tempfile::tempdir().unwrap();
+        let (opt, host) = (root.path().join("opt"), root.path().join("host"));
+        for folder in [&opt, &host, &opt.join("real")] {
+            fs::create_dir(folder).unwrap();
+        }
+        std::os::unix::fs::symlink("real", opt.join("inner")).unwrap();
+        std::os::unix::fs::symlink("../host", opt.join("outer")).unwrap();
+        assert!(within(&opt, "inner").is_some() && within(&opt, "real").is_some());
+        assert!(within(&opt, "outer").is_none() && within(&opt, "absent").is_none());
     }
 
     #[test]

@@ -161,10 +161,8 @@ fn extensions(
     env: &[(String, String)],
 ) -> Result<Option<Extensions>, Fault> {
     let opt = binds.iter().find(|(_, target)| target == OPT);
-    let Some(listed) = opt.and_then(|(source, _)| fs::read_dir(source.join("extensions")).ok())
-    else {
-        return Ok(None);
-    };
+    let listed = opt.and_then(|(source, _)| fs::read_dir(extensions_folder(source)?).ok());
+    let Some(listed) = listed else { return Ok(None) };
     let files = listed.filter_map(Result::ok).filter(|entry| {
         // A link counts as a file, wherever it leads inside.
         entry.file_type().is_ok_and(|kind| !kind.is_dir())
@@ -181,6 +179,13 @@ fn extensions(
     let is_theirs = |(name, _): &&(String, String)| !NOT_FOR_EXTENSIONS.contains(&name.as_str());
     let env = env.iter().filter(is_theirs).cloned().collect();
     Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
+}
+
+/// Links of one layer through folders that another has replaced may lead out of both, and we must not
+/// follow them to what is not the function's.
+fn extensions_folder(opt: &Path) -> Option<PathBuf> {
+    let folder = opt.join("extensions").canonicalize().ok()?;
+    folder.starts_with(opt.canonicalize().ok()?).then_some(folder)
 }
 
 fn custom(version: &Version) -> Result<Start, Fault> {
@@ -366,6 +371,26 @@ mod tests {
                 pair("OWN", "1")
             ]
         );
+    }
+
+    #[test]
+    fn a_link_that_leads_out_of_layers_shows_no_extensions() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |layer: &str| {
+            let binds = [(folder.path().join(layer), OPT.to_owned())];
+            extensions(&binds, &[]).unwrap().map(|found| found.programs)
+        };
+        for place in ["elsewhere", "one/extensions", "two/real", "three"] {
+            fs::create_dir_all(folder.path().join(place)).unwrap();
+            fs::write(folder.path().join(place).join("program"), "").unwrap();
+        }
+        for (link, target) in [("two/extensions", "real"), ("three/extensions", "../elsewhere")] {
+            std::os::unix::fs::symlink(target, folder.path().join(link)).unwrap();
+        }
+        let program = Some(vec!["/opt/extensions/program".to_owned()]);
+        assert_eq!(found("one"), program);
+        assert_eq!(found("two"), program);
+        assert_eq!(found("three"), None);
     }
 
     #[test]

@@ -354,3 +354,14 @@ async fn records_of_several_lines_keep_their_place() {
     assert_eq!(lines[1], "one");
     assert_eq!(lines[3..8], ["three", "four", "five", "six", "seven"]);
 }
+
+#[tokio::test]
+async fn pth_files_of_the_package_count() {
+    let files = [
+        ("app.py", "import inner\ndef handler(event, context):\n    return [inner.x, inner.y]\n"),
+        ("vendored/inner.py", "import builtins\nx = 1\ny = builtins.from_pth\n"),
+        ("own.pth", "vendored\nimport builtins; builtins.from_pth = 2\n"),
+    ];
+    let function = Function::new(RUNTIME, "app.handler", &files).await;
+    assert_eq!(function.call("{}").await.value, json!([1, 2]));
+}

@@ -504,13 +504,23 @@ def _prepare():
     task = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
     packages = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
     rest = [entry for entry in sys.path if os.path.abspath(entry or ".") not in (here, task)]
+    layers = (packages, "/opt/python")
+    # As on AWS: a function that has a module path of its own says itself where layers come.
+    if os.environ.get("PYTHONPATH") not in (None, os.environ.get("LAMBDA_RUNTIME_DIR")):
+        layers = ()
     # Paths that are not there cost a look at every import.
-    layers = [path for path in (packages, "/opt/python") if os.path.isdir(path)]
+    layers = [path for path in layers if os.path.isdir(path)]
     sys.path[:] = [task] + layers + rest + [here]
     if "logging" in sys.modules:
         _set_up_logging(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, _LoggingFinder)
+    # As in every folder of packages, `.pth` files may add paths and run code.
+    for folder in [task] + layers:
+        if any(name.endswith(".pth") for name in os.listdir(folder)):
+            import site
+
+            site.addsitedir(folder)
 
 
 def _begin(connection):

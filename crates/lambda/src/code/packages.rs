@@ -65,16 +65,15 @@ impl Packages {
         Ok(Package { code: Code { unzipped_bytes, ..code }, hold })
     }
 
-    /// Sees to it that what these layers make together is on disk. Keep what is returned until the
-    /// record that uses them is committed and the catalog has seen it.
+    /// Sees to it that what these layers, which the caller holds, make together is on disk. Keep
+    /// what is returned until the record that uses them is committed and the catalog has seen it.
     ///
     /// # Errors
     /// ServiceException when the disk fails.
-    pub async fn merge(&self, layers: &[LayerUse]) -> Result<Vec<Hold>, Error> {
+    pub async fn merge(&self, layers: &[LayerUse]) -> Result<Option<Hold>, Error> {
         let blobs = self.store.blobs();
-        let Some(merged) = merged_digest(layers) else { return Ok(Vec::new()) };
-        let used = layers.iter().map(|layer| &layer.code.sha256).chain([&merged]);
-        let holds = used.map(|digest| blobs.hold(digest)).collect();
+        let Some(merged) = merged_digest(layers) else { return Ok(None) };
+        let hold = blobs.hold(&merged);
         if layers.len() > 1 && !blobs.has_bundle(&merged).await.map_err(failed)? {
             let _turn = self.unpacking.acquire().await.expect("the semaphore is never closed");
             let staged = blobs.stage().await.map_err(failed)?;
@@ -88,7 +87,7 @@ impl Packages {
             }
             blobs.publish(staged, &merged).await.map_err(failed)?;
         }
-        Ok(holds)
+        Ok(Some(hold))
     }
 
     /// Answers what [`Packages::take`] would, and stores nothing.
@@ -188,6 +187,28 @@ mod tests {
         assert_eq!(store.blobs().read(&first.code.sha256).await.unwrap(), zip);
         let file = store.blobs().bundle_path(&first.code.sha256).join("main.py");
         assert_eq!(std::fs::read(file).unwrap(), b"x = 1");
+    }
+
+    #[tokio::test]
+    async fn who_knows_the_digests_of_layers_is_not_given_what_they_hold() {
+        let (packages, _store) = packages();
+        let mut layers = Vec::new();
+        for name in ["one", "two"] {
+            let zip = Bytes::from(zip_of(&[Item::file(name, b"secret")]));
+            let package = packages.take(zip).await.unwrap();
+            layers.push((LayerUse { arn: name.into(), code: package.code }, package.hold));
+        }
+        let uses: Vec<_> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+        let _merged = packages.merge(&uses).await.unwrap();
+        let digests: Vec<_> = uses.iter().map(|layer| layer.code.sha256.as_str()).collect();
+        let names = digests.join("\n");
+        for text in [names.clone(), format!("layers\n{names}")] {
+            let hash = Digest::of(text.as_bytes()).to_bytes();
+            for sent in [text.into_bytes(), hash.to_vec()] {
+                let error = packages.take(Bytes::from(sent)).await.err().unwrap();
+                assert_eq!(error.message, CANNOT_UNZIP);
+            }
+        }
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use lambic_model_lambda::{
 };
 use lambic_wire::{Arn, Error};
 
+use super::layers::code_bytes;
 use crate::Lambda;
 use crate::limits::{CODE_STORAGE_BYTES_MAX, UNZIPPED_BYTES_MAX, ZIPPED_BYTES_MAX};
 
@@ -36,6 +37,7 @@ impl Serve for GetAccountSettings {
         _input: GetAccountSettingsRequest,
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
+        let code_bytes = usage.code_bytes + code_bytes(cx).await?;
         let concurrency = i32::try_from(cx.service.config.concurrency_max).unwrap_or(i32::MAX);
         Ok(GetAccountSettingsResponse {
             account_limit: Some(AccountLimit {
@@ -46,7 +48,7 @@ impl Serve for GetAccountSettings {
                 unreserved_concurrent_executions: Some(concurrency),
             }),
             account_usage: Some(AccountUsage {
-                total_code_size: Some(usage.code_bytes as i64),
+                total_code_size: Some(code_bytes as i64),
                 function_count: Some(usage.functions as i64),
             }),
         })
@@ -55,7 +57,9 @@ impl Serve for GetAccountSettings {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{Harness, documented, zip};
+    use serde_json::json;
+
+    use crate::ops::testing::{Harness, documented, zip, zip_base64};
 
     #[tokio::test]
     async fn as_documented() {
@@ -63,5 +67,24 @@ mod tests {
         harness.check(&documented(include_str!("get_account_settings.rs"))).await;
         let reply = harness.get("/2016-08-19/account-settings/").await.json();
         assert_eq!(reply["AccountUsage"]["TotalCodeSize"], zip().len());
+    }
+
+    #[tokio::test]
+    async fn every_version_of_a_layer_takes_room_until_it_is_deleted() {
+        let harness = Harness::with_hello().await;
+        let used = async || {
+            let settings = harness.get("/2016-08-19/account-settings/").await.json();
+            settings["AccountUsage"]["TotalCodeSize"].as_u64().unwrap() / zip().len() as u64
+        };
+        let versions = "/2018-10-31/layers/l/versions";
+        let body = json!({"Content": {"ZipFile": zip_base64()}});
+        for packages in [2, 3] {
+            assert_eq!(harness.post(versions, &body).await.status, 201);
+            assert_eq!(used().await, packages);
+        }
+        for packages in [2, 2] {
+            assert_eq!(harness.delete(&format!("{versions}/1")).await.status, 204);
+            assert_eq!(used().await, packages);
+        }
     }
 }

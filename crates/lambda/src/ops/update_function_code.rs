@@ -57,7 +57,7 @@ impl Serve for UpdateFunctionCode {
         let stored = read(cx, &target).await?;
         check(&stored.value, revision_id)?;
         let zip = input.zip_file.take().ok_or_else(no_code)?;
-        check_storage(cx, zip.0.len() as u64)?;
+        check_storage(cx, zip.0.len() as u64).await?;
         let next = |record: &FunctionRecord, code: &Code| {
             check_size(code, &record.shown().layers)?;
             Ok(Configuration {

@@ -24,8 +24,8 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::update;
-use super::layers;
+use super::change::{check, read, update};
+use super::layers::{self, Used};
 use super::logging;
 use super::settings::{self, Unoffered};
 use super::show::show;
@@ -54,12 +54,19 @@ impl Serve for UpdateFunctionConfiguration {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
-        let layers = match input.layers.take() {
-            Some(arns) => Some(layers::used(cx, &arns).await?),
-            None => None,
-        };
-        let _merged = cx.service.packages.merge(layers.as_deref().unwrap_or_default()).await?;
-        let changes = Changes { layers, ..Changes::check(input)? };
+        let arns = input.layers.take();
+        let mut changes = Changes::check(input)?;
+        let mut _kept = None;
+        if let Some(arns) = arns {
+            // Asked before anything is made of layers, and once more afterwards.
+            let stored = read(cx, &target).await?;
+            check(&stored.value, revision_id.as_deref())?;
+            let Used { layers, holds } = layers::used(cx, &arns).await?;
+            layers::check_size(&stored.value.shown().code, &layers)?;
+            let merged = cx.service.packages.merge(&layers).await?;
+            changes.layers = Some(layers);
+            _kept = Some((holds, merged));
+        }
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from support.extensions import command, is_frozen, publish
+from support.functions import Functions
+from support.rootless import rootless_server
+from support.server import free_port
 from support.telemetry import ASKING, PORT, collector, events, listening, outline
 from support.tools import rust_extension
 from support.wait import until
@@ -303,6 +306,31 @@ def test_an_extension_inside_of_the_function_and_what_is_refused(functions):
     told = until(lambda: functions.invoke(name).value, "events")
     states = [event["record"]["state"] for event in told if event["type"] == "platform.telemetrySubscription"]
     assert states == ["Subscribed", "Already subscribed"]
+
+
+def test_without_root():
+    with rootless_server() as server:
+        server.start()
+        client = server.client()
+        functions = Functions(client)
+        layer = publish(client, {"extensions/collector": collector()})
+        name = functions.create(ASKING, Layers=[layer])
+        answer = functions.invoke(name, "hello")
+        posts = heard_of(functions, name, "platform.report", answer.request_id)
+        assert "function: said hello" in outline(events(posts))
+
+
+def test_without_isolation(fresh_server):
+    """The names of an environment do not exist on the machine; its loopback is the machine's."""
+    server = fresh_server("--isolation", "none")
+    functions = Functions(server.client())
+    port = free_port()
+    source = INTERNAL.replace('("sandbox.localdomain", 1234)', f'("127.0.0.1", {port})').replace(
+        "http://sandbox.localdomain:1234", f"http://sandbox.localdomain:{port}")
+    name = functions.create(source)
+    told = until(lambda: functions.invoke(name).value, "events")
+    assert outline(told)[0] == "initStart"
+    assert server.stop() == 0
 
 
 def test_nothing_is_lost_while_an_environment_is_frozen(server, client, functions):

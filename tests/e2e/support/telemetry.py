@@ -59,6 +59,10 @@ id, _ = register(["INVOKE", "SHUTDOWN"])
 status, answer = subscribe(id, **SUBSCRIPTION)
 assert (status, answer) == (200, "OK"), (status, answer)
 while next_event(id)["eventType"] != "SHUTDOWN": pass
+kinds = lambda: [event["type"] for event in heard()]
+with came:
+    # What is on its way on a slow machine; the platform does not wait for longer than this either.
+    came.wait_for(lambda: kinds().count("platform.start") == kinds().count("platform.report"), 1)
 say("heard", json.dumps(heard()))
 """
 

@@ -91,7 +91,7 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     }
 }
 
-/// An environment costs five descriptors here, and the usual limit of 1,024 is meant for programs
+/// An environment costs five to seven descriptors here, and the usual limit of 1,024 is meant for programs
 /// that use `select`. Functions get a limit of their own.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -27,11 +27,21 @@ pub(crate) fn merge(layer: &Path, into: &Path) -> io::Result<()> {
             if kind.is_symlink() {
                 symlink(fs::read_link(entry.path())?, &target)?;
             } else {
-                fs::hard_link(entry.path(), &target)?;
+                link(&entry.path(), &target)?;
             }
         }
     }
     Ok(())
+}
+
+/// A file has as many names as its file system lets it; then there is a copy.
+fn link(file: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(file, target) {
+        Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+            fs::copy(file, target).map(drop)
+        }
+        linked => linked,
+    }
 }
 
 fn make_folder(target: &Path, mode: u32) -> io::Result<()> {

@@ -65,15 +65,23 @@ impl Packages {
         Ok(Package { code: Code { unzipped_bytes, ..code }, hold })
     }
 
-    /// Sees to it that what these layers, which the caller holds, make together is on disk. Keep
-    /// what is returned until the record that uses them is committed and the catalog has seen it.
+    /// Sees to it that what these layers make together is on disk. Keep what is returned until the
+    /// record that uses them is committed and the catalog has seen it.
     ///
     /// # Errors
-    /// ServiceException when the disk fails.
-    pub async fn merge(&self, layers: &[LayerUse]) -> Result<Option<Hold>, Error> {
+    /// AWS's for a layer that is gone; ServiceException when the disk fails.
+    pub async fn merge(&self, layers: &[LayerUse]) -> Result<Vec<Hold>, Error> {
         let blobs = self.store.blobs();
-        let Some(merged) = merged_digest(layers) else { return Ok(None) };
-        let hold = blobs.hold(&merged);
+        let Some(merged) = merged_digest(layers) else { return Ok(Vec::new()) };
+        let used = layers.iter().map(|layer| &layer.code.sha256).chain([&merged]);
+        // Held before looking, as above.
+        let holds = used.map(|digest| blobs.hold(digest)).collect();
+        for layer in layers {
+            if !blobs.has_bundle(&layer.code.sha256).await.map_err(failed)? {
+                // Deleted and swept since its record was read.
+                return Err(invalid(format!("Layer version {} does not exist.", layer.arn)));
+            }
+        }
         if layers.len() > 1 && !blobs.has_bundle(&merged).await.map_err(failed)? {
             let _turn = self.unpacking.acquire().await.expect("the semaphore is never closed");
             let staged = blobs.stage().await.map_err(failed)?;
@@ -87,7 +95,7 @@ impl Packages {
             }
             blobs.publish(staged, &merged).await.map_err(failed)?;
         }
-        Ok(Some(hold))
+        Ok(holds)
     }
 
     /// Answers what [`Packages::take`] would, and stores nothing.

@@ -264,6 +264,7 @@ impl Invoker {
     pub async fn drain(&self, limit: Duration) -> bool {
         let pools = self.common.clone();
         let rt = self.common.rt.clone();
+        let deadline = rt.instant() + limit;
         let done = rt.within(limit, async {
             while pools.all_pools().iter().any(|shell| shell.is_working()) {
                 pools.rt.sleep(Duration::from_millis(20)).await;
@@ -272,8 +273,9 @@ impl Invoker {
         let done = done.await.is_some();
         let all = self.common.all_pools();
         all.iter().for_each(|shell| shell.end_all());
-        // Extensions have their last words; a plain environment ends at once.
-        let last_words = rt.within(shutdown::BUDGET_MAX, async {
+        // Extensions have their last words, as far as there is time; a plain environment ends at once.
+        let left = deadline.saturating_duration_since(rt.instant()).min(shutdown::BUDGET_MAX);
+        let last_words = rt.within(left, async {
             while all.iter().any(|shell| shell.is_saying_goodbye()) {
                 rt.sleep(Duration::from_millis(20)).await;
             }

@@ -1,6 +1,6 @@
 //! A running environment, as its worker holds it: connections are served, ends are noticed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use super::fault::{Exit, Fault, extension_exit_text};
 use super::launcher::{Accept, Control, Ended, Environment, Happening};
 use super::record::{Attached, Outputs, Recorder};
-use super::shell::{Handle, Shell};
+use super::shell::{Handle, Room, Shell};
 use crate::runtime_api::connection::{self, BoxIo, CONNECTIONS_MAX};
 use crate::runtime_api::desk::Desk;
 use crate::runtime_api::extensions::ShutdownReason;
@@ -37,6 +37,8 @@ pub(super) struct Running {
     /// Which programs have ended; the runtime is the first.
     pub(super) ended: Vec<bool>,
     ending: Arc<watch::Sender<Option<ShutdownReason>>>,
+    /// Given back when this is over.
+    farewell: Arc<Mutex<Option<Room>>>,
     /// What tells its extensions what happens.
     pub(super) hub: Arc<Hub>,
     pub(super) rt: Rt,
@@ -85,6 +87,7 @@ impl Running {
             ended: vec![false; 1 + extensions.len()],
             extensions,
             ending: Arc::new(watch::Sender::new(None)),
+            farewell: Arc::default(),
             hub: recorder.hub().clone(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             api_connections: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
@@ -116,6 +119,7 @@ impl Running {
             recorder: recorder.clone(),
             control: self.control.clone(),
             ending: self.ending.clone(),
+            farewell: self.farewell.clone(),
         }
     }
 

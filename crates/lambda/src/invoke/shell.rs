@@ -2,6 +2,7 @@
 //! handles of its environments and the senders of those who wait, under one short lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) struct Handle {
     pub(super) control: Arc<dyn Control>,
     /// Tells the worker to end it, and why.
     pub(super) ending: Arc<watch::Sender<Option<ShutdownReason>>>,
+    /// The room of an environment that has left the pool and takes its time to end.
+    pub(super) farewell: Arc<Mutex<Option<Room>>>,
 }
 
 impl Handle {
@@ -54,7 +57,12 @@ impl Handle {
         }
         self.control.set_frozen(false);
         self.recorder.hub().set_frozen(false);
-        self.ending.send_if_modified(|ending| ending.replace(reason).is_none());
+        // The first reason counts.
+        self.ending.send_if_modified(|ending| {
+            let is_first = ending.is_none();
+            ending.get_or_insert(reason);
+            is_first
+        });
     }
 }
 
@@ -77,7 +85,7 @@ pub(super) enum Grant {
 }
 
 /// Room on the machine for one environment; dropping it gives the room back.
-struct Room {
+pub(super) struct Room {
     common: Arc<Common>,
     memory_mb: u32,
 }
@@ -95,7 +103,7 @@ struct Entry {
     init: Option<Duration>,
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
-    _room: Room,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -110,13 +118,16 @@ pub(crate) struct Shell {
     pub(super) common: Arc<Common>,
     version: Arc<Version>,
     account: Arc<Account>,
+    /// Environments with extensions that are ending.
+    pub(super) farewells: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
 impl Shell {
     pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
         let account = common.account(&version);
-        Arc::new(Shell { common, version, account, inner: Mutex::default() })
+        let farewells = AtomicUsize::new(0);
+        Arc::new(Shell { common, version, account, farewells, inner: Mutex::default() })
     }
 
     pub(super) fn version(&self) -> &Arc<Version> {
@@ -194,7 +205,7 @@ impl Shell {
         let mut inner = self.lock();
         inner.pool.starts(id);
         inner.pool.ages(id, self.common.rt.instant() + self.common.config.lifetime_max);
-        inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, _room: room });
+        inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, room });
         drop(inner);
         self.common.figures.environments_started.increment();
         let life = worker::live(self.clone(), id);
@@ -268,6 +279,14 @@ impl Shell {
             self.responded(id, self.common.rt.instant());
             self.ready(id);
         }
+    }
+
+    /// The environment is about to end by itself: nobody gets it any more.
+    pub(super) fn leaves(self: &Arc<Shell>, id: EnvironmentId) {
+        let mut inner = self.lock();
+        let wanted = inner.pool.gone(id);
+        drop(inner);
+        self.replace(wanted);
     }
 
     /// The environment has ended. Others are started for those who still wait.
@@ -362,6 +381,9 @@ impl Shell {
 
     /// Whether there are environments that take their time to end.
     pub(super) fn is_saying_goodbye(&self) -> bool {
+        if self.farewells.load(Ordering::Relaxed) > 0 {
+            return true;
+        }
         let inner = self.lock();
         let mut handles = inner.entries.values().filter_map(|entry| entry.handle.as_ref());
         handles.any(|handle| handle.desk.has_extensions())
@@ -406,7 +428,9 @@ impl Inner {
 }
 
 fn end(entry: Option<Entry>, reason: ShutdownReason) {
-    if let Some(handle) = entry.and_then(|entry| entry.handle) {
-        handle.end(reason);
+    let Some(Entry { handle: Some(handle), room, .. }) = entry else { return };
+    if handle.desk.has_extensions() {
+        *handle.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
+    handle.end(reason);
 }

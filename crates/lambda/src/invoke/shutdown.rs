@@ -4,6 +4,7 @@
 //! telemetry get what there is of it before they get SHUTDOWN, as far as they take it in time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::launcher::{Happening, Stop};
@@ -29,6 +30,7 @@ pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: Shutd
         (false, true) => BUDGET_INTERNAL,
         (false, false) => Duration::ZERO,
     };
+    let _counted = Farewell::of(shell);
     let rt = running.rt.clone();
     let began = rt.instant();
     let deadline = rt.now().after(budget).millis();
@@ -51,6 +53,22 @@ pub(super) async fn run(running: &mut Running, shell: &Arc<Shell>, reason: Shutd
     // Whoever is left has had its time.
     let _ = rt.within(left, gone(running, shell, all)).await;
     running.control.kill();
+}
+
+/// Counts one that is ending, so that the server's own end waits for it.
+struct Farewell(Arc<Shell>);
+
+impl Farewell {
+    fn of(shell: &Arc<Shell>) -> Farewell {
+        shell.farewells.fetch_add(1, Ordering::Relaxed);
+        Farewell(shell.clone())
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.farewells.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Brings telemetry to those who listen.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lambic_rt::{Instant, TaskKind};
+use lambic_rt::Instant;
 use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
@@ -153,7 +153,7 @@ impl Drop for OpenSession {
 pub(super) async fn live(shell: Arc<Shell>, id: EnvironmentId) {
     let leaving = Leaving { shell, id };
     if let Some(running) = begin(&leaving.shell, id).await {
-        end(running).await;
+        end(id, running).await;
     }
 }
 
@@ -353,7 +353,7 @@ fn about(version: &Version) -> About {
 }
 
 /// Keeps a running environment until it ends, or is told to.
-async fn end((mut running, session): (Running, OpenSession)) {
+async fn end(id: EnvironmentId, (mut running, session): (Running, OpenSession)) {
     let shell = session.shell.clone();
     let reason = match running.until_told(&shell).await {
         Ok(reason) => {
@@ -367,10 +367,12 @@ async fn end((mut running, session): (Running, OpenSession)) {
             return;
         }
         Err(Happening::ProgramEnded(0, ended)) => {
+            shell.leaves(id);
             running.settle_answer(exit(ended)).await;
             ShutdownReason::Failure
         }
         Err(Happening::ProgramEnded(program, ended)) => {
+            shell.leaves(id);
             let fault = running.extension_failed(program, ended);
             running.desk.fail(fault);
             ShutdownReason::Failure
@@ -394,15 +396,7 @@ async fn stop(mut running: Running, shell: &Arc<Shell>, status: &Status) {
         Status::Answered | Status::Error(_) => ShutdownReason::Failure,
     };
     if running.desk.has_extensions() && !running.is_over() {
-        // Nobody waits for what extensions still have to say.
-        let shell = shell.clone();
-        let rt = running.rt.clone();
-        let last_words = async move {
-            shutdown::run(&mut running, &shell, reason).await;
-            running.desk.close(Exit::default());
-        };
-        rt.spawn("extensions' last words", TaskKind::Request, last_words).detach();
-        return;
+        shutdown::run(&mut running, shell, reason).await;
     }
     running.control.kill();
     if !running.is_over() {

@@ -25,7 +25,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{commit, settle_at};
-use super::layers::{self, Used};
+use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
@@ -64,8 +64,7 @@ impl Serve for CreateFunction {
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
             return Err(already_exists(&target));
         }
-        let arns = input.layers.take().unwrap_or_default();
-        let Used { layers, holds: _holds } = layers::used(cx, &arns).await?;
+        let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
         check_storage(cx, zip.0.len() as u64).await?;
         let package = cx.service.packages.take(zip.0).await?;
@@ -192,8 +191,8 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
 
 /// Whether so many more bytes of packages fit into the account.
 pub(super) async fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
-    let of_functions = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
-    let used = of_functions.saturating_add(layers::code_bytes(cx).await?);
+    let functions = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
+    let used = functions.saturating_add(layers::stored_bytes(cx).await?);
     if used.saturating_add(bytes) > CODE_STORAGE_BYTES_MAX {
         return Err(code_storage_exceeded());
     }

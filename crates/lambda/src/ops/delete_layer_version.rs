@@ -75,16 +75,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_found_for_a_function_stays_until_the_function_is_stored() {
+    async fn what_was_found_for_a_function_may_go_until_it_is_merged() {
         let harness = Harness::with_layer().await;
         let call = harness.call();
         let cx = call.cx(&*harness.lambda);
         let arn = "arn:aws:lambda:us-east-1:000000000000:layer:shared:1".to_owned();
         let found = used(&cx, &[arn]).await.unwrap();
+        let merged = harness.lambda.packages.merge(&found).await.unwrap();
         assert_eq!(harness.delete("/2018-10-31/layers/shared/versions/1").await.status, 204);
         assert_eq!(harness.lambda.sweep().await.unwrap().bundles, 0);
-        drop(found);
+        drop(merged);
         assert_eq!(harness.lambda.sweep().await.unwrap().bundles, 1);
+        let error = harness.lambda.packages.merge(&found).await.err().unwrap();
+        assert!(error.message.ends_with("layer:shared:1 does not exist."), "{}", error.message);
     }
 
     #[tokio::test]

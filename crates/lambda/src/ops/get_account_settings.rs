@@ -17,7 +17,7 @@ use lambic_model_lambda::{
 };
 use lambic_wire::{Arn, Error};
 
-use super::layers::code_bytes;
+use super::layers::stored_bytes;
 use crate::Lambda;
 use crate::limits::{CODE_STORAGE_BYTES_MAX, UNZIPPED_BYTES_MAX, ZIPPED_BYTES_MAX};
 
@@ -37,7 +37,7 @@ impl Serve for GetAccountSettings {
         _input: GetAccountSettingsRequest,
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
-        let code_bytes = usage.code_bytes + code_bytes(cx).await?;
+        let code_bytes = usage.code_bytes + stored_bytes(cx).await?;
         let concurrency = i32::try_from(cx.service.config.concurrency_max).unwrap_or(i32::MAX);
         Ok(GetAccountSettingsResponse {
             account_limit: Some(AccountLimit {

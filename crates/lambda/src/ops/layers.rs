@@ -9,7 +9,7 @@ use lambic_model_lambda::{
     Runtime,
 };
 use lambic_rt::Timestamp;
-use lambic_store::{Hold, Stored};
+use lambic_store::Stored;
 use lambic_wire::{Arn, Error, Fault, MessageKey};
 
 use super::change::read_failed;
@@ -139,7 +139,7 @@ pub(super) async fn find_layer(
 }
 
 /// The packages of all layers of the caller's account in its region, zipped, in bytes.
-pub(super) async fn code_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
+pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
     let table = cx.service.store.table::<LayerRecord>();
     let mut bytes = 0;
     let mut after: Option<Vec<String>> = None;
@@ -289,21 +289,14 @@ pub(super) async fn versions(
     }
 }
 
-/// What a function is to have in `/opt`.
-pub(super) struct Used {
-    pub(super) layers: Vec<LayerUse>,
-    /// Keep them until the function's record is committed and the catalog has seen it.
-    pub(super) holds: Vec<Hold>,
-}
-
-/// Layers checked: at most five versions that there are, of different layers, of the function's
-/// region.
-pub(super) async fn used(cx: &Cx<'_, Lambda>, arns: &[String]) -> Result<Used, Error> {
+/// What a function is to have in `/opt`, checked: at most five versions that there are, of different
+/// layers, of its region.
+pub(super) async fn used(cx: &Cx<'_, Lambda>, arns: &[String]) -> Result<Vec<LayerUse>, Error> {
     if arns.len() > LAYERS_MAX {
         return Err(invalid(format!("Cannot reference more than {LAYERS_MAX} layers.")));
     }
-    let mut names: Vec<(LayerName, &String)> = Vec::new();
-    let mut used = Used { layers: Vec::new(), holds: Vec::new() };
+    let mut layers: Vec<(LayerName, &String)> = Vec::new();
+    let mut used = Vec::new();
     for arn in arns {
         let (layer, version) = split_version_arn(cx, arn)
             .ok_or_else(|| invalid(format!("{arn} is no layer version")))?;
@@ -314,36 +307,22 @@ pub(super) async fn used(cx: &Cx<'_, Lambda>, arns: &[String]) -> Result<Used, E
                 cx.region
             )));
         }
-        if let Some((_, other)) = names.iter().find(|(known, _)| *known == layer) {
+        if let Some((_, other)) = layers.iter().find(|(known, _)| *known == layer) {
             return Err(invalid(format!(
                 "Two different versions of the same layer are not allowed to be referenced in the \
                  same function. {other} and {arn} are versions of the same layer."
             )));
         }
-        let (record, hold) = held(cx, &layer, version, arn).await?;
-        used.layers.push(LayerUse { arn: record.arn(), code: record.code });
-        used.holds.push(hold);
-        names.push((layer, arn));
+        let record = match readable(cx, &layer, version).await {
+            Err(error) if error.code == "ResourceNotFoundException" => {
+                return Err(invalid(format!("Layer version {arn} does not exist.")));
+            }
+            record => record?,
+        };
+        used.push(LayerUse { arn: record.arn(), code: record.code });
+        layers.push((layer, arn));
     }
     Ok(used)
-}
-
-/// A version that the caller may use, its package held.
-async fn held(
-    cx: &Cx<'_, Lambda>,
-    layer: &LayerName,
-    version: i64,
-    arn: &str,
-) -> Result<(LayerVersionRecord, Hold), Error> {
-    let absent = || invalid(format!("Layer version {arn} does not exist."));
-    let record = match readable(cx, layer, version).await {
-        Err(error) if error.code == "ResourceNotFoundException" => return Err(absent()),
-        record => record?,
-    };
-    let hold = cx.service.store.blobs().hold(&record.code.sha256);
-    // Once more: before it was held, a deletion and the sweep after it may have taken the package.
-    find(cx, layer, version).await?.ok_or_else(absent)?;
-    Ok((record, hold))
 }
 
 /// Whether code and layers fit into 250 MB together.

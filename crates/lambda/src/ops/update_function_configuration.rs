@@ -25,7 +25,7 @@ use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequ
 use lambic_wire::{Arn, Error};
 
 use super::change::{check, read, update};
-use super::layers::{self, Used};
+use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered};
 use super::show::show;
@@ -56,17 +56,20 @@ impl Serve for UpdateFunctionConfiguration {
         let revision_id = input.revision_id.take();
         let arns = input.layers.take();
         let mut changes = Changes::check(input)?;
-        let mut _kept = None;
-        if let Some(arns) = arns {
-            // Asked before anything is made of layers, and once more afterwards.
-            let stored = read(cx, &target).await?;
-            check(&stored.value, revision_id.as_deref())?;
-            let Used { layers, holds } = layers::used(cx, &arns).await?;
-            layers::check_size(&stored.value.shown().code, &layers)?;
-            let merged = cx.service.packages.merge(&layers).await?;
-            changes.layers = Some(layers);
-            _kept = Some((holds, merged));
-        }
+        let _merged = match arns {
+            Some(arns) => {
+                // Asked before the layers are made one, which is the dear part, and once more
+                // afterwards.
+                let stored = read(cx, &target).await?;
+                check(&stored.value, revision_id.as_deref())?;
+                let layers = layers::used(cx, &arns).await?;
+                layers::check_size(&stored.value.shown().code, &layers)?;
+                let merged = cx.service.packages.merge(&layers).await?;
+                changes.layers = Some(layers);
+                merged
+            }
+            None => Vec::new(),
+        };
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;
@@ -176,6 +179,22 @@ mod tests {
     async fn as_documented() {
         let harness = Harness::with_hello().await;
         harness.check(&documented(include_str!("update_function_configuration.rs"))).await;
+    }
+
+    #[tokio::test]
+    async fn layers_are_made_one_only_for_a_function_that_may_have_them() {
+        let harness = Harness::with_layer().await;
+        let layers = json!({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:shared:1"]});
+        assert_eq!(harness.put(PATH, &layers).await.status, 404);
+        harness.create("hello").await;
+        let mut stale = layers.clone();
+        stale["RevisionId"] = json!("00000000-0000-4000-8000-000000000000");
+        assert_eq!(harness.put(PATH, &stale).await.status, 412);
+        let updated = harness.put(PATH, &layers).await;
+        assert_eq!(
+            (updated.status, &updated.json()["Layers"][0]["Arn"]),
+            (200, &layers["Layers"][0])
+        );
     }
 
     #[tokio::test]

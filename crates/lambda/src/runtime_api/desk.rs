@@ -494,10 +494,9 @@ impl Desk {
     /// The time for what comes after an answer is up.
     pub fn overrun(&self) {
         let state = self.lock();
-        let timeout = state.unrecorded.as_ref().map(|last| last.timeout);
-        if let Some(timeout) = timeout {
-            self.end(state, Fault::TimedOut { timeout }, true);
-        }
+        // One that was recorded with its answer, for the sake of its tail, only ends.
+        let timeout = state.unrecorded.as_ref().map_or(Duration::ZERO, |last| last.timeout);
+        self.end(state, Fault::TimedOut { timeout }, true);
     }
 
     fn end(&self, mut state: MutexGuard<'_, State>, fault: Fault, is_of_the_answered: bool) {

@@ -1,8 +1,8 @@
 //! What an environment of a function is made of: program, mounts, environment variables,
 //! credentials.
 //!
-//! Mounts are the function's code at `/var/task`, our client at `/var/runtime`, and the
-//! interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
+//! Mounts are the function's code at `/var/task`, its layers at `/opt`, our client at `/var/runtime`,
+//! and the interpreter at `/var/lang` when it is not part of the host's `/usr`. Variables are AWS's; the
 //! function's own cannot replace the reserved ones.
 //!
 //! `AWS_LAMBDA_EXEC_WRAPPER` names a program that is run instead of a runtime we ship and gets the
@@ -164,8 +164,10 @@ fn extensions(
     env: &[(String, String)],
 ) -> Result<Option<Extensions>, Fault> {
     let opt = binds.iter().find(|(_, target)| target == OPT);
-    let listed = opt.and_then(|(source, _)| fs::read_dir(inside(source, "extensions")?).ok());
-    let Some(listed) = listed else { return Ok(None) };
+    let folder = opt.and_then(|(source, _)| within(source, "extensions"));
+    let Some(listed) = folder.and_then(|folder| fs::read_dir(folder).ok()) else {
+        return Ok(None);
+    };
     let files = listed.filter_map(Result::ok).filter(|entry| {
         // A link counts as a file, wherever it leads inside.
         entry.file_type().is_ok_and(|kind| !kind.is_dir())
@@ -184,18 +186,18 @@ fn extensions(
     Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
 }
 
-/// What is there under this name, if it is the function's own. Links of one layer through folders that
-/// another has replaced may lead out of both, and we must not follow them there.
-fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
-    let found = folder.join(name).canonicalize().ok()?;
-    found.starts_with(folder.canonicalize().ok()?).then_some(found)
+/// What is at this place of a folder that is mounted inside. Links are followed, but not out of the
+/// folder: packages that are made one may hold links that lead anywhere on the host.
+fn within(folder: &Path, name: &str) -> Option<PathBuf> {
+    let root = folder.canonicalize().ok()?;
+    root.join(name).canonicalize().ok().filter(|path| path.starts_with(&root))
 }
 
 fn custom(version: &Version) -> Result<Start, Fault> {
     let folders = [(Some(&version.bundle_path), TASK), (version.layers_path.as_ref(), OPT)];
-    let found = folders.into_iter().find_map(|(folder, place)| {
-        let metadata = fs::metadata(inside(folder?, "bootstrap")?).ok()?;
-        metadata.is_file().then(|| (metadata, format!("{place}/bootstrap")))
+    let found = folders.into_iter().find_map(|(folder, inside)| {
+        let metadata = fs::metadata(within(folder?, "bootstrap")?).ok()?;
+        metadata.is_file().then(|| (metadata, format!("{inside}/bootstrap")))
     });
     let (metadata, program) = found.ok_or_else(no_bootstrap)?;
     if metadata.permissions().mode() & 0o111 == 0 {
@@ -378,23 +380,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_out_of_layers_shows_no_extensions() {
-        let folder = tempfile::tempdir().unwrap();
-        let found = |layer: &str| {
-            let binds = [(folder.path().join(layer), OPT.to_owned())];
-            extensions(&binds, &[]).unwrap().map(|found| found.programs)
-        };
-        for place in ["elsewhere", "one/extensions", "two/real", "three"] {
-            fs::create_dir_all(folder.path().join(place)).unwrap();
-            fs::write(folder.path().join(place).join("program"), "").unwrap();
+    fn links_are_not_followed_out_of_what_is_mounted() {
+        let root = tempfile::tempdir().unwrap();
+        let (opt, host) = (root.path().join("opt"), root.path().join("host"));
+        for folder in [&opt, &host, &opt.join("real")] {
+            fs::create_dir(folder).unwrap();
         }
-        for (link, target) in [("two/extensions", "real"), ("three/extensions", "../elsewhere")] {
-            std::os::unix::fs::symlink(target, folder.path().join(link)).unwrap();
-        }
-        let program = Some(vec!["/opt/extensions/program".to_owned()]);
-        assert_eq!(found("one"), program);
-        assert_eq!(found("two"), program);
-        assert_eq!(found("three"), None);
+        std::os::unix::fs::symlink("real", opt.join("inner")).unwrap();
+        std::os::unix::fs::symlink("../host", opt.join("outer")).unwrap();
+        assert!(within(&opt, "inner").is_some() && within(&opt, "real").is_some());
+        assert!(within(&opt, "outer").is_none() && within(&opt, "absent").is_none());
     }
 
     #[test]

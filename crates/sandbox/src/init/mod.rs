@@ -226,7 +226,7 @@ fn start_extensions(
             argv: std::slice::from_ref(path),
             env: &extensions.env,
             cwd: &extensions.cwd,
-            held: false,
+            held: true,
         };
         program::start(&program, Streams { output, runtime: None, log: None }, assignment, setup)
     };

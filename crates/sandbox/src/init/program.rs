@@ -1,9 +1,10 @@
 //! The programs of an environment: from our own code to theirs.
 //!
 //! Each is a child of init in a session of its own. It gets its descriptors, its limits and, as the
-//! last step before its program, its bounds. The runtime of an environment with extensions takes all
-//! of these steps too and then waits for the word to begin, because init has no privilege left by
-//! then with which the steps could be taken.
+//! last step before its program, its bounds. With extensions all of them take these steps and then wait
+//! for the word to begin: nobody else's code runs before the last of them stands, and init has no
+//! privilege left by then with which the steps could be taken. Until it is its program, none can be
+//! looked into: it is still a copy of init.
 
 use std::ffi::CString;
 use std::io;
@@ -110,15 +111,13 @@ fn become_program(
     }
 }
 
-/// Waits for the word. Others inside run meanwhile: they may not look into this process, which is
-/// still a copy of init.
+/// Waits for the word.
 fn wait(status: &Channel) -> Result<(), String> {
-    let step = |error: io::Error| format!("waiting for extensions: {error}");
-    sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step)?;
-    if status.receive().map_err(step)?.is_none() {
+    let packet = status.receive().map_err(|error| format!("waiting for the word: {error}"))?;
+    if packet.is_none() {
         sys::exit_now(0);
     }
-    sys::set_dumpable(true).map_err(step)
+    Ok(())
 }
 
 type Exec = (CString, Vec<CString>, Vec<CString>);
@@ -131,7 +130,8 @@ fn prepare(
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
     SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
-    sys::set_dumpable(true).map_err(step("dumpable"))?;
+    // The kernel makes it so again for the program.
+    sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step("dumpable"))?;
     sys::default_actions();
     nix::sys::stat::umask(UMASK);
     if stands(BarrierKind::ResourceLimits) {

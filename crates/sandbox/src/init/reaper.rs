@@ -39,8 +39,8 @@ impl Programs {
         Programs { children, ended, has_extensions, runtime: (None, None) }
     }
 
-    /// Waits until those that are not held are their programs. A report that ends the environment,
-    /// if one does.
+    /// Lets all begin that need no further word, and waits until they are their programs. A report that
+    /// ends the environment, if one does.
     pub(super) fn begin(&mut self, control: &Channel) -> Option<InitReport> {
         if !self.has_extensions {
             return self.children[0].failure().map(|failure| match failure {
@@ -50,6 +50,7 @@ impl Programs {
             });
         }
         for at in 1..self.children.len() {
+            self.children[at].let_go();
             self.tell_failure(control, at);
         }
         None

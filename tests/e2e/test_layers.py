@@ -109,7 +109,7 @@ BOOTSTRAP = r"""#!/bin/bash
     api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
     while true; do
       headers=$(mktemp)
-      curl -sS -D "$headers" "$api/next" > /dev/null
+      curl -sS -D "$headers" "$api/next" > /dev/null || exit 1
       id=$(sed -n 's/^lambda-runtime-aws-request-id: *\([^\r]*\).*/\1/Ip' "$headers")
       curl -sS -o /dev/null -d "\"$0\"" "$api/$id/response"
     done

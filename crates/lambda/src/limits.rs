@@ -66,6 +66,14 @@ pub(crate) fn policy_too_large() -> Error {
     Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
 }
 
+/// Too many callers change the same thing at the same time; clients try again by themselves.
+pub(crate) fn too_many_changes() -> Error {
+    Error::new("TooManyRequestsException", 429, "Rate exceeded")
+        .with_fault(Fault::User)
+        .with_member("Reason", "CallerRateLimitExceeded")
+        .with_header("retry-after", "1")
+}
+
 /// Layers alone are more than [`UNZIPPED_BYTES_MAX`].
 pub(crate) fn layers_too_large() -> Error {
     invalid(format!("Layers consume more than the available size of {UNZIPPED_BYTES_MAX} bytes"))

@@ -198,6 +198,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_knows_the_digests_of_layers_is_not_given_what_they_hold() {
+        let (packages, _store) = packages();
+        let mut layers = Vec::new();
+        for name in ["one", "two"] {
+            let zip = Bytes::from(zip_of(&[Item::file(name, b"secret")]));
+            let package = packages.take(zip).await.unwrap();
+            layers.push((LayerUse { arn: name.into(), code: package.code }, package.hold));
+        }
+        let uses: Vec<_> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+        let _merged = packages.merge(&uses).await.unwrap();
+        let digests: Vec<_> = uses.iter().map(|layer| layer.code.sha256.as_str()).collect();
+        let names = digests.join("\n");
+        for text in [names.clone(), format!("layers\n{names}")] {
+            let hash = Digest::of(text.as_bytes()).to_bytes();
+            for sent in [text.into_bytes(), hash.to_vec()] {
+                let error = packages.take(Bytes::from(sent)).await.err().unwrap();
+                assert_eq!(error.message, CANNOT_UNZIP);
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn checking_stores_nothing() {
         let (packages, store) = packages();
         let zip = Bytes::from(zip_of(&[Item::file("main.py", b"x = 1")]));

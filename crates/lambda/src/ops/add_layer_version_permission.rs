@@ -14,18 +14,17 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{
     AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, errors,
 };
-use lambic_store::Transaction;
+use lambic_store::{Stored, Transaction};
 use lambic_wire::{Arn, Error};
 
 use super::change::write;
-use super::layers::{LayerName, own_version, policy};
+use super::get_layer_version_policy::document;
+use super::layers::{ATTEMPTS_MAX, LayerName, own_version, policy};
 use super::settings::refuse_if;
 use crate::Lambda;
-use crate::limits::{POLICY_BYTES_MAX, policy_too_large};
+use crate::limits::{POLICY_BYTES_MAX, policy_too_large, too_many_changes};
+use crate::state::layer::LayerVersionRecord;
 use crate::state::layer_policy::{LayerPolicyRecord, LayerStatement};
-
-/// Attempts before a caller is told to try again.
-const ATTEMPTS_MAX: usize = 8;
 
 /// The operation.
 pub struct AddLayerVersionPermission;
@@ -44,44 +43,57 @@ impl Serve for AddLayerVersionPermission {
     ) -> Result<AddLayerVersionPermissionResponse, Error> {
         let version = input.version_number;
         let action = "lambda:AddLayerVersionPermission";
-        let (layer, number) = own_version(cx, &input.layer_name, version, action).await?;
         // There are no organizations that an account could be in.
         refuse_if(input.organization_id.is_some(), "OrganizationId")?;
         let statement = LayerStatement { id: input.statement_id, principal: input.principal };
         for _ in 0..ATTEMPTS_MAX {
-            let stored = policy(cx, &layer, version).await?;
-            let present = stored.as_ref().map(|stored| &stored.value);
-            check_revision(present, input.revision_id.as_deref())?;
-            let mut statements =
-                present.map(|record| record.statements.clone()).unwrap_or_default();
-            if statements.iter().any(|known| known.id == statement.id) {
-                return Err(errors::resource_conflict(format!(
-                    "The statement id ({}) provided already exists. Please provide a new statement \
-                     id, or remove the existing statement.",
-                    statement.id
-                )));
-            }
-            statements.push(statement.clone());
-            let next = LayerPolicyRecord { statements, revision_id: cx.rt.uuid() };
-            let arn = format!("{}:{version}", layer.arn());
-            if super::get_layer_version_policy::document(&next, &arn).len() > POLICY_BYTES_MAX {
-                return Err(policy_too_large());
-            }
-            let mut transaction = Transaction::new();
-            let key = [layer.account.as_str(), layer.region.as_str(), &layer.name, &number];
-            match &stored {
-                Some(stored) => transaction.replace(stored, &next),
-                None => transaction.insert(&key, &next),
-            }
-            if write(cx, transaction).await?.is_some() {
-                return Ok(AddLayerVersionPermissionResponse {
-                    statement: Some(statement.document(&arn).to_string()),
-                    revision_id: Some(next.revision_id),
-                });
+            let (layer, record) = own_version(cx, &input.layer_name, version, action).await?;
+            let revision_id = input.revision_id.as_deref();
+            if let Some(added) = add(cx, &layer, &record, &statement, revision_id).await? {
+                return Ok(added);
             }
         }
-        Err(errors::resource_conflict("Another change of this policy is in progress."))
+        Err(too_many_changes())
     }
+}
+
+/// One attempt. `None`: the version or its policy has been changed meanwhile.
+async fn add(
+    cx: &Cx<'_, Lambda>,
+    layer: &LayerName,
+    record: &Stored<LayerVersionRecord>,
+    statement: &LayerStatement,
+    revision_id: Option<&str>,
+) -> Result<Option<AddLayerVersionPermissionResponse>, Error> {
+    let stored = policy(cx, layer, record.value.version as i64).await?;
+    let present = stored.as_ref().map(|stored| &stored.value);
+    check_revision(present, revision_id)?;
+    let mut statements = present.map(|record| record.statements.clone()).unwrap_or_default();
+    if statements.iter().any(|known| known.id == statement.id) {
+        return Err(errors::resource_conflict(format!(
+            "The statement id ({}) provided already exists. Please provide a new statement id, or \
+             remove the existing statement.",
+            statement.id
+        )));
+    }
+    statements.push(statement.clone());
+    let next = LayerPolicyRecord { statements, revision_id: cx.rt.uuid() };
+    let arn = record.value.arn();
+    if document(&next, &arn).len() > POLICY_BYTES_MAX {
+        return Err(policy_too_large());
+    }
+    let mut transaction = Transaction::new();
+    // A policy does not outlive its version.
+    transaction.expect_unchanged(record);
+    match &stored {
+        Some(stored) => transaction.replace(stored, &next),
+        None => transaction.insert(&record.segments(), &next),
+    }
+    let committed = write(cx, transaction).await?;
+    Ok(committed.map(|_| AddLayerVersionPermissionResponse {
+        statement: Some(statement.document(&arn).to_string()),
+        revision_id: Some(next.revision_id),
+    }))
 }
 
 /// Whether the policy is the one that the caller has seen.
@@ -103,6 +115,7 @@ pub(super) fn check_revision(
 mod tests {
     use serde_json::json;
 
+    use super::{LayerStatement, add, own_version, policy};
     use crate::ops::testing::{Harness, documented};
 
     const PATH: &str = "/2018-10-31/layers/shared/versions/1/policy";
@@ -138,5 +151,36 @@ mod tests {
         assert!(refused.message().contains("OrganizationId"), "{}", refused.message());
         let none = "/2018-10-31/layers/shared/versions/7/policy";
         assert_eq!(harness.post(none, &body).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_deleted_meanwhile_gets_no_policy() {
+        let harness = Harness::with_layer().await;
+        let call = harness.call();
+        let cx = call.cx(&*harness.lambda);
+        let (layer, record) = own_version(&cx, "shared", 1, "a").await.unwrap();
+        assert_eq!(harness.delete("/2018-10-31/layers/shared/versions/1").await.status, 204);
+        let statement = LayerStatement { id: "s".into(), principal: "*".into() };
+        assert!(add(&cx, &layer, &record, &statement, None).await.unwrap().is_none());
+        assert!(policy(&cx, &layer, 1).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_all_added() {
+        let harness = Harness::with_layer().await;
+        let adds = (0..32).map(|number| {
+            let body = json!({
+                "StatementId": format!("s{number}"), "Action": "lambda:GetLayerVersion",
+                "Principal": "*",
+            });
+            let harness = &harness;
+            async move { harness.post(PATH, &body).await.status }
+        });
+        let statuses = futures_util::future::join_all(adds).await;
+        assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+        let shown = harness.get(PATH).await.json();
+        let policy = shown["Policy"].as_str().unwrap();
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        assert_eq!(policy["Statement"].as_array().unwrap().len(), 32);
     }
 }

@@ -67,10 +67,24 @@ mod tests {
         harness.check(&documented(include_str!("get_account_settings.rs"))).await;
         let reply = harness.get("/2016-08-19/account-settings/").await.json();
         assert_eq!(reply["AccountUsage"]["TotalCodeSize"], zip().len());
-        // Versions of layers count too.
+    }
+
+    #[tokio::test]
+    async fn every_version_of_a_layer_takes_room_until_it_is_deleted() {
+        let harness = Harness::with_hello().await;
+        let used = async || {
+            let settings = harness.get("/2016-08-19/account-settings/").await.json();
+            settings["AccountUsage"]["TotalCodeSize"].as_u64().unwrap() / zip().len() as u64
+        };
+        let versions = "/2018-10-31/layers/l/versions";
         let body = json!({"Content": {"ZipFile": zip_base64()}});
-        harness.post("/2018-10-31/layers/tools/versions", &body).await;
-        let reply = harness.get("/2016-08-19/account-settings/").await.json();
-        assert_eq!(reply["AccountUsage"]["TotalCodeSize"], 2 * zip().len());
+        for packages in [2, 3] {
+            assert_eq!(harness.post(versions, &body).await.status, 201);
+            assert_eq!(used().await, packages);
+        }
+        for packages in [2, 2] {
+            assert_eq!(harness.delete(&format!("{versions}/1")).await.status, 204);
+            assert_eq!(used().await, packages);
+        }
     }
 }

@@ -18,8 +18,14 @@ use crate::limits::{
     LAYERS_MAX, UNZIPPED_BYTES_MAX, code_and_layers_too_large, invalid, layers_too_large,
 };
 use crate::state::function::Code;
-use crate::state::layer::{LayerUse, LayerVersionRecord, version_key};
+use crate::state::layer::{LayerRecord, LayerUse, LayerVersionRecord, version_key};
 use crate::state::layer_policy::LayerPolicyRecord;
+
+/// Attempts before a caller is told to try again. Each one that fails is another caller's success.
+pub(super) const ATTEMPTS_MAX: usize = 64;
+
+/// Records read at a time.
+const PAGE_RECORDS: usize = 50;
 
 /// Which layer a caller means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +78,11 @@ impl LayerName {
     pub(super) fn is_of(&self, cx: &Cx<'_, Lambda>) -> bool {
         self.account == cx.account && self.region == cx.region
     }
+
+    /// The segments of the keys of a version and of its policy.
+    fn key<'a>(&'a self, number: &'a str) -> [&'a str; 4] {
+        [&self.account, &self.region, &self.name, number]
+    }
 }
 
 /// The ARN of a version, split into layer and number.
@@ -114,9 +125,34 @@ pub(super) async fn find(
 ) -> Result<Option<Stored<LayerVersionRecord>>, Error> {
     let Ok(version) = u64::try_from(version) else { return Ok(None) };
     let table = cx.service.store.table::<LayerVersionRecord>();
-    let number = version_key(version);
-    let key = [layer.account.as_str(), layer.region.as_str(), layer.name.as_str(), &number];
+    table.get(&layer.key(&version_key(version))).await.map_err(read_failed)
+}
+
+/// What the layer's versions have in common, if there ever was one.
+pub(super) async fn find_layer(
+    cx: &Cx<'_, Lambda>,
+    layer: &LayerName,
+) -> Result<Option<Stored<LayerRecord>>, Error> {
+    let table = cx.service.store.table::<LayerRecord>();
+    let key = [layer.account.as_str(), &layer.region, &layer.name];
     table.get(&key).await.map_err(read_failed)
+}
+
+/// The packages of all layers of the caller's account in its region, zipped, in bytes.
+pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
+    let table = cx.service.store.table::<LayerRecord>();
+    let mut bytes = 0;
+    let mut after: Option<Vec<String>> = None;
+    loop {
+        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
+        let page = table.list(&[cx.account, cx.region], key.as_deref(), PAGE_RECORDS).await;
+        let page = page.map_err(read_failed)?;
+        bytes += page.iter().map(|stored| stored.value.code_bytes).sum::<u64>();
+        match page.into_iter().last() {
+            Some(last) => after = Some(last.key),
+            None => return Ok(bytes),
+        }
+    }
 }
 
 /// Who else may read the version, if it has a policy.
@@ -127,26 +163,23 @@ pub(super) async fn policy(
 ) -> Result<Option<Stored<LayerPolicyRecord>>, Error> {
     let Ok(version) = u64::try_from(version) else { return Ok(None) };
     let table = cx.service.store.table::<LayerPolicyRecord>();
-    let number = version_key(version);
-    let key = [layer.account.as_str(), layer.region.as_str(), layer.name.as_str(), &number];
-    table.get(&key).await.map_err(read_failed)
+    table.get(&layer.key(&version_key(version))).await.map_err(read_failed)
 }
 
-/// The layer of a caller that may change its policy, and the version in its keys.
+/// A version of a caller that may see and change its policy.
 pub(super) async fn own_version(
     cx: &Cx<'_, Lambda>,
     text: &str,
     version: i64,
     action: &str,
-) -> Result<(LayerName, String), Error> {
+) -> Result<(LayerName, Stored<LayerVersionRecord>), Error> {
     let layer = LayerName::resolve(cx, text);
     if !layer.is_of(cx) {
         return Err(denied(cx, action, &format!("{}:{version}", layer.arn())));
     }
     check_number(version)?;
     let found = find(cx, &layer, version).await?.ok_or_else(|| no_version(&layer, version))?;
-    let number = version_key(found.value.version);
-    Ok((layer, number))
+    Ok((layer, found))
 }
 
 /// The version for a caller that may read it.
@@ -229,42 +262,29 @@ impl Filter {
     }
 }
 
-/// All versions of a layer that pass, newest first.
+/// Up to `limit` versions of a layer that pass, newest first, only those older than `before`.
 pub(super) async fn versions(
     cx: &Cx<'_, Lambda>,
     layer: &LayerName,
     filter: &Filter,
+    before: Option<u64>,
+    limit: usize,
 ) -> Result<Vec<LayerVersionRecord>, Error> {
-    const PAGE_RECORDS: usize = 500;
     let table = cx.service.store.table::<LayerVersionRecord>();
-    let prefix = [layer.account.as_str(), layer.region.as_str(), layer.name.as_str()];
-    let mut all: Vec<LayerVersionRecord> = Vec::new();
-    let mut after: Option<Vec<String>> = None;
+    let prefix = [layer.account.as_str(), &layer.region, &layer.name];
+    let mut found = Vec::new();
+    let mut after = before.map(version_key);
     loop {
-        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
-        let page = table.list(&prefix, key.as_deref(), PAGE_RECORDS).await.map_err(read_failed)?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key.clone());
+        let key = after.as_deref().map(|number| layer.key(number));
+        let key = key.as_ref().map(|key| &key[..]);
+        let page = table.list(&prefix, key, PAGE_RECORDS).await.map_err(read_failed)?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(version_key(last.value.version));
         let passing = page.into_iter().map(|stored| stored.value);
-        all.extend(passing.filter(|record| filter.lets_pass(record)));
-    }
-    all.reverse();
-    Ok(all)
-}
-
-/// What all versions of the account's layers in the region count for its storage, zipped, in bytes.
-pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
-    const PAGE_RECORDS: usize = 500;
-    let table = cx.service.store.table::<LayerVersionRecord>();
-    let (mut bytes, mut after) = (0, None::<Vec<String>>);
-    loop {
-        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
-        let page = table.list(&[cx.account, cx.region], key.as_deref(), PAGE_RECORDS).await;
-        let page = page.map_err(read_failed)?;
-        bytes += page.iter().map(|stored| stored.value.code.zip_bytes).sum::<u64>();
-        match page.into_iter().last() {
-            Some(last) => after = Some(last.key),
-            None => return Ok(bytes),
+        let passing = passing.filter(|record| filter.lets_pass(record));
+        found.extend(passing.take(limit - found.len()));
+        if found.len() == limit {
+            return Ok(found);
         }
     }
 }

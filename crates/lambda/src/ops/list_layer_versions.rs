@@ -52,8 +52,8 @@ impl Serve for ListLayerVersions {
             runtime: input.compatible_runtime,
             architecture: input.compatible_architecture,
         };
-        let mut found = versions(cx, &layer, &filter).await?;
-        found.retain(|record| before.is_none_or(|before| record.version < before));
+        // One more than is shown tells whether there is another page.
+        let mut found = versions(cx, &layer, &filter, before, limit + 1).await?;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| has_more);

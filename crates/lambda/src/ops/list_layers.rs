@@ -83,7 +83,7 @@ async fn shown(
     filter: &Filter,
 ) -> Result<Option<LayersListItem>, Error> {
     let layer = LayerName::resolve(cx, name);
-    let newest = versions(cx, &layer, filter).await?.into_iter().next();
+    let newest = versions(cx, &layer, filter, None, 1).await?.pop();
     Ok(newest.map(|record| LayersListItem {
         layer_name: Some(layer.name.clone()),
         layer_arn: Some(layer.arn()),

@@ -19,21 +19,18 @@ use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{
     Architecture, LayerVersionContentInput, PublishLayerVersionRequest,
-    PublishLayerVersionResponse, Runtime, errors,
+    PublishLayerVersionResponse, Runtime,
 };
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
-use super::change::{read_failed, write};
+use super::change::write;
 use super::create_function::check_storage;
-use super::layers::{LayerName, denied, show};
+use super::layers::{ATTEMPTS_MAX, LayerName, denied, find_layer, show};
 use super::settings::refuse_if;
 use crate::Lambda;
-use crate::limits::invalid;
+use crate::limits::{invalid, too_many_changes};
 use crate::state::layer::{LayerRecord, LayerVersionRecord, version_key};
-
-/// Attempts before a caller is told to try again.
-const ATTEMPTS_MAX: usize = 8;
 
 /// The operation.
 pub struct PublishLayerVersion;
@@ -82,8 +79,7 @@ impl Serve for PublishLayerVersion {
                 return Ok(answer(cx, &record));
             }
         }
-        let text = "Another version of this layer is being published. Please try again.";
-        Err(errors::resource_conflict(text))
+        Err(too_many_changes())
     }
 }
 
@@ -93,16 +89,15 @@ async fn number(
     layer: &LayerName,
     record: &mut LayerVersionRecord,
 ) -> Result<bool, Error> {
-    let table = cx.service.store.table::<LayerRecord>();
-    let key = [layer.account.as_str(), layer.region.as_str(), layer.name.as_str()];
-    let stored = table.get(&key).await.map_err(read_failed)?;
-    let last_version = stored.as_ref().map_or(0, |stored| stored.value.last_version);
-    record.version = last_version + 1;
+    let stored = find_layer(cx, layer).await?;
+    let present = stored.as_ref().map(|stored| &stored.value);
+    record.version = present.map_or(0, |present| present.last_version) + 1;
     let next = LayerRecord {
         account: layer.account.clone(),
         region: layer.region.clone(),
         name: layer.name.clone(),
         last_version: record.version,
+        code_bytes: present.map_or(0, |present| present.code_bytes) + record.code.zip_bytes,
     };
     let mut transaction = Transaction::new();
     match &stored {
@@ -110,7 +105,7 @@ async fn number(
         None => transaction.insert(&next.key(), &next),
     }
     let number = version_key(record.version);
-    transaction.insert(&[key[0], key[1], key[2], &number], record);
+    transaction.insert(&[&layer.account, &layer.region, &layer.name, &number], record);
     Ok(write(cx, transaction).await?.is_some())
 }
 
@@ -156,12 +151,12 @@ mod tests {
         assert_eq!(harness.post(PATH, &body).await.json()["Version"], 1);
         assert_eq!(harness.delete(&format!("{PATH}/1")).await.status, 204);
         assert_eq!(harness.post(PATH, &body).await.json()["Version"], 2);
-        let attempts = (0..4).map(|_| harness.post(PATH, &body));
+        let attempts = (0..32).map(|_| harness.post(PATH, &body));
         let replies = futures_util::future::join_all(attempts).await;
         let mut numbers: Vec<_> =
             replies.iter().filter_map(|reply| reply.json()["Version"].as_i64()).collect();
         numbers.sort_unstable();
-        assert_eq!(numbers, [3, 4, 5, 6]);
+        assert_eq!(numbers, (3..35).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -8,18 +8,16 @@
 
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
-use lambic_model_lambda::{RemoveLayerVersionPermissionRequest, errors};
+use lambic_model_lambda::RemoveLayerVersionPermissionRequest;
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error, Fault, MessageKey};
 
 use super::add_layer_version_permission::check_revision;
 use super::change::write;
-use super::layers::{LayerName, own_version, policy};
+use super::layers::{ATTEMPTS_MAX, LayerName, own_version, policy};
 use crate::Lambda;
+use crate::limits::too_many_changes;
 use crate::state::layer_policy::LayerPolicyRecord;
-
-/// Attempts before a caller is told to try again.
-const ATTEMPTS_MAX: usize = 8;
 
 /// The operation.
 pub struct RemoveLayerVersionPermission;
@@ -59,7 +57,7 @@ impl Serve for RemoveLayerVersionPermission {
                 return Ok(());
             }
         }
-        Err(errors::resource_conflict("Another change of this policy is in progress."))
+        Err(too_many_changes())
     }
 }
 

@@ -54,19 +54,19 @@ impl Serve for UpdateFunctionConfiguration {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
-        let layers = match input.layers.take() {
-            Some(arns) => Some(layers::used(cx, &arns).await?),
-            None => None,
-        };
-        let changes = Changes { layers, ..Changes::check(input)? };
-        let _merged = match &changes.layers {
-            Some(layers) => {
+        let arns = input.layers.take();
+        let mut changes = Changes::check(input)?;
+        let _merged = match arns {
+            Some(arns) => {
                 // Asked before the layers are made one, which is the dear part, and once more
                 // afterwards.
                 let stored = read(cx, &target).await?;
                 check(&stored.value, revision_id.as_deref())?;
-                layers::check_size(&stored.value.shown().code, layers)?;
-                cx.service.packages.merge(layers).await?
+                let layers = layers::used(cx, &arns).await?;
+                layers::check_size(&stored.value.shown().code, &layers)?;
+                let merged = cx.service.packages.merge(&layers).await?;
+                changes.layers = Some(layers);
+                merged
             }
             None => Vec::new(),
         };

@@ -256,6 +256,12 @@ impl Function {
         Function { version: Arc::new(version), ..self }
     }
 
+    /// The same function with this in `/opt`.
+    pub(super) fn with_layers(self, layers: &std::path::Path) -> Function {
+        let version = Version { layers_path: Some(layers.to_owned()), ..(*self.version).clone() };
+        Function { version: Arc::new(version), ..self }
+    }
+
     pub(super) async fn call(&self, event: &str) -> Said {
         self.call_with(event.as_bytes(), None).await
     }

@@ -14,13 +14,15 @@ pub const PYTHON: &str = include_str!("python/bootstrap.py");
 pub const NODEJS: &str = include_str!("nodejs/index.mjs");
 /// What it loads for a handler that streams its response.
 pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
+/// What it loads when layers bring modules.
+pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
 
 /// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
     /// Holds `bootstrap.py`.
     pub python: PathBuf,
-    /// Holds `index.mjs` and `streaming.mjs`.
+    /// Holds `index.mjs` and what it loads when it needs it.
     pub nodejs: PathBuf,
 }
 
@@ -34,6 +36,7 @@ impl Clients {
             (&clients.python, "bootstrap.py", PYTHON),
             (&clients.nodejs, "index.mjs", NODEJS),
             (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
+            (&clients.nodejs, "modules.mjs", NODEJS_MODULES),
         ] {
             folder(place)?;
             file(&place.join(name), text)?;

@@ -263,6 +263,51 @@ async fn layers_and_task_are_on_node_path() {
     assert_eq!(function.call("{}").await.value, 5);
 }
 
+/// Calls a function whose NODE_PATH leads to two packages: `tool`, which says how it was loaded and what
+/// it loads itself, and `deep`.
+async fn with_modules(handler: (&str, &str)) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    let modules = folder.path().join("nodejs/node_modules");
+    let exports = r#"{"name": "tool", "exports": {"import": "./i.mjs", "require": "./r.cjs"}}"#;
+    for (path, text) in [
+        ("tool/package.json", exports),
+        ("tool/i.mjs", "import deep from 'deep';\nexport const how = ['import', deep];\n"),
+        ("tool/r.cjs", "exports.how = ['require', require('deep')];\n"),
+        ("deep/index.js", "module.exports = 7;\n"),
+    ] {
+        let path = modules.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let node_path = format!("/nowhere/node_modules:{}", modules.display());
+    let environment = [("NODE_PATH", node_path.as_str())];
+    let files = [handler, ("near.js", "exports.x = 1;")];
+    let function =
+        Function::with(RUNTIME, "index.handler", &files, &environment, None, false).await;
+    function.call("{}").await
+}
+
+#[tokio::test]
+async fn import_finds_what_node_path_leads_to() {
+    let code = "import { how } from 'tool';\nimport fs from 'fs';\nimport { x } from './near.js';\n\
+                export const handler = async () => [how, x, typeof fs.openSync];\n";
+    let said = with_modules(("index.mjs", code)).await;
+    assert_eq!(said.value, json!([["import", 7], 1, "function"]), "{said:?}");
+    let code =
+        "exports.handler = async () =>\n  [require('tool').how, (await import('tool')).how];\n";
+    let said = with_modules(("index.js", code)).await;
+    assert_eq!(said.value, json!([["require", 7], ["import", 7]]), "{said:?}");
+}
+
+#[tokio::test]
+async fn import_of_what_is_nowhere_fails_in_node_s_words() {
+    let code = "import 'absent';\nexport const handler = async () => 1;\n";
+    let said = with_modules(("index.mjs", code)).await;
+    let message = said.value["errorMessage"].as_str().unwrap();
+    assert!(message.starts_with("Cannot find package 'absent' imported from /"), "{said:?}");
+    assert!(message.ends_with("/task/index.mjs"), "{said:?}");
+}
+
 #[tokio::test]
 async fn a_crash_between_two_invocations_ends_the_process_and_harms_nobody() {
     let code = "exports.handler = async (e) => { setTimeout(() => { throw new Error('x') }, 20); \

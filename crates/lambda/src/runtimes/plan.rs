@@ -38,6 +38,8 @@ const RUNTIME_API: &str = "127.0.0.1:9001";
 /// The stream that our clients inherit from the sandbox.
 const RUNTIME_FD: &str = "3";
 const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
+/// Where Python's client finds layers, if there are any: without isolation they are not at `/opt`.
+const LAYERS_NAME: &str = "_LAMBIC_LAYERS";
 
 /// Where the function's X-Ray SDK sends its segments unless the function says otherwise: the port of
 /// X-Ray's daemon on the environment's own loopback, where nobody listens.
@@ -101,7 +103,7 @@ pub(crate) async fn make(
     let start = match pack.as_deref() {
         None => custom(version)?,
         Some(pack) if pack.family == Family::Python => {
-            python(pack, &clients.python).wrapped(version)
+            python(pack, &clients.python, version).wrapped(version)
         }
         Some(pack) => nodejs(pack, &clients.nodejs, version).wrapped(version),
     };
@@ -139,8 +141,8 @@ pub(crate) fn fresh_session(rt: &Rt) -> Session {
     }
 }
 
-/// What of the runtime's variables AWS keeps from extensions, and our own stream.
-const NOT_FOR_EXTENSIONS: [&str; 12] = [
+/// What of the runtime's variables AWS keeps from extensions, and our own.
+const NOT_FOR_EXTENSIONS: [&str; 13] = [
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",
@@ -152,6 +154,7 @@ const NOT_FOR_EXTENSIONS: [&str; 12] = [
     "_AWS_XRAY_DAEMON_PORT",
     "_HANDLER",
     "_LAMBDA_TELEMETRY_LOG_FD",
+    LAYERS_NAME,
     RUNTIME_FD_NAME,
 ];
 
@@ -209,12 +212,13 @@ fn custom(version: &Version) -> Result<Start, Fault> {
     })
 }
 
-fn python(pack: &Pack, client: &Path) -> Start {
+fn python(pack: &Pack, client: &Path, version: &Version) -> Start {
     let (program, mut binds) = placed(pack);
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // No bytecode is written: the code is read-only. The rest is left as AWS has it.
     let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
-    let variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
+    let mut variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
+    variables.extend(version.layers_path.is_some().then(|| pair(LAYERS_NAME, OPT)));
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 

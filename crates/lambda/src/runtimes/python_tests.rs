@@ -354,3 +354,35 @@ async fn records_of_several_lines_keep_their_place() {
     assert_eq!(lines[1], "one");
     assert_eq!(lines[3..8], ["three", "four", "five", "six", "seven"]);
 }
+
+#[tokio::test]
+async fn pth_files_of_the_package_count() {
+    let files = [
+        ("app.py", "import inner\ndef handler(event, context):\n    return [inner.x, inner.y]\n"),
+        ("vendored/inner.py", "import builtins\nx = 1\ny = builtins.from_pth\n"),
+        ("own.pth", "vendored\nimport builtins; builtins.from_pth = 2\n"),
+    ];
+    let function = Function::new(RUNTIME, "app.handler", &files).await;
+    assert_eq!(function.call("{}").await.value, json!([1, 2]));
+}
+
+/// What a function that has `tool` in a layer imports, and which of our variables it sees.
+async fn with_layer(environment: &[(&str, &str)]) -> Said {
+    let code = "import os\ntry:\n    from tool import which\nexcept ImportError:\n    which = None\n\
+                def handler(event, context):\n    \
+                return [which, [name for name in os.environ if 'LAMBIC' in name]]\n";
+    let files = [("app.py", code)];
+    let function = Function::with(RUNTIME, "app.handler", &files, environment, None, false).await;
+    assert_eq!(function.call("{}").await.value, json!([null, []]), "without layers");
+    let layer = tempfile::tempdir().unwrap();
+    std::fs::create_dir(layer.path().join("python")).unwrap();
+    std::fs::write(layer.path().join("python/tool.py"), "which = 'the layer'\n").unwrap();
+    let function = Function::with(RUNTIME, "app.handler", &files, environment, None, false).await;
+    function.with_layers(layer.path()).call("{}").await
+}
+
+#[tokio::test]
+async fn layers_are_on_the_module_path_unless_the_function_has_its_own() {
+    assert_eq!(with_layer(&[]).await.value, json!(["the layer", []]));
+    assert_eq!(with_layer(&[("PYTHONPATH", "/nowhere")]).await.value, json!([null, []]));
+}

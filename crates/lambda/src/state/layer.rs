@@ -1,16 +1,16 @@
 //! Layers: one record for a layer, `layer/<account>/<region>/<name>`, and one for each of its
-//! versions, `layer-version/<account>/<region>/<name>/<number>`.
+//! versions, `layer-version/<account>/<region>/<name>/<key of the number>` ([`version_key`]).
 //!
-//! Invariants: a number is never given twice, also not after its version was deleted. A function keeps
-//! what it needs of a layer version in its own record ([`LayerUse`]), so a deleted version goes on
-//! working for those that have it.
+//! Invariants: a number is never given twice, also not after its version was deleted; a layer's bytes
+//! are the sum of its versions'. A function keeps what it needs of a layer version in its own record
+//! ([`LayerUse`]), so a deleted version goes on working for those that have it.
 
 use lambic_store::{Digest, Record};
 use serde::{Deserialize, Serialize};
 
 use super::function::Code;
 
-/// The layer itself: only its numbers.
+/// The layer itself: what its versions have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerRecord {
     /// Twelve digits.
@@ -21,6 +21,8 @@ pub struct LayerRecord {
     pub name: String,
     /// The number that was given last.
     pub last_version: u64,
+    /// The packages of all its versions that are there, zipped, in bytes.
+    pub code_bytes: u64,
 }
 
 impl Record for LayerRecord {
@@ -73,10 +75,11 @@ impl Record for LayerVersionRecord {
     }
 }
 
-/// A version's number as the last segment of its key: as long as the longest, so that the order of
-/// keys is that of numbers.
+/// A version's number as the last segment of its key: how far it is from the largest there can be,
+/// with as many digits as that has. So the newest version comes first, and no list has to be read to
+/// its end for it.
 pub fn version_key(version: u64) -> String {
-    format!("{version:020}")
+    format!("{:020}", u64::MAX - version)
 }
 
 impl LayerVersionRecord {
@@ -123,11 +126,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_versions_are_in_the_order_of_their_numbers() {
-        let mut keys: Vec<_> = [1, 2, 9, 10, 99, 100, u64::MAX].map(version_key).into();
-        let sorted = keys.clone();
+    fn the_newest_version_has_the_first_key() {
+        let mut keys: Vec<_> = [u64::MAX, 100, 99, 10, 9, 2, 1].map(version_key).into();
+        let newest_first = keys.clone();
         keys.sort();
-        assert_eq!(keys, sorted);
+        assert_eq!(keys, newest_first);
     }
 
     #[test]

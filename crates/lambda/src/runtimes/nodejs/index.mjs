@@ -623,6 +623,10 @@ process.on('unhandledRejection', (reason, promise) => {
 process.on('beforeExit', () => whenEmpty());
 
 offerStreaming();
+const folders = (process.env.NODE_PATH || '').split(':').filter((folder) => {
+  return folder.endsWith('node_modules') && fs.existsSync(folder);
+});
+if (folders.length > 0) (await import('./modules.mjs')).search(folders);
 const root = process.env.LAMBDA_TASK_ROOT || process.cwd();
 const handler = await loadHandler(root, process.env._HANDLER || '');
 const streaming = handler[STREAMING] ? await import('./streaming.mjs') : undefined;

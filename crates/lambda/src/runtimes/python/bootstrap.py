@@ -502,15 +502,26 @@ def _prepare():
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     here = os.path.dirname(os.path.abspath(__file__))
     task = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
-    packages = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
     rest = [entry for entry in sys.path if os.path.abspath(entry or ".") not in (here, task)]
+    layers = []
+    opt = os.environ.pop("_LAMBIC_LAYERS", None)
+    # As on AWS: a function that has a module path of its own says itself where layers come.
+    if opt and os.environ.get("PYTHONPATH") in (None, os.environ.get("LAMBDA_RUNTIME_DIR")):
+        packages = "python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+        layers = [os.path.join(opt, packages), os.path.join(opt, "python")]
     # Paths that are not there cost a look at every import.
-    layers = [path for path in (packages, "/opt/python") if os.path.isdir(path)]
+    layers = [path for path in layers if os.path.isdir(path)]
     sys.path[:] = [task] + layers + rest + [here]
     if "logging" in sys.modules:
         _set_up_logging(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, _LoggingFinder)
+    # As in every folder of packages, `.pth` files may add paths and run code.
+    for folder in [task] + layers:
+        if any(name.endswith(".pth") for name in os.listdir(folder)):
+            import site
+
+            site.addsitedir(folder)
 
 
 def _begin(connection):

@@ -284,24 +284,78 @@ impl Op {
     /// Those with a codec in [`ops`].
     pub const OFFERED: &'static [Op] = &[
         Op::AddLayerVersionPermission,
+        Op::AddPermission,
+        Op::CreateAlias,
+        Op::CreateCodeSigningConfig,
+        Op::CreateEventSourceMapping,
         Op::CreateFunction,
+        Op::CreateFunctionUrlConfig,
+        Op::DeleteAlias,
+        Op::DeleteCodeSigningConfig,
+        Op::DeleteEventSourceMapping,
         Op::DeleteFunction,
+        Op::DeleteFunctionCodeSigningConfig,
+        Op::DeleteFunctionConcurrency,
+        Op::DeleteFunctionEventInvokeConfig,
+        Op::DeleteFunctionUrlConfig,
         Op::DeleteLayerVersion,
+        Op::DeleteProvisionedConcurrencyConfig,
+        Op::DeleteResourcePolicy,
         Op::GetAccountSettings,
+        Op::GetAlias,
+        Op::GetCodeSigningConfig,
+        Op::GetEventSourceMapping,
         Op::GetFunction,
+        Op::GetFunctionCodeSigningConfig,
+        Op::GetFunctionConcurrency,
         Op::GetFunctionConfiguration,
+        Op::GetFunctionEventInvokeConfig,
+        Op::GetFunctionRecursionConfig,
+        Op::GetFunctionScalingConfig,
+        Op::GetFunctionUrlConfig,
         Op::GetLayerVersion,
         Op::GetLayerVersionByArn,
         Op::GetLayerVersionPolicy,
+        Op::GetPolicy,
+        Op::GetProvisionedConcurrencyConfig,
+        Op::GetResourcePolicy,
+        Op::GetRuntimeManagementConfig,
         Op::Invoke,
+        Op::InvokeAsync,
         Op::InvokeWithResponseStream,
+        Op::ListAliases,
+        Op::ListCodeSigningConfigs,
+        Op::ListEventSourceMappings,
+        Op::ListFunctionEventInvokeConfigs,
+        Op::ListFunctionUrlConfigs,
         Op::ListFunctions,
+        Op::ListFunctionsByCodeSigningConfig,
         Op::ListLayerVersions,
         Op::ListLayers,
+        Op::ListProvisionedConcurrencyConfigs,
+        Op::ListTags,
+        Op::ListVersionsByFunction,
         Op::PublishLayerVersion,
+        Op::PublishVersion,
+        Op::PutFunctionCodeSigningConfig,
+        Op::PutFunctionConcurrency,
+        Op::PutFunctionEventInvokeConfig,
+        Op::PutFunctionRecursionConfig,
+        Op::PutFunctionScalingConfig,
+        Op::PutProvisionedConcurrencyConfig,
+        Op::PutResourcePolicy,
+        Op::PutRuntimeManagementConfig,
         Op::RemoveLayerVersionPermission,
+        Op::RemovePermission,
+        Op::TagResource,
+        Op::UntagResource,
+        Op::UpdateAlias,
+        Op::UpdateCodeSigningConfig,
+        Op::UpdateEventSourceMapping,
         Op::UpdateFunctionCode,
         Op::UpdateFunctionConfiguration,
+        Op::UpdateFunctionEventInvokeConfig,
+        Op::UpdateFunctionUrlConfig,
     ];
     /// AWS's name.
     pub fn name(self) -> &'static str {
@@ -1561,6 +1615,58 @@ pub mod ops {
             restjson::encode(201, &output)
         }
     }
+    /// `AddPermission`
+    pub struct AddPermission;
+    impl Operation for AddPermission {
+        const NAME: &'static str = "AddPermission";
+        type Input = shapes::AddPermissionRequest;
+        type Output = shapes::AddPermissionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::ADD_PERMISSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
+    /// `CreateAlias`
+    pub struct CreateAlias;
+    impl Operation for CreateAlias {
+        const NAME: &'static str = "CreateAlias";
+        type Input = shapes::CreateAliasRequest;
+        type Output = shapes::AliasConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::CREATE_ALIAS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
+    /// `CreateCodeSigningConfig`
+    pub struct CreateCodeSigningConfig;
+    impl Operation for CreateCodeSigningConfig {
+        const NAME: &'static str = "CreateCodeSigningConfig";
+        type Input = shapes::CreateCodeSigningConfigRequest;
+        type Output = shapes::CreateCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::CREATE_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
+    /// `CreateEventSourceMapping`
+    pub struct CreateEventSourceMapping;
+    impl Operation for CreateEventSourceMapping {
+        const NAME: &'static str = "CreateEventSourceMapping";
+        type Input = shapes::CreateEventSourceMappingRequest;
+        type Output = shapes::EventSourceMappingConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::CREATE_EVENT_SOURCE_MAPPING_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(202, &output)
+        }
+    }
     /// `CreateFunction`
     pub struct CreateFunction;
     impl Operation for CreateFunction {
@@ -1572,6 +1678,60 @@ pub mod ops {
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(201, &output)
+        }
+    }
+    /// `CreateFunctionUrlConfig`
+    pub struct CreateFunctionUrlConfig;
+    impl Operation for CreateFunctionUrlConfig {
+        const NAME: &'static str = "CreateFunctionUrlConfig";
+        type Input = shapes::CreateFunctionUrlConfigRequest;
+        type Output = shapes::CreateFunctionUrlConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::CREATE_FUNCTION_URL_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
+    /// `DeleteAlias`
+    pub struct DeleteAlias;
+    impl Operation for DeleteAlias {
+        const NAME: &'static str = "DeleteAlias";
+        type Input = shapes::DeleteAliasRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_ALIAS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteCodeSigningConfig`
+    pub struct DeleteCodeSigningConfig;
+    impl Operation for DeleteCodeSigningConfig {
+        const NAME: &'static str = "DeleteCodeSigningConfig";
+        type Input = shapes::DeleteCodeSigningConfigRequest;
+        type Output = shapes::DeleteCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            drop(output);
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteEventSourceMapping`
+    pub struct DeleteEventSourceMapping;
+    impl Operation for DeleteEventSourceMapping {
+        const NAME: &'static str = "DeleteEventSourceMapping";
+        type Input = shapes::DeleteEventSourceMappingRequest;
+        type Output = shapes::EventSourceMappingConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_EVENT_SOURCE_MAPPING_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(202, &output)
         }
     }
     /// `DeleteFunction`
@@ -1587,6 +1747,62 @@ pub mod ops {
             Ok(Response::empty(restjson::status(output.status_code, 204)))
         }
     }
+    /// `DeleteFunctionCodeSigningConfig`
+    pub struct DeleteFunctionCodeSigningConfig;
+    impl Operation for DeleteFunctionCodeSigningConfig {
+        const NAME: &'static str = "DeleteFunctionCodeSigningConfig";
+        type Input = shapes::DeleteFunctionCodeSigningConfigRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteFunctionConcurrency`
+    pub struct DeleteFunctionConcurrency;
+    impl Operation for DeleteFunctionConcurrency {
+        const NAME: &'static str = "DeleteFunctionConcurrency";
+        type Input = shapes::DeleteFunctionConcurrencyRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_FUNCTION_CONCURRENCY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteFunctionEventInvokeConfig`
+    pub struct DeleteFunctionEventInvokeConfig;
+    impl Operation for DeleteFunctionEventInvokeConfig {
+        const NAME: &'static str = "DeleteFunctionEventInvokeConfig";
+        type Input = shapes::DeleteFunctionEventInvokeConfigRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteFunctionUrlConfig`
+    pub struct DeleteFunctionUrlConfig;
+    impl Operation for DeleteFunctionUrlConfig {
+        const NAME: &'static str = "DeleteFunctionUrlConfig";
+        type Input = shapes::DeleteFunctionUrlConfigRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_FUNCTION_URL_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
     /// `DeleteLayerVersion`
     pub struct DeleteLayerVersion;
     impl Operation for DeleteLayerVersion {
@@ -1595,6 +1811,38 @@ pub mod ops {
         type Output = ();
         fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
             restjson::decode(request, labels, &tables::DELETE_LAYER_VERSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteProvisionedConcurrencyConfig`
+    pub struct DeleteProvisionedConcurrencyConfig;
+    impl Operation for DeleteProvisionedConcurrencyConfig {
+        const NAME: &'static str = "DeleteProvisionedConcurrencyConfig";
+        type Input = shapes::DeleteProvisionedConcurrencyConfigRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(
+                request,
+                labels,
+                &tables::DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST,
+            )
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `DeleteResourcePolicy`
+    pub struct DeleteResourcePolicy;
+    impl Operation for DeleteResourcePolicy {
+        const NAME: &'static str = "DeleteResourcePolicy";
+        type Input = shapes::DeleteResourcePolicyRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::DELETE_RESOURCE_POLICY_REQUEST)
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             let () = output;
@@ -1614,6 +1862,45 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `GetAlias`
+    pub struct GetAlias;
+    impl Operation for GetAlias {
+        const NAME: &'static str = "GetAlias";
+        type Input = shapes::GetAliasRequest;
+        type Output = shapes::AliasConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_ALIAS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetCodeSigningConfig`
+    pub struct GetCodeSigningConfig;
+    impl Operation for GetCodeSigningConfig {
+        const NAME: &'static str = "GetCodeSigningConfig";
+        type Input = shapes::GetCodeSigningConfigRequest;
+        type Output = shapes::GetCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetEventSourceMapping`
+    pub struct GetEventSourceMapping;
+    impl Operation for GetEventSourceMapping {
+        const NAME: &'static str = "GetEventSourceMapping";
+        type Input = shapes::GetEventSourceMappingRequest;
+        type Output = shapes::EventSourceMappingConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_EVENT_SOURCE_MAPPING_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// `GetFunction`
     pub struct GetFunction;
     impl Operation for GetFunction {
@@ -1627,6 +1914,32 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `GetFunctionCodeSigningConfig`
+    pub struct GetFunctionCodeSigningConfig;
+    impl Operation for GetFunctionCodeSigningConfig {
+        const NAME: &'static str = "GetFunctionCodeSigningConfig";
+        type Input = shapes::GetFunctionCodeSigningConfigRequest;
+        type Output = shapes::GetFunctionCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetFunctionConcurrency`
+    pub struct GetFunctionConcurrency;
+    impl Operation for GetFunctionConcurrency {
+        const NAME: &'static str = "GetFunctionConcurrency";
+        type Input = shapes::GetFunctionConcurrencyRequest;
+        type Output = shapes::GetFunctionConcurrencyResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_CONCURRENCY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// `GetFunctionConfiguration`
     pub struct GetFunctionConfiguration;
     impl Operation for GetFunctionConfiguration {
@@ -1635,6 +1948,58 @@ pub mod ops {
         type Output = shapes::FunctionConfiguration;
         fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
             restjson::decode(request, labels, &tables::GET_FUNCTION_CONFIGURATION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetFunctionEventInvokeConfig`
+    pub struct GetFunctionEventInvokeConfig;
+    impl Operation for GetFunctionEventInvokeConfig {
+        const NAME: &'static str = "GetFunctionEventInvokeConfig";
+        type Input = shapes::GetFunctionEventInvokeConfigRequest;
+        type Output = shapes::FunctionEventInvokeConfig;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetFunctionRecursionConfig`
+    pub struct GetFunctionRecursionConfig;
+    impl Operation for GetFunctionRecursionConfig {
+        const NAME: &'static str = "GetFunctionRecursionConfig";
+        type Input = shapes::GetFunctionRecursionConfigRequest;
+        type Output = shapes::GetFunctionRecursionConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_RECURSION_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetFunctionScalingConfig`
+    pub struct GetFunctionScalingConfig;
+    impl Operation for GetFunctionScalingConfig {
+        const NAME: &'static str = "GetFunctionScalingConfig";
+        type Input = shapes::GetFunctionScalingConfigRequest;
+        type Output = shapes::GetFunctionScalingConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_SCALING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetFunctionUrlConfig`
+    pub struct GetFunctionUrlConfig;
+    impl Operation for GetFunctionUrlConfig {
+        const NAME: &'static str = "GetFunctionUrlConfig";
+        type Input = shapes::GetFunctionUrlConfigRequest;
+        type Output = shapes::GetFunctionUrlConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_FUNCTION_URL_CONFIG_REQUEST)
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(200, &output)
@@ -1679,6 +2044,58 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `GetPolicy`
+    pub struct GetPolicy;
+    impl Operation for GetPolicy {
+        const NAME: &'static str = "GetPolicy";
+        type Input = shapes::GetPolicyRequest;
+        type Output = shapes::GetPolicyResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_POLICY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetProvisionedConcurrencyConfig`
+    pub struct GetProvisionedConcurrencyConfig;
+    impl Operation for GetProvisionedConcurrencyConfig {
+        const NAME: &'static str = "GetProvisionedConcurrencyConfig";
+        type Input = shapes::GetProvisionedConcurrencyConfigRequest;
+        type Output = shapes::GetProvisionedConcurrencyConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetResourcePolicy`
+    pub struct GetResourcePolicy;
+    impl Operation for GetResourcePolicy {
+        const NAME: &'static str = "GetResourcePolicy";
+        type Input = shapes::GetResourcePolicyRequest;
+        type Output = shapes::GetResourcePolicyResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_RESOURCE_POLICY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `GetRuntimeManagementConfig`
+    pub struct GetRuntimeManagementConfig;
+    impl Operation for GetRuntimeManagementConfig {
+        const NAME: &'static str = "GetRuntimeManagementConfig";
+        type Input = shapes::GetRuntimeManagementConfigRequest;
+        type Output = shapes::GetRuntimeManagementConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// `Invoke`
     pub struct Invoke;
     impl Operation for Invoke {
@@ -1714,6 +2131,22 @@ pub mod ops {
             Ok(response)
         }
     }
+    /// `InvokeAsync`
+    pub struct InvokeAsync;
+    impl Operation for InvokeAsync {
+        const NAME: &'static str = "InvokeAsync";
+        type Input = shapes::InvokeAsyncRequest;
+        type Output = shapes::InvokeAsyncResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            let mut input: shapes::InvokeAsyncRequest =
+                restjson::decode(request, labels, &tables::INVOKE_ASYNC_REQUEST)?;
+            input.invoke_args = request.body.clone();
+            Ok(input)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            Ok(Response::empty(restjson::status(output.status, 202)))
+        }
+    }
     /// `InvokeWithResponseStream`
     pub struct InvokeWithResponseStream;
     impl Operation for InvokeWithResponseStream {
@@ -1745,6 +2178,71 @@ pub mod ops {
             Ok(response)
         }
     }
+    /// `ListAliases`
+    pub struct ListAliases;
+    impl Operation for ListAliases {
+        const NAME: &'static str = "ListAliases";
+        type Input = shapes::ListAliasesRequest;
+        type Output = shapes::ListAliasesResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_ALIASES_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListCodeSigningConfigs`
+    pub struct ListCodeSigningConfigs;
+    impl Operation for ListCodeSigningConfigs {
+        const NAME: &'static str = "ListCodeSigningConfigs";
+        type Input = shapes::ListCodeSigningConfigsRequest;
+        type Output = shapes::ListCodeSigningConfigsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_CODE_SIGNING_CONFIGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListEventSourceMappings`
+    pub struct ListEventSourceMappings;
+    impl Operation for ListEventSourceMappings {
+        const NAME: &'static str = "ListEventSourceMappings";
+        type Input = shapes::ListEventSourceMappingsRequest;
+        type Output = shapes::ListEventSourceMappingsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_EVENT_SOURCE_MAPPINGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListFunctionEventInvokeConfigs`
+    pub struct ListFunctionEventInvokeConfigs;
+    impl Operation for ListFunctionEventInvokeConfigs {
+        const NAME: &'static str = "ListFunctionEventInvokeConfigs";
+        type Input = shapes::ListFunctionEventInvokeConfigsRequest;
+        type Output = shapes::ListFunctionEventInvokeConfigsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListFunctionUrlConfigs`
+    pub struct ListFunctionUrlConfigs;
+    impl Operation for ListFunctionUrlConfigs {
+        const NAME: &'static str = "ListFunctionUrlConfigs";
+        type Input = shapes::ListFunctionUrlConfigsRequest;
+        type Output = shapes::ListFunctionUrlConfigsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_FUNCTION_URL_CONFIGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// `ListFunctions`
     pub struct ListFunctions;
     impl Operation for ListFunctions {
@@ -1753,6 +2251,23 @@ pub mod ops {
         type Output = shapes::ListFunctionsResponse;
         fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
             restjson::decode(request, labels, &tables::LIST_FUNCTIONS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListFunctionsByCodeSigningConfig`
+    pub struct ListFunctionsByCodeSigningConfig;
+    impl Operation for ListFunctionsByCodeSigningConfig {
+        const NAME: &'static str = "ListFunctionsByCodeSigningConfig";
+        type Input = shapes::ListFunctionsByCodeSigningConfigRequest;
+        type Output = shapes::ListFunctionsByCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(
+                request,
+                labels,
+                &tables::LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST,
+            )
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(200, &output)
@@ -1784,6 +2299,45 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `ListProvisionedConcurrencyConfigs`
+    pub struct ListProvisionedConcurrencyConfigs;
+    impl Operation for ListProvisionedConcurrencyConfigs {
+        const NAME: &'static str = "ListProvisionedConcurrencyConfigs";
+        type Input = shapes::ListProvisionedConcurrencyConfigsRequest;
+        type Output = shapes::ListProvisionedConcurrencyConfigsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListTags`
+    pub struct ListTags;
+    impl Operation for ListTags {
+        const NAME: &'static str = "ListTags";
+        type Input = shapes::ListTagsRequest;
+        type Output = shapes::ListTagsResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_TAGS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `ListVersionsByFunction`
+    pub struct ListVersionsByFunction;
+    impl Operation for ListVersionsByFunction {
+        const NAME: &'static str = "ListVersionsByFunction";
+        type Input = shapes::ListVersionsByFunctionRequest;
+        type Output = shapes::ListVersionsByFunctionResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::LIST_VERSIONS_BY_FUNCTION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// `PublishLayerVersion`
     pub struct PublishLayerVersion;
     impl Operation for PublishLayerVersion {
@@ -1795,6 +2349,123 @@ pub mod ops {
         }
         fn encode(output: Self::Output) -> Result<Response, Error> {
             restjson::encode(201, &output)
+        }
+    }
+    /// `PublishVersion`
+    pub struct PublishVersion;
+    impl Operation for PublishVersion {
+        const NAME: &'static str = "PublishVersion";
+        type Input = shapes::PublishVersionRequest;
+        type Output = shapes::FunctionConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUBLISH_VERSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(201, &output)
+        }
+    }
+    /// `PutFunctionCodeSigningConfig`
+    pub struct PutFunctionCodeSigningConfig;
+    impl Operation for PutFunctionCodeSigningConfig {
+        const NAME: &'static str = "PutFunctionCodeSigningConfig";
+        type Input = shapes::PutFunctionCodeSigningConfigRequest;
+        type Output = shapes::PutFunctionCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PutFunctionConcurrency`
+    pub struct PutFunctionConcurrency;
+    impl Operation for PutFunctionConcurrency {
+        const NAME: &'static str = "PutFunctionConcurrency";
+        type Input = shapes::PutFunctionConcurrencyRequest;
+        type Output = shapes::Concurrency;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_FUNCTION_CONCURRENCY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PutFunctionEventInvokeConfig`
+    pub struct PutFunctionEventInvokeConfig;
+    impl Operation for PutFunctionEventInvokeConfig {
+        const NAME: &'static str = "PutFunctionEventInvokeConfig";
+        type Input = shapes::PutFunctionEventInvokeConfigRequest;
+        type Output = shapes::FunctionEventInvokeConfig;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PutFunctionRecursionConfig`
+    pub struct PutFunctionRecursionConfig;
+    impl Operation for PutFunctionRecursionConfig {
+        const NAME: &'static str = "PutFunctionRecursionConfig";
+        type Input = shapes::PutFunctionRecursionConfigRequest;
+        type Output = shapes::PutFunctionRecursionConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_FUNCTION_RECURSION_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PutFunctionScalingConfig`
+    pub struct PutFunctionScalingConfig;
+    impl Operation for PutFunctionScalingConfig {
+        const NAME: &'static str = "PutFunctionScalingConfig";
+        type Input = shapes::PutFunctionScalingConfigRequest;
+        type Output = shapes::PutFunctionScalingConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_FUNCTION_SCALING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(202, &output)
+        }
+    }
+    /// `PutProvisionedConcurrencyConfig`
+    pub struct PutProvisionedConcurrencyConfig;
+    impl Operation for PutProvisionedConcurrencyConfig {
+        const NAME: &'static str = "PutProvisionedConcurrencyConfig";
+        type Input = shapes::PutProvisionedConcurrencyConfigRequest;
+        type Output = shapes::PutProvisionedConcurrencyConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(202, &output)
+        }
+    }
+    /// `PutResourcePolicy`
+    pub struct PutResourcePolicy;
+    impl Operation for PutResourcePolicy {
+        const NAME: &'static str = "PutResourcePolicy";
+        type Input = shapes::PutResourcePolicyRequest;
+        type Output = shapes::PutResourcePolicyResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_RESOURCE_POLICY_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `PutRuntimeManagementConfig`
+    pub struct PutRuntimeManagementConfig;
+    impl Operation for PutRuntimeManagementConfig {
+        const NAME: &'static str = "PutRuntimeManagementConfig";
+        type Input = shapes::PutRuntimeManagementConfigRequest;
+        type Output = shapes::PutRuntimeManagementConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
         }
     }
     /// `RemoveLayerVersionPermission`
@@ -1809,6 +2480,87 @@ pub mod ops {
         fn encode(output: Self::Output) -> Result<Response, Error> {
             let () = output;
             Ok(Response::empty(204))
+        }
+    }
+    /// `RemovePermission`
+    pub struct RemovePermission;
+    impl Operation for RemovePermission {
+        const NAME: &'static str = "RemovePermission";
+        type Input = shapes::RemovePermissionRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::REMOVE_PERMISSION_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `TagResource`
+    pub struct TagResource;
+    impl Operation for TagResource {
+        const NAME: &'static str = "TagResource";
+        type Input = shapes::TagResourceRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::TAG_RESOURCE_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `UntagResource`
+    pub struct UntagResource;
+    impl Operation for UntagResource {
+        const NAME: &'static str = "UntagResource";
+        type Input = shapes::UntagResourceRequest;
+        type Output = ();
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UNTAG_RESOURCE_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            let () = output;
+            Ok(Response::empty(204))
+        }
+    }
+    /// `UpdateAlias`
+    pub struct UpdateAlias;
+    impl Operation for UpdateAlias {
+        const NAME: &'static str = "UpdateAlias";
+        type Input = shapes::UpdateAliasRequest;
+        type Output = shapes::AliasConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UPDATE_ALIAS_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `UpdateCodeSigningConfig`
+    pub struct UpdateCodeSigningConfig;
+    impl Operation for UpdateCodeSigningConfig {
+        const NAME: &'static str = "UpdateCodeSigningConfig";
+        type Input = shapes::UpdateCodeSigningConfigRequest;
+        type Output = shapes::UpdateCodeSigningConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UPDATE_CODE_SIGNING_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `UpdateEventSourceMapping`
+    pub struct UpdateEventSourceMapping;
+    impl Operation for UpdateEventSourceMapping {
+        const NAME: &'static str = "UpdateEventSourceMapping";
+        type Input = shapes::UpdateEventSourceMappingRequest;
+        type Output = shapes::EventSourceMappingConfiguration;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UPDATE_EVENT_SOURCE_MAPPING_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(202, &output)
         }
     }
     /// `UpdateFunctionCode`
@@ -1837,6 +2589,32 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
+    /// `UpdateFunctionEventInvokeConfig`
+    pub struct UpdateFunctionEventInvokeConfig;
+    impl Operation for UpdateFunctionEventInvokeConfig {
+        const NAME: &'static str = "UpdateFunctionEventInvokeConfig";
+        type Input = shapes::UpdateFunctionEventInvokeConfigRequest;
+        type Output = shapes::FunctionEventInvokeConfig;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
+    /// `UpdateFunctionUrlConfig`
+    pub struct UpdateFunctionUrlConfig;
+    impl Operation for UpdateFunctionUrlConfig {
+        const NAME: &'static str = "UpdateFunctionUrlConfig";
+        type Input = shapes::UpdateFunctionUrlConfigRequest;
+        type Output = shapes::UpdateFunctionUrlConfigResponse;
+        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
+            restjson::decode(request, labels, &tables::UPDATE_FUNCTION_URL_CONFIG_REQUEST)
+        }
+        fn encode(output: Self::Output) -> Result<Response, Error> {
+            restjson::encode(200, &output)
+        }
+    }
     /// Decodes a request and forgets the input; `None` when the operation is not offered.
     /// So that fuzzing and tests reach every decoder without a list of their own.
     pub fn decode_any(
@@ -1848,17 +2626,78 @@ pub mod ops {
             super::Op::AddLayerVersionPermission => {
                 Some(AddLayerVersionPermission::decode(request, labels).map(drop))
             }
+            super::Op::AddPermission => Some(AddPermission::decode(request, labels).map(drop)),
+            super::Op::CreateAlias => Some(CreateAlias::decode(request, labels).map(drop)),
+            super::Op::CreateCodeSigningConfig => {
+                Some(CreateCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::CreateEventSourceMapping => {
+                Some(CreateEventSourceMapping::decode(request, labels).map(drop))
+            }
             super::Op::CreateFunction => Some(CreateFunction::decode(request, labels).map(drop)),
+            super::Op::CreateFunctionUrlConfig => {
+                Some(CreateFunctionUrlConfig::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteAlias => Some(DeleteAlias::decode(request, labels).map(drop)),
+            super::Op::DeleteCodeSigningConfig => {
+                Some(DeleteCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteEventSourceMapping => {
+                Some(DeleteEventSourceMapping::decode(request, labels).map(drop))
+            }
             super::Op::DeleteFunction => Some(DeleteFunction::decode(request, labels).map(drop)),
+            super::Op::DeleteFunctionCodeSigningConfig => {
+                Some(DeleteFunctionCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteFunctionConcurrency => {
+                Some(DeleteFunctionConcurrency::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteFunctionEventInvokeConfig => {
+                Some(DeleteFunctionEventInvokeConfig::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteFunctionUrlConfig => {
+                Some(DeleteFunctionUrlConfig::decode(request, labels).map(drop))
+            }
             super::Op::DeleteLayerVersion => {
                 Some(DeleteLayerVersion::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteProvisionedConcurrencyConfig => {
+                Some(DeleteProvisionedConcurrencyConfig::decode(request, labels).map(drop))
+            }
+            super::Op::DeleteResourcePolicy => {
+                Some(DeleteResourcePolicy::decode(request, labels).map(drop))
             }
             super::Op::GetAccountSettings => {
                 Some(GetAccountSettings::decode(request, labels).map(drop))
             }
+            super::Op::GetAlias => Some(GetAlias::decode(request, labels).map(drop)),
+            super::Op::GetCodeSigningConfig => {
+                Some(GetCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetEventSourceMapping => {
+                Some(GetEventSourceMapping::decode(request, labels).map(drop))
+            }
             super::Op::GetFunction => Some(GetFunction::decode(request, labels).map(drop)),
+            super::Op::GetFunctionCodeSigningConfig => {
+                Some(GetFunctionCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunctionConcurrency => {
+                Some(GetFunctionConcurrency::decode(request, labels).map(drop))
+            }
             super::Op::GetFunctionConfiguration => {
                 Some(GetFunctionConfiguration::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunctionEventInvokeConfig => {
+                Some(GetFunctionEventInvokeConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunctionRecursionConfig => {
+                Some(GetFunctionRecursionConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunctionScalingConfig => {
+                Some(GetFunctionScalingConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetFunctionUrlConfig => {
+                Some(GetFunctionUrlConfig::decode(request, labels).map(drop))
             }
             super::Op::GetLayerVersion => Some(GetLayerVersion::decode(request, labels).map(drop)),
             super::Op::GetLayerVersionByArn => {
@@ -1867,26 +2706,103 @@ pub mod ops {
             super::Op::GetLayerVersionPolicy => {
                 Some(GetLayerVersionPolicy::decode(request, labels).map(drop))
             }
+            super::Op::GetPolicy => Some(GetPolicy::decode(request, labels).map(drop)),
+            super::Op::GetProvisionedConcurrencyConfig => {
+                Some(GetProvisionedConcurrencyConfig::decode(request, labels).map(drop))
+            }
+            super::Op::GetResourcePolicy => {
+                Some(GetResourcePolicy::decode(request, labels).map(drop))
+            }
+            super::Op::GetRuntimeManagementConfig => {
+                Some(GetRuntimeManagementConfig::decode(request, labels).map(drop))
+            }
             super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
+            super::Op::InvokeAsync => Some(InvokeAsync::decode(request, labels).map(drop)),
             super::Op::InvokeWithResponseStream => {
                 Some(InvokeWithResponseStream::decode(request, labels).map(drop))
             }
+            super::Op::ListAliases => Some(ListAliases::decode(request, labels).map(drop)),
+            super::Op::ListCodeSigningConfigs => {
+                Some(ListCodeSigningConfigs::decode(request, labels).map(drop))
+            }
+            super::Op::ListEventSourceMappings => {
+                Some(ListEventSourceMappings::decode(request, labels).map(drop))
+            }
+            super::Op::ListFunctionEventInvokeConfigs => {
+                Some(ListFunctionEventInvokeConfigs::decode(request, labels).map(drop))
+            }
+            super::Op::ListFunctionUrlConfigs => {
+                Some(ListFunctionUrlConfigs::decode(request, labels).map(drop))
+            }
             super::Op::ListFunctions => Some(ListFunctions::decode(request, labels).map(drop)),
+            super::Op::ListFunctionsByCodeSigningConfig => {
+                Some(ListFunctionsByCodeSigningConfig::decode(request, labels).map(drop))
+            }
             super::Op::ListLayerVersions => {
                 Some(ListLayerVersions::decode(request, labels).map(drop))
             }
             super::Op::ListLayers => Some(ListLayers::decode(request, labels).map(drop)),
+            super::Op::ListProvisionedConcurrencyConfigs => {
+                Some(ListProvisionedConcurrencyConfigs::decode(request, labels).map(drop))
+            }
+            super::Op::ListTags => Some(ListTags::decode(request, labels).map(drop)),
+            super::Op::ListVersionsByFunction => {
+                Some(ListVersionsByFunction::decode(request, labels).map(drop))
+            }
             super::Op::PublishLayerVersion => {
                 Some(PublishLayerVersion::decode(request, labels).map(drop))
             }
+            super::Op::PublishVersion => Some(PublishVersion::decode(request, labels).map(drop)),
+            super::Op::PutFunctionCodeSigningConfig => {
+                Some(PutFunctionCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::PutFunctionConcurrency => {
+                Some(PutFunctionConcurrency::decode(request, labels).map(drop))
+            }
+            super::Op::PutFunctionEventInvokeConfig => {
+                Some(PutFunctionEventInvokeConfig::decode(request, labels).map(drop))
+            }
+            super::Op::PutFunctionRecursionConfig => {
+                Some(PutFunctionRecursionConfig::decode(request, labels).map(drop))
+            }
+            super::Op::PutFunctionScalingConfig => {
+                Some(PutFunctionScalingConfig::decode(request, labels).map(drop))
+            }
+            super::Op::PutProvisionedConcurrencyConfig => {
+                Some(PutProvisionedConcurrencyConfig::decode(request, labels).map(drop))
+            }
+            super::Op::PutResourcePolicy => {
+                Some(PutResourcePolicy::decode(request, labels).map(drop))
+            }
+            super::Op::PutRuntimeManagementConfig => {
+                Some(PutRuntimeManagementConfig::decode(request, labels).map(drop))
+            }
             super::Op::RemoveLayerVersionPermission => {
                 Some(RemoveLayerVersionPermission::decode(request, labels).map(drop))
+            }
+            super::Op::RemovePermission => {
+                Some(RemovePermission::decode(request, labels).map(drop))
+            }
+            super::Op::TagResource => Some(TagResource::decode(request, labels).map(drop)),
+            super::Op::UntagResource => Some(UntagResource::decode(request, labels).map(drop)),
+            super::Op::UpdateAlias => Some(UpdateAlias::decode(request, labels).map(drop)),
+            super::Op::UpdateCodeSigningConfig => {
+                Some(UpdateCodeSigningConfig::decode(request, labels).map(drop))
+            }
+            super::Op::UpdateEventSourceMapping => {
+                Some(UpdateEventSourceMapping::decode(request, labels).map(drop))
             }
             super::Op::UpdateFunctionCode => {
                 Some(UpdateFunctionCode::decode(request, labels).map(drop))
             }
             super::Op::UpdateFunctionConfiguration => {
                 Some(UpdateFunctionConfiguration::decode(request, labels).map(drop))
+            }
+            super::Op::UpdateFunctionEventInvokeConfig => {
+                Some(UpdateFunctionEventInvokeConfig::decode(request, labels).map(drop))
+            }
+            super::Op::UpdateFunctionUrlConfig => {
+                Some(UpdateFunctionUrlConfig::decode(request, labels).map(drop))
             }
             _ => None,
         }
@@ -1953,6 +2869,78 @@ pub mod shapes {
         #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
         pub revision_id: Option<String>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AddPermissionRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "StatementId", default)]
+        pub statement_id: String,
+        #[serde(rename = "Action", default)]
+        pub action: String,
+        #[serde(rename = "Principal", default)]
+        pub principal: String,
+        #[serde(rename = "SourceArn", default, skip_serializing_if = "Option::is_none")]
+        pub source_arn: Option<String>,
+        #[serde(rename = "FunctionUrlAuthType", default, skip_serializing_if = "Option::is_none")]
+        pub function_url_auth_type: Option<FunctionUrlAuthType>,
+        #[serde(
+            rename = "InvokedViaFunctionUrl",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub invoked_via_function_url: Option<bool>,
+        #[serde(rename = "SourceAccount", default, skip_serializing_if = "Option::is_none")]
+        pub source_account: Option<String>,
+        #[serde(rename = "EventSourceToken", default, skip_serializing_if = "Option::is_none")]
+        pub event_source_token: Option<String>,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+        #[serde(rename = "PrincipalOrgID", default, skip_serializing_if = "Option::is_none")]
+        pub principal_org_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AddPermissionResponse {
+        #[serde(rename = "Statement", default, skip_serializing_if = "Option::is_none")]
+        pub statement: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AliasConfiguration {
+        #[serde(rename = "AliasArn", default, skip_serializing_if = "Option::is_none")]
+        pub alias_arn: Option<String>,
+        #[serde(rename = "Name", default, skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        #[serde(rename = "FunctionVersion", default, skip_serializing_if = "Option::is_none")]
+        pub function_version: Option<String>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "RoutingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub routing_config: Option<AliasRoutingConfiguration>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AliasRoutingConfiguration {
+        #[serde(
+            rename = "AdditionalVersionWeights",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub additional_version_weights: Option<Pairs<f64>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AllowedPublishers {
+        #[serde(rename = "SigningProfileVersionArns", default)]
+        pub signing_profile_version_arns: Vec<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct AmazonManagedKafkaEventSourceConfig {
+        #[serde(rename = "ConsumerGroupId", default, skip_serializing_if = "Option::is_none")]
+        pub consumer_group_id: Option<String>,
+        #[serde(rename = "SchemaRegistryConfig", default, skip_serializing_if = "Option::is_none")]
+        pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+    }
     lambic_wire::text_enum! { ApplicationLogLevel {Trace = "TRACE",Debug = "DEBUG",Info = "INFO",Warn = "WARN",Error = "ERROR",Fatal = "FATAL",} }
     lambic_wire::text_enum! { Architecture {X86_64 = "x86_64",Arm64 = "arm64",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -1962,6 +2950,31 @@ pub mod shapes {
             LambdaManagedInstancesCapacityProviderConfig,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CodeSigningConfig {
+        #[serde(rename = "CodeSigningConfigId", default)]
+        pub code_signing_config_id: String,
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "AllowedPublishers", default)]
+        pub allowed_publishers: AllowedPublishers,
+        #[serde(rename = "CodeSigningPolicies", default)]
+        pub code_signing_policies: CodeSigningPolicies,
+        #[serde(rename = "LastModified", default)]
+        pub last_modified: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CodeSigningPolicies {
+        #[serde(
+            rename = "UntrustedArtifactOnDeployment",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub untrusted_artifact_on_deployment: Option<CodeSigningPolicy>,
+    }
+    lambic_wire::text_enum! { CodeSigningPolicy {Warn = "Warn",Enforce = "Enforce",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct Concurrency {
         #[serde(
             rename = "ReservedConcurrentExecutions",
@@ -1969,6 +2982,161 @@ pub mod shapes {
             skip_serializing_if = "Option::is_none"
         )]
         pub reserved_concurrent_executions: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct Cors {
+        #[serde(rename = "AllowCredentials", default, skip_serializing_if = "Option::is_none")]
+        pub allow_credentials: Option<bool>,
+        #[serde(rename = "AllowHeaders", default, skip_serializing_if = "Option::is_none")]
+        pub allow_headers: Option<Vec<String>>,
+        #[serde(rename = "AllowMethods", default, skip_serializing_if = "Option::is_none")]
+        pub allow_methods: Option<Vec<String>>,
+        #[serde(rename = "AllowOrigins", default, skip_serializing_if = "Option::is_none")]
+        pub allow_origins: Option<Vec<String>>,
+        #[serde(rename = "ExposeHeaders", default, skip_serializing_if = "Option::is_none")]
+        pub expose_headers: Option<Vec<String>>,
+        #[serde(rename = "MaxAge", default, skip_serializing_if = "Option::is_none")]
+        pub max_age: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateAliasRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Name", default)]
+        pub name: String,
+        #[serde(rename = "FunctionVersion", default)]
+        pub function_version: String,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "RoutingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub routing_config: Option<AliasRoutingConfiguration>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateCodeSigningConfigRequest {
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "AllowedPublishers", default)]
+        pub allowed_publishers: AllowedPublishers,
+        #[serde(rename = "CodeSigningPolicies", default, skip_serializing_if = "Option::is_none")]
+        pub code_signing_policies: Option<CodeSigningPolicies>,
+        #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+        pub tags: Option<Pairs<String>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateCodeSigningConfigResponse {
+        #[serde(rename = "CodeSigningConfig", default)]
+        pub code_signing_config: CodeSigningConfig,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateEventSourceMappingRequest {
+        #[serde(rename = "EventSourceArn", default, skip_serializing_if = "Option::is_none")]
+        pub event_source_arn: Option<String>,
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
+        pub enabled: Option<bool>,
+        #[serde(rename = "BatchSize", default, skip_serializing_if = "Option::is_none")]
+        pub batch_size: Option<i32>,
+        #[serde(rename = "FilterCriteria", default, skip_serializing_if = "Option::is_none")]
+        pub filter_criteria: Option<FilterCriteria>,
+        #[serde(rename = "KMSKeyArn", default, skip_serializing_if = "Option::is_none")]
+        pub kms_key_arn: Option<String>,
+        #[serde(rename = "MetricsConfig", default, skip_serializing_if = "Option::is_none")]
+        pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+        #[serde(rename = "LoggingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub logging_config: Option<EventSourceMappingLoggingConfig>,
+        #[serde(rename = "ScalingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub scaling_config: Option<ScalingConfig>,
+        #[serde(
+            rename = "MaximumBatchingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_batching_window_in_seconds: Option<i32>,
+        #[serde(
+            rename = "ParallelizationFactor",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub parallelization_factor: Option<i32>,
+        #[serde(rename = "StartingPosition", default, skip_serializing_if = "Option::is_none")]
+        pub starting_position: Option<EventSourcePosition>,
+        #[serde(
+            rename = "StartingPositionTimestamp",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub starting_position_timestamp: Option<Timestamp>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+        #[serde(
+            rename = "MaximumRecordAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_record_age_in_seconds: Option<i32>,
+        #[serde(
+            rename = "BisectBatchOnFunctionError",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub bisect_batch_on_function_error: Option<bool>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+        pub tags: Option<Pairs<String>>,
+        #[serde(
+            rename = "TumblingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub tumbling_window_in_seconds: Option<i32>,
+        #[serde(rename = "Topics", default, skip_serializing_if = "Option::is_none")]
+        pub topics: Option<Vec<String>>,
+        #[serde(rename = "Queues", default, skip_serializing_if = "Option::is_none")]
+        pub queues: Option<Vec<String>>,
+        #[serde(
+            rename = "SourceAccessConfigurations",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+        #[serde(
+            rename = "SelfManagedEventSource",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub self_managed_event_source: Option<SelfManagedEventSource>,
+        #[serde(
+            rename = "FunctionResponseTypes",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub function_response_types: Option<Vec<FunctionResponseType>>,
+        #[serde(
+            rename = "AmazonManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "SelfManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "DocumentDBEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+        #[serde(
+            rename = "ProvisionedPollerConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct CreateFunctionRequest {
@@ -2038,9 +3206,73 @@ pub mod shapes {
         pub accelerator_config: Option<AcceleratorConfig>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateFunctionUrlConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "AuthType", default)]
+        pub auth_type: FunctionUrlAuthType,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct CreateFunctionUrlConfigResponse {
+        #[serde(rename = "FunctionUrl", default)]
+        pub function_url: String,
+        #[serde(rename = "FunctionArn", default)]
+        pub function_arn: String,
+        #[serde(rename = "AuthType", default)]
+        pub auth_type: FunctionUrlAuthType,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "CreationTime", default)]
+        pub creation_time: String,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct DeadLetterConfig {
         #[serde(rename = "TargetArn", default, skip_serializing_if = "Option::is_none")]
         pub target_arn: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteAliasRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Name", default)]
+        pub name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteCodeSigningConfigRequest {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteCodeSigningConfigResponse {}
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteEventSourceMappingRequest {
+        #[serde(rename = "UUID", default)]
+        pub uuid: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteFunctionCodeSigningConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteFunctionConcurrencyRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteFunctionEventInvokeConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct DeleteFunctionRequest {
@@ -2055,13 +3287,50 @@ pub mod shapes {
         pub status_code: i32,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteFunctionUrlConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct DeleteLayerVersionRequest {
         #[serde(rename = "LayerName", default)]
         pub layer_name: String,
         #[serde(rename = "VersionNumber", default)]
         pub version_number: i64,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteProvisionedConcurrencyConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default)]
+        pub qualifier: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DeleteResourcePolicyRequest {
+        #[serde(rename = "ResourceArn", default)]
+        pub resource_arn: String,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DestinationConfig {
+        #[serde(rename = "OnSuccess", default, skip_serializing_if = "Option::is_none")]
+        pub on_success: Option<OnSuccess>,
+        #[serde(rename = "OnFailure", default, skip_serializing_if = "Option::is_none")]
+        pub on_failure: Option<OnFailure>,
+    }
     lambic_wire::text_enum! { DirectS3Read {Enabled = "ENABLED",Disabled = "DISABLED",Auto = "AUTO",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct DocumentDBEventSourceConfig {
+        #[serde(rename = "DatabaseName", default, skip_serializing_if = "Option::is_none")]
+        pub database_name: Option<String>,
+        #[serde(rename = "CollectionName", default, skip_serializing_if = "Option::is_none")]
+        pub collection_name: Option<String>,
+        #[serde(rename = "FullDocument", default, skip_serializing_if = "Option::is_none")]
+        pub full_document: Option<FullDocument>,
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct DurableConfig {
         #[serde(rename = "KMSKeyArn", default, skip_serializing_if = "Option::is_none")]
@@ -2075,6 +3344,7 @@ pub mod shapes {
         #[serde(rename = "ExecutionTimeout", default, skip_serializing_if = "Option::is_none")]
         pub execution_timeout: Option<i32>,
     }
+    lambic_wire::text_enum! { EndPointType {KafkaBootstrapServers = "KAFKA_BOOTSTRAP_SERVERS",} }
     #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct Environment {
         #[serde(rename = "Variables", default, skip_serializing_if = "Option::is_none")]
@@ -2126,6 +3396,148 @@ pub mod shapes {
         pub size: i32,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct EventSourceMappingConfiguration {
+        #[serde(rename = "UUID", default, skip_serializing_if = "Option::is_none")]
+        pub uuid: Option<String>,
+        #[serde(rename = "StartingPosition", default, skip_serializing_if = "Option::is_none")]
+        pub starting_position: Option<EventSourcePosition>,
+        #[serde(
+            rename = "StartingPositionTimestamp",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub starting_position_timestamp: Option<Timestamp>,
+        #[serde(rename = "BatchSize", default, skip_serializing_if = "Option::is_none")]
+        pub batch_size: Option<i32>,
+        #[serde(
+            rename = "MaximumBatchingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_batching_window_in_seconds: Option<i32>,
+        #[serde(
+            rename = "ParallelizationFactor",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub parallelization_factor: Option<i32>,
+        #[serde(rename = "EventSourceArn", default, skip_serializing_if = "Option::is_none")]
+        pub event_source_arn: Option<String>,
+        #[serde(rename = "FilterCriteria", default, skip_serializing_if = "Option::is_none")]
+        pub filter_criteria: Option<FilterCriteria>,
+        #[serde(rename = "FilterCriteriaError", default, skip_serializing_if = "Option::is_none")]
+        pub filter_criteria_error: Option<FilterCriteriaError>,
+        #[serde(rename = "KMSKeyArn", default, skip_serializing_if = "Option::is_none")]
+        pub kms_key_arn: Option<String>,
+        #[serde(rename = "MetricsConfig", default, skip_serializing_if = "Option::is_none")]
+        pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+        #[serde(rename = "LoggingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub logging_config: Option<EventSourceMappingLoggingConfig>,
+        #[serde(rename = "ScalingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub scaling_config: Option<ScalingConfig>,
+        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
+        pub function_arn: Option<String>,
+        #[serde(rename = "LastModified", default, skip_serializing_if = "Option::is_none")]
+        pub last_modified: Option<Timestamp>,
+        #[serde(rename = "LastProcessingResult", default, skip_serializing_if = "Option::is_none")]
+        pub last_processing_result: Option<String>,
+        #[serde(rename = "State", default, skip_serializing_if = "Option::is_none")]
+        pub state: Option<String>,
+        #[serde(
+            rename = "StateTransitionReason",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub state_transition_reason: Option<String>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+        #[serde(rename = "Topics", default, skip_serializing_if = "Option::is_none")]
+        pub topics: Option<Vec<String>>,
+        #[serde(rename = "Queues", default, skip_serializing_if = "Option::is_none")]
+        pub queues: Option<Vec<String>>,
+        #[serde(
+            rename = "SourceAccessConfigurations",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+        #[serde(
+            rename = "SelfManagedEventSource",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub self_managed_event_source: Option<SelfManagedEventSource>,
+        #[serde(
+            rename = "MaximumRecordAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_record_age_in_seconds: Option<i32>,
+        #[serde(
+            rename = "BisectBatchOnFunctionError",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub bisect_batch_on_function_error: Option<bool>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(
+            rename = "TumblingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub tumbling_window_in_seconds: Option<i32>,
+        #[serde(
+            rename = "FunctionResponseTypes",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub function_response_types: Option<Vec<FunctionResponseType>>,
+        #[serde(
+            rename = "AmazonManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "SelfManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "DocumentDBEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+        #[serde(
+            rename = "EventSourceMappingArn",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub event_source_mapping_arn: Option<String>,
+        #[serde(
+            rename = "ProvisionedPollerConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct EventSourceMappingLoggingConfig {
+        #[serde(rename = "SystemLogLevel", default, skip_serializing_if = "Option::is_none")]
+        pub system_log_level: Option<EventSourceMappingSystemLogLevel>,
+    }
+    lambic_wire::text_enum! { EventSourceMappingMetric {EventCount = "EventCount",ErrorCount = "ErrorCount",KafkaMetrics = "KafkaMetrics",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct EventSourceMappingMetricsConfig {
+        #[serde(rename = "Metrics", default, skip_serializing_if = "Option::is_none")]
+        pub metrics: Option<Vec<EventSourceMappingMetric>>,
+    }
+    lambic_wire::text_enum! { EventSourceMappingSystemLogLevel {Debug = "DEBUG",Info = "INFO",Warn = "WARN",} }
+    lambic_wire::text_enum! { EventSourcePosition {TrimHorizon = "TRIM_HORIZON",Latest = "LATEST",AtTimestamp = "AT_TIMESTAMP",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct FileSystemConfig {
         #[serde(rename = "Arn", default)]
         pub arn: String,
@@ -2134,6 +3546,24 @@ pub mod shapes {
         #[serde(rename = "S3FilesConfig", default, skip_serializing_if = "Option::is_none")]
         pub s3_files_config: Option<S3FilesConfig>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct Filter {
+        #[serde(rename = "Pattern", default, skip_serializing_if = "Option::is_none")]
+        pub pattern: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct FilterCriteria {
+        #[serde(rename = "Filters", default, skip_serializing_if = "Option::is_none")]
+        pub filters: Option<Vec<Filter>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct FilterCriteriaError {
+        #[serde(rename = "ErrorCode", default, skip_serializing_if = "Option::is_none")]
+        pub error_code: Option<String>,
+        #[serde(rename = "Message", default, skip_serializing_if = "Option::is_none")]
+        pub message: Option<String>,
+    }
+    lambic_wire::text_enum! { FullDocument {UpdateLookup = "UpdateLookup",Default = "Default",} }
     #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct FunctionCode {
         #[serde(rename = "ZipFile", default, skip_serializing_if = "Option::is_none")]
@@ -2302,11 +3732,62 @@ pub mod shapes {
         pub accelerator_config: Option<AcceleratorConfig>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct FunctionEventInvokeConfig {
+        #[serde(rename = "LastModified", default, skip_serializing_if = "Option::is_none")]
+        pub last_modified: Option<Timestamp>,
+        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
+        pub function_arn: Option<String>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(
+            rename = "MaximumEventAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_event_age_in_seconds: Option<i32>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+    }
+    lambic_wire::text_enum! { FunctionResponseType {ReportBatchItemFailures = "ReportBatchItemFailures",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct FunctionRuntimeConfig {
         #[serde(rename = "RuntimeArn", default)]
         pub runtime_arn: String,
         #[serde(rename = "RuntimeAlias", default)]
         pub runtime_alias: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct FunctionScalingConfig {
+        #[serde(
+            rename = "MinExecutionEnvironments",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub min_execution_environments: Option<i32>,
+        #[serde(
+            rename = "MaxExecutionEnvironments",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub max_execution_environments: Option<i32>,
+    }
+    lambic_wire::text_enum! { FunctionUrlAuthType {None = "NONE",AwsIam = "AWS_IAM",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct FunctionUrlConfig {
+        #[serde(rename = "FunctionUrl", default)]
+        pub function_url: String,
+        #[serde(rename = "FunctionArn", default)]
+        pub function_arn: String,
+        #[serde(rename = "CreationTime", default)]
+        pub creation_time: String,
+        #[serde(rename = "LastModifiedTime", default)]
+        pub last_modified_time: String,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "AuthType", default)]
+        pub auth_type: FunctionUrlAuthType,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
     }
     lambic_wire::text_enum! { FunctionVersion {All = "ALL",} }
     lambic_wire::text_enum! { FunctionVersionLatestPublished {LatestPublished = "LATEST_PUBLISHED",} }
@@ -2320,11 +3801,76 @@ pub mod shapes {
         pub account_usage: Option<AccountUsage>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetAliasRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Name", default)]
+        pub name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetCodeSigningConfigRequest {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetCodeSigningConfigResponse {
+        #[serde(rename = "CodeSigningConfig", default)]
+        pub code_signing_config: CodeSigningConfig,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetEventSourceMappingRequest {
+        #[serde(rename = "UUID", default)]
+        pub uuid: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionCodeSigningConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionCodeSigningConfigResponse {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionConcurrencyRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionConcurrencyResponse {
+        #[serde(
+            rename = "ReservedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub reserved_concurrent_executions: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionConfigurationRequest {
         #[serde(rename = "FunctionName", default)]
         pub function_name: String,
         #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
         pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionEventInvokeConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionRecursionConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionRecursionConfigResponse {
+        #[serde(rename = "RecursiveLoop", default, skip_serializing_if = "Option::is_none")]
+        pub recursive_loop: Option<RecursiveLoop>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionRequest {
@@ -2345,6 +3891,54 @@ pub mod shapes {
         pub tags_error: Option<TagsError>,
         #[serde(rename = "Concurrency", default, skip_serializing_if = "Option::is_none")]
         pub concurrency: Option<Concurrency>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionScalingConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default)]
+        pub qualifier: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionScalingConfigResponse {
+        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
+        pub function_arn: Option<String>,
+        #[serde(
+            rename = "AppliedFunctionScalingConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub applied_function_scaling_config: Option<FunctionScalingConfig>,
+        #[serde(
+            rename = "RequestedFunctionScalingConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub requested_function_scaling_config: Option<FunctionScalingConfig>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionUrlConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetFunctionUrlConfigResponse {
+        #[serde(rename = "FunctionUrl", default)]
+        pub function_url: String,
+        #[serde(rename = "FunctionArn", default)]
+        pub function_arn: String,
+        #[serde(rename = "AuthType", default)]
+        pub auth_type: FunctionUrlAuthType,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "CreationTime", default)]
+        pub creation_time: String,
+        #[serde(rename = "LastModifiedTime", default)]
+        pub last_modified_time: String,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetLayerVersionByArnRequest {
@@ -2396,6 +3990,82 @@ pub mod shapes {
         pub compatible_runtimes: Option<Vec<Runtime>>,
         #[serde(rename = "LicenseInfo", default, skip_serializing_if = "Option::is_none")]
         pub license_info: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetPolicyRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetPolicyResponse {
+        #[serde(rename = "Policy", default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetProvisionedConcurrencyConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default)]
+        pub qualifier: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetProvisionedConcurrencyConfigResponse {
+        #[serde(
+            rename = "RequestedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub requested_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AvailableProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub available_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AllocatedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub allocated_provisioned_concurrent_executions: Option<i32>,
+        #[serde(rename = "Status", default, skip_serializing_if = "Option::is_none")]
+        pub status: Option<ProvisionedConcurrencyStatusEnum>,
+        #[serde(rename = "StatusReason", default, skip_serializing_if = "Option::is_none")]
+        pub status_reason: Option<String>,
+        #[serde(rename = "LastModified", default, skip_serializing_if = "Option::is_none")]
+        pub last_modified: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetResourcePolicyRequest {
+        #[serde(rename = "ResourceArn", default)]
+        pub resource_arn: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetResourcePolicyResponse {
+        #[serde(rename = "Policy", default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetRuntimeManagementConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct GetRuntimeManagementConfigResponse {
+        #[serde(rename = "UpdateRuntimeOn", default, skip_serializing_if = "Option::is_none")]
+        pub update_runtime_on: Option<UpdateRuntimeOn>,
+        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
+        pub function_arn: Option<String>,
+        #[serde(rename = "RuntimeVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub runtime_version_arn: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ImageConfig {
@@ -2492,6 +4162,19 @@ pub mod shapes {
         }
     }
     lambic_wire::text_enum! { InvocationType {Event = "Event",RequestResponse = "RequestResponse",DryRun = "DryRun",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct InvokeAsyncRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(skip)]
+        pub invoke_args: Bytes,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct InvokeAsyncResponse {
+        #[serde(skip)]
+        pub status: i32,
+    }
+    lambic_wire::text_enum! { InvokeMode {Buffered = "BUFFERED",ResponseStream = "RESPONSE_STREAM",} }
     #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct InvokeResponseStreamUpdate {
         #[serde(rename = "Payload", default, skip_serializing_if = "Option::is_none")]
@@ -2572,6 +4255,36 @@ pub mod shapes {
                 }
             }
         }
+    }
+    lambic_wire::text_enum! { KafkaEventSourceMappingConsumptionMode {Stream = "Stream",Queue = "Queue",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct KafkaSchemaRegistryAccessConfig {
+        #[serde(rename = "Type", default, skip_serializing_if = "Option::is_none")]
+        pub r#type: Option<KafkaSchemaRegistryAuthType>,
+        #[serde(rename = "URI", default, skip_serializing_if = "Option::is_none")]
+        pub uri: Option<String>,
+    }
+    lambic_wire::text_enum! { KafkaSchemaRegistryAuthType {BasicAuth = "BASIC_AUTH",ClientCertificateTlsAuth = "CLIENT_CERTIFICATE_TLS_AUTH",ServerRootCaCertificate = "SERVER_ROOT_CA_CERTIFICATE",OauthbearerAuth = "OAUTHBEARER_AUTH",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct KafkaSchemaRegistryConfig {
+        #[serde(rename = "SchemaRegistryURI", default, skip_serializing_if = "Option::is_none")]
+        pub schema_registry_uri: Option<String>,
+        #[serde(rename = "EventRecordFormat", default, skip_serializing_if = "Option::is_none")]
+        pub event_record_format: Option<SchemaRegistryEventRecordFormat>,
+        #[serde(rename = "AccessConfigs", default, skip_serializing_if = "Option::is_none")]
+        pub access_configs: Option<Vec<KafkaSchemaRegistryAccessConfig>>,
+        #[serde(
+            rename = "SchemaValidationConfigs",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub schema_validation_configs: Option<Vec<KafkaSchemaValidationConfig>>,
+    }
+    lambic_wire::text_enum! { KafkaSchemaValidationAttribute {Key = "KEY",Value = "VALUE",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct KafkaSchemaValidationConfig {
+        #[serde(rename = "Attribute", default, skip_serializing_if = "Option::is_none")]
+        pub attribute: Option<KafkaSchemaValidationAttribute>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -2686,6 +4399,108 @@ pub mod shapes {
         pub latest_matching_version: Option<LayerVersionsListItem>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListAliasesRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "FunctionVersion", default, skip_serializing_if = "Option::is_none")]
+        pub function_version: Option<String>,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListAliasesResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "Aliases", default, skip_serializing_if = "Option::is_none")]
+        pub aliases: Option<Vec<AliasConfiguration>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListCodeSigningConfigsRequest {
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListCodeSigningConfigsResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "CodeSigningConfigs", default, skip_serializing_if = "Option::is_none")]
+        pub code_signing_configs: Option<Vec<CodeSigningConfig>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListEventSourceMappingsRequest {
+        #[serde(rename = "EventSourceArn", default, skip_serializing_if = "Option::is_none")]
+        pub event_source_arn: Option<String>,
+        #[serde(rename = "FunctionName", default, skip_serializing_if = "Option::is_none")]
+        pub function_name: Option<String>,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListEventSourceMappingsResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "EventSourceMappings", default, skip_serializing_if = "Option::is_none")]
+        pub event_source_mappings: Option<Vec<EventSourceMappingConfiguration>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionEventInvokeConfigsRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionEventInvokeConfigsResponse {
+        #[serde(
+            rename = "FunctionEventInvokeConfigs",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub function_event_invoke_configs: Option<Vec<FunctionEventInvokeConfig>>,
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionUrlConfigsRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionUrlConfigsResponse {
+        #[serde(rename = "FunctionUrlConfigs", default)]
+        pub function_url_configs: Vec<FunctionUrlConfig>,
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionsByCodeSigningConfigRequest {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListFunctionsByCodeSigningConfigResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "FunctionArns", default, skip_serializing_if = "Option::is_none")]
+        pub function_arns: Option<Vec<String>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct ListFunctionsRequest {
         #[serde(rename = "MasterRegion", default, skip_serializing_if = "Option::is_none")]
         pub master_region: Option<String>,
@@ -2749,6 +4564,52 @@ pub mod shapes {
         #[serde(rename = "Layers", default, skip_serializing_if = "Option::is_none")]
         pub layers: Option<Vec<LayersListItem>>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListProvisionedConcurrencyConfigsRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListProvisionedConcurrencyConfigsResponse {
+        #[serde(
+            rename = "ProvisionedConcurrencyConfigs",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub provisioned_concurrency_configs: Option<Vec<ProvisionedConcurrencyConfigListItem>>,
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListTagsRequest {
+        #[serde(rename = "Resource", default)]
+        pub resource: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListTagsResponse {
+        #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+        pub tags: Option<Pairs<String>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListVersionsByFunctionRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Marker", default, skip_serializing_if = "Option::is_none")]
+        pub marker: Option<String>,
+        #[serde(rename = "MaxItems", default, skip_serializing_if = "Option::is_none")]
+        pub max_items: Option<i32>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ListVersionsByFunctionResponse {
+        #[serde(rename = "NextMarker", default, skip_serializing_if = "Option::is_none")]
+        pub next_marker: Option<String>,
+        #[serde(rename = "Versions", default, skip_serializing_if = "Option::is_none")]
+        pub versions: Option<Vec<FunctionConfiguration>>,
+    }
     lambic_wire::text_enum! { LogFormat {Json = "JSON",Text = "Text",} }
     lambic_wire::text_enum! { LogType {None = "None",Tail = "Tail",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -2762,7 +4623,56 @@ pub mod shapes {
         #[serde(rename = "LogGroup", default, skip_serializing_if = "Option::is_none")]
         pub log_group: Option<String>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct OnFailure {
+        #[serde(rename = "Destination", default, skip_serializing_if = "Option::is_none")]
+        pub destination: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct OnSuccess {
+        #[serde(rename = "Destination", default, skip_serializing_if = "Option::is_none")]
+        pub destination: Option<String>,
+    }
     lambic_wire::text_enum! { PackageType {Zip = "Zip",Image = "Image",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ProvisionedConcurrencyConfigListItem {
+        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
+        pub function_arn: Option<String>,
+        #[serde(
+            rename = "RequestedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub requested_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AvailableProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub available_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AllocatedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub allocated_provisioned_concurrent_executions: Option<i32>,
+        #[serde(rename = "Status", default, skip_serializing_if = "Option::is_none")]
+        pub status: Option<ProvisionedConcurrencyStatusEnum>,
+        #[serde(rename = "StatusReason", default, skip_serializing_if = "Option::is_none")]
+        pub status_reason: Option<String>,
+        #[serde(rename = "LastModified", default, skip_serializing_if = "Option::is_none")]
+        pub last_modified: Option<String>,
+    }
+    lambic_wire::text_enum! { ProvisionedConcurrencyStatusEnum {InProgress = "IN_PROGRESS",Ready = "READY",Failed = "FAILED",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ProvisionedPollerConfig {
+        #[serde(rename = "MinimumPollers", default, skip_serializing_if = "Option::is_none")]
+        pub minimum_pollers: Option<i32>,
+        #[serde(rename = "MaximumPollers", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_pollers: Option<i32>,
+        #[serde(rename = "PollerGroupName", default, skip_serializing_if = "Option::is_none")]
+        pub poller_group_name: Option<String>,
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct PublishLayerVersionRequest {
         #[serde(rename = "LayerName", default)]
@@ -2808,6 +4718,160 @@ pub mod shapes {
         pub license_info: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PublishVersionRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "CodeSha256", default, skip_serializing_if = "Option::is_none")]
+        pub code_sha256: Option<String>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+        #[serde(rename = "PublishTo", default, skip_serializing_if = "Option::is_none")]
+        pub publish_to: Option<FunctionVersionLatestPublished>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionCodeSigningConfigRequest {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionCodeSigningConfigResponse {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionConcurrencyRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "ReservedConcurrentExecutions", default)]
+        pub reserved_concurrent_executions: i32,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionEventInvokeConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(
+            rename = "MaximumEventAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_event_age_in_seconds: Option<i32>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionRecursionConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "RecursiveLoop", default)]
+        pub recursive_loop: RecursiveLoop,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionRecursionConfigResponse {
+        #[serde(rename = "RecursiveLoop", default, skip_serializing_if = "Option::is_none")]
+        pub recursive_loop: Option<RecursiveLoop>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionScalingConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default)]
+        pub qualifier: String,
+        #[serde(
+            rename = "FunctionScalingConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub function_scaling_config: Option<FunctionScalingConfig>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutFunctionScalingConfigResponse {
+        #[serde(rename = "FunctionState", default, skip_serializing_if = "Option::is_none")]
+        pub function_state: Option<State>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutProvisionedConcurrencyConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default)]
+        pub qualifier: String,
+        #[serde(rename = "ProvisionedConcurrentExecutions", default)]
+        pub provisioned_concurrent_executions: i32,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutProvisionedConcurrencyConfigResponse {
+        #[serde(
+            rename = "RequestedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub requested_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AllocatedProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub allocated_provisioned_concurrent_executions: Option<i32>,
+        #[serde(
+            rename = "AvailableProvisionedConcurrentExecutions",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub available_provisioned_concurrent_executions: Option<i32>,
+        #[serde(rename = "Status", default, skip_serializing_if = "Option::is_none")]
+        pub status: Option<ProvisionedConcurrencyStatusEnum>,
+        #[serde(rename = "StatusReason", default, skip_serializing_if = "Option::is_none")]
+        pub status_reason: Option<String>,
+        #[serde(rename = "LastModified", default, skip_serializing_if = "Option::is_none")]
+        pub last_modified: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutResourcePolicyRequest {
+        #[serde(rename = "ResourceArn", default)]
+        pub resource_arn: String,
+        #[serde(rename = "Policy", default)]
+        pub policy: String,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutResourcePolicyResponse {
+        #[serde(rename = "Policy", default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutRuntimeManagementConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "UpdateRuntimeOn", default)]
+        pub update_runtime_on: UpdateRuntimeOn,
+        #[serde(rename = "RuntimeVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub runtime_version_arn: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct PutRuntimeManagementConfigResponse {
+        #[serde(rename = "UpdateRuntimeOn", default)]
+        pub update_runtime_on: UpdateRuntimeOn,
+        #[serde(rename = "FunctionArn", default)]
+        pub function_arn: String,
+        #[serde(rename = "RuntimeVersionArn", default, skip_serializing_if = "Option::is_none")]
+        pub runtime_version_arn: Option<String>,
+    }
+    lambic_wire::text_enum! { RecursiveLoop {Allow = "Allow",Terminate = "Terminate",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct RemoveLayerVersionPermissionRequest {
         #[serde(rename = "LayerName", default)]
         pub layer_name: String,
@@ -2815,6 +4879,17 @@ pub mod shapes {
         pub version_number: i64,
         #[serde(rename = "StatementId", default)]
         pub statement_id: String,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct RemovePermissionRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "StatementId", default)]
+        pub statement_id: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
         #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
         pub revision_id: Option<String>,
     }
@@ -2859,6 +4934,26 @@ pub mod shapes {
     }
     lambic_wire::text_enum! { S3ObjectStorageMode {Copy = "COPY",Reference = "REFERENCE",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct ScalingConfig {
+        #[serde(rename = "MaximumConcurrency", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_concurrency: Option<i32>,
+    }
+    lambic_wire::text_enum! { SchemaRegistryEventRecordFormat {Json = "JSON",Source = "SOURCE",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct SelfManagedEventSource {
+        #[serde(rename = "Endpoints", default, skip_serializing_if = "Option::is_none")]
+        pub endpoints: Option<Pairs<Vec<String>>>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct SelfManagedKafkaEventSourceConfig {
+        #[serde(rename = "ConsumerGroupId", default, skip_serializing_if = "Option::is_none")]
+        pub consumer_group_id: Option<String>,
+        #[serde(rename = "SchemaRegistryConfig", default, skip_serializing_if = "Option::is_none")]
+        pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+        #[serde(rename = "ConsumptionMode", default, skip_serializing_if = "Option::is_none")]
+        pub consumption_mode: Option<KafkaEventSourceMappingConsumptionMode>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct SnapStart {
         #[serde(rename = "ApplyOn", default, skip_serializing_if = "Option::is_none")]
         pub apply_on: Option<SnapStartApplyOn>,
@@ -2872,9 +4967,24 @@ pub mod shapes {
         #[serde(rename = "OptimizationStatus", default, skip_serializing_if = "Option::is_none")]
         pub optimization_status: Option<SnapStartOptimizationStatus>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct SourceAccessConfiguration {
+        #[serde(rename = "Type", default, skip_serializing_if = "Option::is_none")]
+        pub r#type: Option<SourceAccessType>,
+        #[serde(rename = "URI", default, skip_serializing_if = "Option::is_none")]
+        pub uri: Option<String>,
+    }
+    lambic_wire::text_enum! { SourceAccessType {BasicAuth = "BASIC_AUTH",VpcSubnet = "VPC_SUBNET",VpcSecurityGroup = "VPC_SECURITY_GROUP",SaslScram512Auth = "SASL_SCRAM_512_AUTH",SaslScram256Auth = "SASL_SCRAM_256_AUTH",VirtualHost = "VIRTUAL_HOST",ClientCertificateTlsAuth = "CLIENT_CERTIFICATE_TLS_AUTH",ServerRootCaCertificate = "SERVER_ROOT_CA_CERTIFICATE",OauthbearerAuth = "OAUTHBEARER_AUTH",OauthbearerScope = "OAUTHBEARER_SCOPE",OauthbearerAudience = "OAUTHBEARER_AUDIENCE",OauthbearerLogicalCluster = "OAUTHBEARER_LOGICAL_CLUSTER",OauthbearerIdentityPool = "OAUTHBEARER_IDENTITY_POOL",IamAuth = "IAM_AUTH",IamOauthbearerAuth = "IAM_OAUTHBEARER_AUTH",} }
     lambic_wire::text_enum! { State {Pending = "Pending",Active = "Active",Inactive = "Inactive",Failed = "Failed",Deactivating = "Deactivating",Deactivated = "Deactivated",ActiveNonInvocable = "ActiveNonInvocable",Deleting = "Deleting",} }
     lambic_wire::text_enum! { StateReasonCode {Idle = "Idle",Creating = "Creating",Restoring = "Restoring",EniLimitExceeded = "EniLimitExceeded",InsufficientRolePermissions = "InsufficientRolePermissions",InvalidConfiguration = "InvalidConfiguration",InternalError = "InternalError",SubnetOutOfIPAddresses = "SubnetOutOfIPAddresses",InvalidSubnet = "InvalidSubnet",InvalidSecurityGroup = "InvalidSecurityGroup",ImageDeleted = "ImageDeleted",ImageAccessDenied = "ImageAccessDenied",InvalidImage = "InvalidImage",KMSKeyAccessDenied = "KMSKeyAccessDenied",KMSKeyNotFound = "KMSKeyNotFound",InvalidStateKMSKey = "InvalidStateKMSKey",DisabledKMSKey = "DisabledKMSKey",EFSIOError = "EFSIOError",EFSMountConnectivityError = "EFSMountConnectivityError",EFSMountFailure = "EFSMountFailure",EFSMountTimeout = "EFSMountTimeout",InvalidRuntime = "InvalidRuntime",InvalidZipFileException = "InvalidZipFileException",FunctionError = "FunctionError",ServiceQuotaExceededException = "ServiceQuotaExceededException",VcpuLimitExceeded = "VcpuLimitExceeded",CapacityProviderScalingLimitExceeded = "CapacityProviderScalingLimitExceeded",InsufficientCapacity = "InsufficientCapacity",EC2RequestLimitExceeded = "EC2RequestLimitExceeded",FunctionErrorInitTimeout = "FunctionError.InitTimeout",FunctionErrorRuntimeInitError = "FunctionError.RuntimeInitError",FunctionErrorExtensionInitError = "FunctionError.ExtensionInitError",FunctionErrorInvalidEntryPoint = "FunctionError.InvalidEntryPoint",FunctionErrorInvalidWorkingDirectory = "FunctionError.InvalidWorkingDirectory",FunctionErrorPermissionDenied = "FunctionError.PermissionDenied",FunctionErrorTooManyExtensions = "FunctionError.TooManyExtensions",FunctionErrorInitResourceExhausted = "FunctionError.InitResourceExhausted",DisallowedByVpcEncryptionControl = "DisallowedByVpcEncryptionControl",DrainingDurableExecutions = "DrainingDurableExecutions",IncompatibleAcceleratorInstanceTypes = "IncompatibleAcceleratorInstanceTypes",DependencyError = "DependencyError",} }
     lambic_wire::text_enum! { SystemLogLevel {Debug = "DEBUG",Info = "INFO",Warn = "WARN",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct TagResourceRequest {
+        #[serde(rename = "Resource", default)]
+        pub resource: String,
+        #[serde(rename = "Tags", default)]
+        pub tags: Pairs<String>,
+    }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct TagsError {
         #[serde(rename = "ErrorCode", default)]
@@ -2899,6 +5009,135 @@ pub mod shapes {
         pub mode: Option<TracingMode>,
     }
     lambic_wire::text_enum! { TracingMode {Active = "Active",PassThrough = "PassThrough",} }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UntagResourceRequest {
+        #[serde(rename = "Resource", default)]
+        pub resource: String,
+        #[serde(rename = "TagKeys", default)]
+        pub tag_keys: Vec<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateAliasRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Name", default)]
+        pub name: String,
+        #[serde(rename = "FunctionVersion", default, skip_serializing_if = "Option::is_none")]
+        pub function_version: Option<String>,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "RoutingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub routing_config: Option<AliasRoutingConfiguration>,
+        #[serde(rename = "RevisionId", default, skip_serializing_if = "Option::is_none")]
+        pub revision_id: Option<String>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateCodeSigningConfigRequest {
+        #[serde(rename = "CodeSigningConfigArn", default)]
+        pub code_signing_config_arn: String,
+        #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        #[serde(rename = "AllowedPublishers", default, skip_serializing_if = "Option::is_none")]
+        pub allowed_publishers: Option<AllowedPublishers>,
+        #[serde(rename = "CodeSigningPolicies", default, skip_serializing_if = "Option::is_none")]
+        pub code_signing_policies: Option<CodeSigningPolicies>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateCodeSigningConfigResponse {
+        #[serde(rename = "CodeSigningConfig", default)]
+        pub code_signing_config: CodeSigningConfig,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateEventSourceMappingRequest {
+        #[serde(rename = "UUID", default)]
+        pub uuid: String,
+        #[serde(rename = "FunctionName", default, skip_serializing_if = "Option::is_none")]
+        pub function_name: Option<String>,
+        #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
+        pub enabled: Option<bool>,
+        #[serde(rename = "BatchSize", default, skip_serializing_if = "Option::is_none")]
+        pub batch_size: Option<i32>,
+        #[serde(rename = "FilterCriteria", default, skip_serializing_if = "Option::is_none")]
+        pub filter_criteria: Option<FilterCriteria>,
+        #[serde(rename = "KMSKeyArn", default, skip_serializing_if = "Option::is_none")]
+        pub kms_key_arn: Option<String>,
+        #[serde(rename = "MetricsConfig", default, skip_serializing_if = "Option::is_none")]
+        pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+        #[serde(rename = "LoggingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub logging_config: Option<EventSourceMappingLoggingConfig>,
+        #[serde(rename = "ScalingConfig", default, skip_serializing_if = "Option::is_none")]
+        pub scaling_config: Option<ScalingConfig>,
+        #[serde(
+            rename = "MaximumBatchingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_batching_window_in_seconds: Option<i32>,
+        #[serde(
+            rename = "ParallelizationFactor",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub parallelization_factor: Option<i32>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+        #[serde(
+            rename = "MaximumRecordAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_record_age_in_seconds: Option<i32>,
+        #[serde(
+            rename = "BisectBatchOnFunctionError",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub bisect_batch_on_function_error: Option<bool>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(
+            rename = "TumblingWindowInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub tumbling_window_in_seconds: Option<i32>,
+        #[serde(
+            rename = "SourceAccessConfigurations",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+        #[serde(
+            rename = "FunctionResponseTypes",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub function_response_types: Option<Vec<FunctionResponseType>>,
+        #[serde(
+            rename = "AmazonManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "SelfManagedKafkaEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+        #[serde(
+            rename = "DocumentDBEventSourceConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+        #[serde(
+            rename = "ProvisionedPollerConfig",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    }
     #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct UpdateFunctionCodeRequest {
         #[serde(rename = "FunctionName", default)]
@@ -3001,6 +5240,54 @@ pub mod shapes {
         #[serde(rename = "AcceleratorConfig", default, skip_serializing_if = "Option::is_none")]
         pub accelerator_config: Option<AcceleratorConfig>,
     }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateFunctionEventInvokeConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "MaximumRetryAttempts", default, skip_serializing_if = "Option::is_none")]
+        pub maximum_retry_attempts: Option<i32>,
+        #[serde(
+            rename = "MaximumEventAgeInSeconds",
+            default,
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub maximum_event_age_in_seconds: Option<i32>,
+        #[serde(rename = "DestinationConfig", default, skip_serializing_if = "Option::is_none")]
+        pub destination_config: Option<DestinationConfig>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateFunctionUrlConfigRequest {
+        #[serde(rename = "FunctionName", default)]
+        pub function_name: String,
+        #[serde(rename = "Qualifier", default, skip_serializing_if = "Option::is_none")]
+        pub qualifier: Option<String>,
+        #[serde(rename = "AuthType", default, skip_serializing_if = "Option::is_none")]
+        pub auth_type: Option<FunctionUrlAuthType>,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
+    }
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    pub struct UpdateFunctionUrlConfigResponse {
+        #[serde(rename = "FunctionUrl", default)]
+        pub function_url: String,
+        #[serde(rename = "FunctionArn", default)]
+        pub function_arn: String,
+        #[serde(rename = "AuthType", default)]
+        pub auth_type: FunctionUrlAuthType,
+        #[serde(rename = "Cors", default, skip_serializing_if = "Option::is_none")]
+        pub cors: Option<Cors>,
+        #[serde(rename = "CreationTime", default)]
+        pub creation_time: String,
+        #[serde(rename = "LastModifiedTime", default)]
+        pub last_modified_time: String,
+        #[serde(rename = "InvokeMode", default, skip_serializing_if = "Option::is_none")]
+        pub invoke_mode: Option<InvokeMode>,
+    }
+    lambic_wire::text_enum! { UpdateRuntimeOn {Auto = "Auto",Manual = "Manual",FunctionUpdate = "FunctionUpdate",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct VpcConfig {
         #[serde(rename = "SubnetIds", default, skip_serializing_if = "Option::is_none")]
@@ -3399,6 +5686,16 @@ pub mod tables {
         }]))
     };
     pub static ACCELERATOR_MEMORY_GB: Shape = Shape { ..Shape::plain(Kind::Integer) };
+    static ACTION_PATTERN: Pattern = Pattern::new(
+        "(lambda:[*]|lambda:[a-zA-Z]+|[*])",
+        "\\A(?:(lambda:[*]|lambda:[a-zA-Z]+|[*]))\\z",
+    );
+    pub static ACTION: Shape = Shape {
+        min: Some(0.0),
+        max: Some(10000.0),
+        pattern: Some(&ACTION_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static ADD_LAYER_VERSION_PERMISSION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -3452,6 +5749,158 @@ pub mod tables {
             },
         ]))
     };
+    pub static ADD_PERMISSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "StatementId",
+                path: "statementId",
+                place: Place::Body,
+                required: true,
+                shape: &STATEMENT_ID,
+            },
+            Member {
+                name: "Action",
+                path: "action",
+                place: Place::Body,
+                required: true,
+                shape: &ACTION,
+            },
+            Member {
+                name: "Principal",
+                path: "principal",
+                place: Place::Body,
+                required: true,
+                shape: &PRINCIPAL,
+            },
+            Member {
+                name: "SourceArn",
+                path: "sourceArn",
+                place: Place::Body,
+                required: false,
+                shape: &ARN,
+            },
+            Member {
+                name: "FunctionUrlAuthType",
+                path: "functionUrlAuthType",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_URL_AUTH_TYPE,
+            },
+            Member {
+                name: "InvokedViaFunctionUrl",
+                path: "invokedViaFunctionUrl",
+                place: Place::Body,
+                required: false,
+                shape: &INVOKED_VIA_FUNCTION_URL,
+            },
+            Member {
+                name: "SourceAccount",
+                path: "sourceAccount",
+                place: Place::Body,
+                required: false,
+                shape: &SOURCE_OWNER,
+            },
+            Member {
+                name: "EventSourceToken",
+                path: "eventSourceToken",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_TOKEN,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Body,
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "PrincipalOrgID",
+                path: "principalOrgID",
+                place: Place::Body,
+                required: false,
+                shape: &PRINCIPAL_ORG_ID,
+            },
+        ]))
+    };
+    static ADDITIONAL_VERSION_PATTERN: Pattern = Pattern::new("[0-9]+", "\\A(?:[0-9]+)\\z");
+    pub static ADDITIONAL_VERSION: Shape = Shape {
+        min: Some(1.0),
+        max: Some(1024.0),
+        pattern: Some(&ADDITIONAL_VERSION_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static ADDITIONAL_VERSION_WEIGHTS: Shape =
+        Shape { ..Shape::plain(Kind::Map { key: &ADDITIONAL_VERSION, value: &WEIGHT }) };
+    static ALIAS_PATTERN: Pattern =
+        Pattern::new("(?!^[0-9]+$)([a-zA-Z0-9-_]+)", "\\A(?:(?!^[0-9]+$)([a-zA-Z0-9-_]+))\\z");
+    pub static ALIAS: Shape = Shape {
+        min: Some(1.0),
+        max: Some(128.0),
+        pattern: Some(&ALIAS_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static ALIAS_ROUTING_CONFIGURATION: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "AdditionalVersionWeights",
+            path: "additionalVersionWeights",
+            place: Place::Body,
+            required: false,
+            shape: &ADDITIONAL_VERSION_WEIGHTS,
+        }]))
+    };
+    pub static ALLOW_CREDENTIALS: Shape = Shape { ..Shape::plain(Kind::Boolean) };
+    pub static ALLOW_METHODS_LIST: Shape = Shape {
+        min: Some(0.0),
+        max: Some(6.0),
+        ..Shape::plain(Kind::List { item: &METHOD, names_null: true })
+    };
+    pub static ALLOW_ORIGINS_LIST: Shape = Shape {
+        min: Some(0.0),
+        max: Some(100.0),
+        ..Shape::plain(Kind::List { item: &ORIGIN, names_null: true })
+    };
+    pub static ALLOWED_PUBLISHERS: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "SigningProfileVersionArns",
+            path: "signingProfileVersionArns",
+            place: Place::Body,
+            required: true,
+            shape: &SIGNING_PROFILE_VERSION_ARNS,
+        }]))
+    };
+    pub static AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "ConsumerGroupId",
+                path: "consumerGroupId",
+                place: Place::Body,
+                required: false,
+                shape: &URI,
+            },
+            Member {
+                name: "SchemaRegistryConfig",
+                path: "schemaRegistryConfig",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_SCHEMA_REGISTRY_CONFIG,
+            },
+        ]))
+    };
     pub static APPLICATION_LOG_LEVEL: Shape = Shape {
         values: &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
         ..Shape::plain(Kind::Text)
@@ -3463,7 +5912,21 @@ pub mod tables {
         max: Some(1.0),
         ..Shape::plain(Kind::List { item: &ARCHITECTURE, names_null: true })
     };
+    static ARN_PATTERN: Pattern = Pattern::new(
+        "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
+        "\\A(?:arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1})?:([0-9]{12})?:([^\\n\\r\\x{85}\\x{2028}\\x{2029}]*))\\z",
+    );
+    pub static ARN: Shape = Shape {
+        min: Some(0.0),
+        max: Some(10000.0),
+        pattern: Some(&ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static BATCH_SIZE: Shape =
+        Shape { min: Some(1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
+    pub static BISECT_BATCH_ON_FUNCTION_ERROR: Shape = Shape { ..Shape::plain(Kind::Boolean) };
     pub static BLOB: Shape = Shape { sensitive: true, ..Shape::plain(Kind::Blob) };
+    pub static BLOB_STREAM: Shape = Shape { ..Shape::plain(Kind::Blob) };
     pub static BOOLEAN: Shape = Shape { ..Shape::plain(Kind::Boolean) };
     static CAPACITY_PROVIDER_ARN_PATTERN: Pattern = Pattern::new(
         "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
@@ -3494,6 +5957,27 @@ pub mod tables {
         pattern: Some(&CODE_SIGNING_CONFIG_ARN_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static CODE_SIGNING_POLICIES: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "UntrustedArtifactOnDeployment",
+            path: "untrustedArtifactOnDeployment",
+            place: Place::Body,
+            required: false,
+            shape: &CODE_SIGNING_POLICY,
+        }]))
+    };
+    pub static CODE_SIGNING_POLICY: Shape =
+        Shape { values: &["Warn", "Enforce"], ..Shape::plain(Kind::Text) };
+    static COLLECTION_NAME_PATTERN: Pattern = Pattern::new(
+        "(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)",
+        "\\A(?:(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*))\\z",
+    );
+    pub static COLLECTION_NAME: Shape = Shape {
+        min: Some(1.0),
+        max: Some(57.0),
+        pattern: Some(&COLLECTION_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static COMPATIBLE_ARCHITECTURES: Shape = Shape {
         min: Some(0.0),
         max: Some(2.0),
@@ -3503,6 +5987,323 @@ pub mod tables {
         min: Some(0.0),
         max: Some(15.0),
         ..Shape::plain(Kind::List { item: &RUNTIME, names_null: true })
+    };
+    pub static CORS: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "AllowCredentials",
+                path: "allowCredentials",
+                place: Place::Body,
+                required: false,
+                shape: &ALLOW_CREDENTIALS,
+            },
+            Member {
+                name: "AllowHeaders",
+                path: "allowHeaders",
+                place: Place::Body,
+                required: false,
+                shape: &HEADERS_LIST,
+            },
+            Member {
+                name: "AllowMethods",
+                path: "allowMethods",
+                place: Place::Body,
+                required: false,
+                shape: &ALLOW_METHODS_LIST,
+            },
+            Member {
+                name: "AllowOrigins",
+                path: "allowOrigins",
+                place: Place::Body,
+                required: false,
+                shape: &ALLOW_ORIGINS_LIST,
+            },
+            Member {
+                name: "ExposeHeaders",
+                path: "exposeHeaders",
+                place: Place::Body,
+                required: false,
+                shape: &HEADERS_LIST,
+            },
+            Member {
+                name: "MaxAge",
+                path: "maxAge",
+                place: Place::Body,
+                required: false,
+                shape: &MAX_AGE,
+            },
+        ]))
+    };
+    pub static CREATE_ALIAS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Name",
+                path: "name",
+                place: Place::Body,
+                required: true,
+                shape: &ALIAS,
+            },
+            Member {
+                name: "FunctionVersion",
+                path: "functionVersion",
+                place: Place::Body,
+                required: true,
+                shape: &VERSION_WITH_LATEST_PUBLISHED,
+            },
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "RoutingConfig",
+                path: "routingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &ALIAS_ROUTING_CONFIGURATION,
+            },
+        ]))
+    };
+    pub static CREATE_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "AllowedPublishers",
+                path: "allowedPublishers",
+                place: Place::Body,
+                required: true,
+                shape: &ALLOWED_PUBLISHERS,
+            },
+            Member {
+                name: "CodeSigningPolicies",
+                path: "codeSigningPolicies",
+                place: Place::Body,
+                required: false,
+                shape: &CODE_SIGNING_POLICIES,
+            },
+            Member {
+                name: "Tags",
+                path: "tags",
+                place: Place::Body,
+                required: false,
+                shape: &TAGS,
+            },
+        ]))
+    };
+    pub static CREATE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "EventSourceArn",
+                path: "eventSourceArn",
+                place: Place::Body,
+                required: false,
+                shape: &ARN,
+            },
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Body,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Enabled",
+                path: "enabled",
+                place: Place::Body,
+                required: false,
+                shape: &ENABLED,
+            },
+            Member {
+                name: "BatchSize",
+                path: "batchSize",
+                place: Place::Body,
+                required: false,
+                shape: &BATCH_SIZE,
+            },
+            Member {
+                name: "FilterCriteria",
+                path: "filterCriteria",
+                place: Place::Body,
+                required: false,
+                shape: &FILTER_CRITERIA,
+            },
+            Member {
+                name: "KMSKeyArn",
+                path: "kMSKeyArn",
+                place: Place::Body,
+                required: false,
+                shape: &KMS_KEY_ARN,
+            },
+            Member {
+                name: "MetricsConfig",
+                path: "metricsConfig",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_MAPPING_METRICS_CONFIG,
+            },
+            Member {
+                name: "LoggingConfig",
+                path: "loggingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_MAPPING_LOGGING_CONFIG,
+            },
+            Member {
+                name: "ScalingConfig",
+                path: "scalingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &SCALING_CONFIG,
+            },
+            Member {
+                name: "MaximumBatchingWindowInSeconds",
+                path: "maximumBatchingWindowInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+            },
+            Member {
+                name: "ParallelizationFactor",
+                path: "parallelizationFactor",
+                place: Place::Body,
+                required: false,
+                shape: &PARALLELIZATION_FACTOR,
+            },
+            Member {
+                name: "StartingPosition",
+                path: "startingPosition",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_POSITION,
+            },
+            Member {
+                name: "StartingPositionTimestamp",
+                path: "startingPositionTimestamp",
+                place: Place::Body,
+                required: false,
+                shape: &DATE,
+            },
+            Member {
+                name: "DestinationConfig",
+                path: "destinationConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DESTINATION_CONFIG,
+            },
+            Member {
+                name: "MaximumRecordAgeInSeconds",
+                path: "maximumRecordAgeInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RECORD_AGE_IN_SECONDS,
+            },
+            Member {
+                name: "BisectBatchOnFunctionError",
+                path: "bisectBatchOnFunctionError",
+                place: Place::Body,
+                required: false,
+                shape: &BISECT_BATCH_ON_FUNCTION_ERROR,
+            },
+            Member {
+                name: "MaximumRetryAttempts",
+                path: "maximumRetryAttempts",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+            },
+            Member {
+                name: "Tags",
+                path: "tags",
+                place: Place::Body,
+                required: false,
+                shape: &TAGS,
+            },
+            Member {
+                name: "TumblingWindowInSeconds",
+                path: "tumblingWindowInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &TUMBLING_WINDOW_IN_SECONDS,
+            },
+            Member {
+                name: "Topics",
+                path: "topics",
+                place: Place::Body,
+                required: false,
+                shape: &TOPICS,
+            },
+            Member {
+                name: "Queues",
+                path: "queues",
+                place: Place::Body,
+                required: false,
+                shape: &QUEUES,
+            },
+            Member {
+                name: "SourceAccessConfigurations",
+                path: "sourceAccessConfigurations",
+                place: Place::Body,
+                required: false,
+                shape: &SOURCE_ACCESS_CONFIGURATIONS,
+            },
+            Member {
+                name: "SelfManagedEventSource",
+                path: "selfManagedEventSource",
+                place: Place::Body,
+                required: false,
+                shape: &SELF_MANAGED_EVENT_SOURCE,
+            },
+            Member {
+                name: "FunctionResponseTypes",
+                path: "functionResponseTypes",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_RESPONSE_TYPE_LIST,
+            },
+            Member {
+                name: "AmazonManagedKafkaEventSourceConfig",
+                path: "amazonManagedKafkaEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "SelfManagedKafkaEventSourceConfig",
+                path: "selfManagedKafkaEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "DocumentDBEventSourceConfig",
+                path: "documentDBEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "ProvisionedPollerConfig",
+                path: "provisionedPollerConfig",
+                place: Place::Body,
+                required: false,
+                shape: &PROVISIONED_POLLER_CONFIG,
+            },
+        ]))
     };
     static CREATE_FUNCTION_REQUEST_RUNTIME: Shape = Shape { ..Shape::plain(Kind::Text) };
     pub static CREATE_FUNCTION_REQUEST: Shape = Shape {
@@ -3719,6 +6520,54 @@ pub mod tables {
             },
         ]))
     };
+    pub static CREATE_FUNCTION_URL_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_URL_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &FUNCTION_URL_QUALIFIER,
+            },
+            Member {
+                name: "AuthType",
+                path: "authType",
+                place: Place::Body,
+                required: true,
+                shape: &FUNCTION_URL_AUTH_TYPE,
+            },
+            Member {
+                name: "Cors",
+                path: "cors",
+                place: Place::Body,
+                required: false,
+                shape: &CORS,
+            },
+            Member {
+                name: "InvokeMode",
+                path: "invokeMode",
+                place: Place::Body,
+                required: false,
+                shape: &INVOKE_MODE,
+            },
+        ]))
+    };
+    static DATABASE_NAME_PATTERN: Pattern =
+        Pattern::new("[^ /\\.$\\x22]*", "\\A(?:[^ /\\.$\\x22]*)\\z");
+    pub static DATABASE_NAME: Shape = Shape {
+        min: Some(1.0),
+        max: Some(63.0),
+        pattern: Some(&DATABASE_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static DATE: Shape = Shape { ..Shape::plain(Kind::Timestamp) };
     pub static DEAD_LETTER_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[Member {
             name: "TargetArn",
@@ -3727,6 +6576,78 @@ pub mod tables {
             required: false,
             shape: &RESOURCE_ARN,
         }]))
+    };
+    pub static DELETE_ALIAS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Name",
+                path: "name",
+                place: Place::Label,
+                required: true,
+                shape: &ALIAS,
+            },
+        ]))
+    };
+    pub static DELETE_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "CodeSigningConfigArn",
+            path: "codeSigningConfigArn",
+            place: Place::Label,
+            required: true,
+            shape: &CODE_SIGNING_CONFIG_ARN,
+        }]))
+    };
+    pub static DELETE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "UUID",
+            path: "uUID",
+            place: Place::Label,
+            required: true,
+            shape: &UUID_STRING,
+        }]))
+    };
+    pub static DELETE_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "FunctionName",
+            path: "functionName",
+            place: Place::Label,
+            required: true,
+            shape: &NAMESPACED_FUNCTION_NAME,
+        }]))
+    };
+    pub static DELETE_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "FunctionName",
+            path: "functionName",
+            place: Place::Label,
+            required: true,
+            shape: &FUNCTION_NAME,
+        }]))
+    };
+    pub static DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
     };
     pub static DELETE_FUNCTION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
@@ -3743,6 +6664,24 @@ pub mod tables {
                 place: Place::Query("Qualifier"),
                 required: false,
                 shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
+    pub static DELETE_FUNCTION_URL_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_URL_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &FUNCTION_URL_QUALIFIER,
             },
         ]))
     };
@@ -3764,10 +6703,99 @@ pub mod tables {
             },
         ]))
     };
+    pub static DELETE_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: true,
+                shape: &QUALIFIER,
+            },
+        ]))
+    };
+    pub static DELETE_RESOURCE_POLICY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "ResourceArn",
+                path: "resourceArn",
+                place: Place::Label,
+                required: true,
+                shape: &POLICY_RESOURCE_ARN,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Query("RevisionId"),
+                required: false,
+                shape: &REVISION_ID,
+            },
+        ]))
+    };
     pub static DESCRIPTION: Shape =
         Shape { min: Some(0.0), max: Some(256.0), ..Shape::plain(Kind::Text) };
+    static DESTINATION_ARN_PATTERN: Pattern = Pattern::new(
+        "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
+        "\\A(?:$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1})?:([0-9]{12})?:([^\\n\\r\\x{85}\\x{2028}\\x{2029}]*))\\z",
+    );
+    pub static DESTINATION_ARN: Shape = Shape {
+        min: Some(0.0),
+        max: Some(350.0),
+        pattern: Some(&DESTINATION_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static DESTINATION_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "OnSuccess",
+                path: "onSuccess",
+                place: Place::Body,
+                required: false,
+                shape: &ON_SUCCESS,
+            },
+            Member {
+                name: "OnFailure",
+                path: "onFailure",
+                place: Place::Body,
+                required: false,
+                shape: &ON_FAILURE,
+            },
+        ]))
+    };
     pub static DIRECT_S3_READ: Shape =
         Shape { values: &["ENABLED", "DISABLED", "AUTO"], ..Shape::plain(Kind::Text) };
+    pub static DOCUMENT_DB_EVENT_SOURCE_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "DatabaseName",
+                path: "databaseName",
+                place: Place::Body,
+                required: false,
+                shape: &DATABASE_NAME,
+            },
+            Member {
+                name: "CollectionName",
+                path: "collectionName",
+                place: Place::Body,
+                required: false,
+                shape: &COLLECTION_NAME,
+            },
+            Member {
+                name: "FullDocument",
+                path: "fullDocument",
+                place: Place::Body,
+                required: false,
+                shape: &FULL_DOCUMENT,
+            },
+        ]))
+    };
     pub static DURABLE_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -3800,6 +6828,29 @@ pub mod tables {
         max: Some(64.0),
         pattern: Some(&DURABLE_EXECUTION_NAME_PATTERN),
         ..Shape::plain(Kind::Text)
+    };
+    pub static ENABLED: Shape = Shape { ..Shape::plain(Kind::Boolean) };
+    pub static END_POINT_TYPE: Shape =
+        Shape { values: &["KAFKA_BOOTSTRAP_SERVERS"], ..Shape::plain(Kind::Text) };
+    static ENDPOINT_PATTERN: Pattern = Pattern::new(
+        "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
+        "\\A(?:(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5})\\z",
+    );
+    pub static ENDPOINT: Shape = Shape {
+        min: Some(1.0),
+        max: Some(300.0),
+        pattern: Some(&ENDPOINT_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static ENDPOINT_LISTS: Shape = Shape {
+        min: Some(1.0),
+        max: Some(10.0),
+        ..Shape::plain(Kind::List { item: &ENDPOINT, names_null: true })
+    };
+    pub static ENDPOINTS: Shape = Shape {
+        min: Some(1.0),
+        max: Some(2.0),
+        ..Shape::plain(Kind::Map { key: &END_POINT_TYPE, value: &ENDPOINT_LISTS })
     };
     pub static ENVIRONMENT: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[Member {
@@ -3837,6 +6888,43 @@ pub mod tables {
     };
     pub static EPHEMERAL_STORAGE_SIZE: Shape =
         Shape { min: Some(512.0), max: Some(32768.0), ..Shape::plain(Kind::Integer) };
+    pub static EVENT_SOURCE_MAPPING_LOGGING_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "SystemLogLevel",
+            path: "systemLogLevel",
+            place: Place::Body,
+            required: false,
+            shape: &EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL,
+        }]))
+    };
+    pub static EVENT_SOURCE_MAPPING_METRIC: Shape =
+        Shape { values: &["EventCount", "ErrorCount", "KafkaMetrics"], ..Shape::plain(Kind::Text) };
+    pub static EVENT_SOURCE_MAPPING_METRIC_LIST: Shape = Shape {
+        min: Some(0.0),
+        max: Some(3.0),
+        ..Shape::plain(Kind::List { item: &EVENT_SOURCE_MAPPING_METRIC, names_null: true })
+    };
+    pub static EVENT_SOURCE_MAPPING_METRICS_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Metrics",
+            path: "metrics",
+            place: Place::Body,
+            required: false,
+            shape: &EVENT_SOURCE_MAPPING_METRIC_LIST,
+        }]))
+    };
+    pub static EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL: Shape =
+        Shape { values: &["DEBUG", "INFO", "WARN"], ..Shape::plain(Kind::Text) };
+    pub static EVENT_SOURCE_POSITION: Shape =
+        Shape { values: &["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"], ..Shape::plain(Kind::Text) };
+    static EVENT_SOURCE_TOKEN_PATTERN: Pattern =
+        Pattern::new("[a-zA-Z0-9._\\-]+", "\\A(?:[a-zA-Z0-9._\\-]+)\\z");
+    pub static EVENT_SOURCE_TOKEN: Shape = Shape {
+        min: Some(0.0),
+        max: Some(256.0),
+        pattern: Some(&EVENT_SOURCE_TOKEN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static EXECUTION_ENVIRONMENT_MEMORY_GI_B_PER_V_CPU: Shape =
         Shape { min: Some(2.0), max: Some(8.0), ..Shape::plain(Kind::Double) };
     pub static EXECUTION_TIMEOUT: Shape =
@@ -3881,6 +6969,28 @@ pub mod tables {
         max: Some(1.0),
         ..Shape::plain(Kind::List { item: &FILE_SYSTEM_CONFIG, names_null: true })
     };
+    pub static FILTER: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Pattern",
+            path: "pattern",
+            place: Place::Body,
+            required: false,
+            shape: &PATTERN,
+        }]))
+    };
+    pub static FILTER_CRITERIA: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Filters",
+            path: "filters",
+            place: Place::Body,
+            required: false,
+            shape: &FILTER_LIST,
+        }]))
+    };
+    pub static FILTER_LIST: Shape =
+        Shape { ..Shape::plain(Kind::List { item: &FILTER, names_null: true }) };
+    pub static FULL_DOCUMENT: Shape =
+        Shape { values: &["UpdateLookup", "Default"], ..Shape::plain(Kind::Text) };
     pub static FUNCTION_CODE: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -3944,6 +7054,13 @@ pub mod tables {
         pattern: Some(&FUNCTION_NAME_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static FUNCTION_RESPONSE_TYPE: Shape =
+        Shape { values: &["ReportBatchItemFailures"], ..Shape::plain(Kind::Text) };
+    pub static FUNCTION_RESPONSE_TYPE_LIST: Shape = Shape {
+        min: Some(0.0),
+        max: Some(1.0),
+        ..Shape::plain(Kind::List { item: &FUNCTION_RESPONSE_TYPE, names_null: true })
+    };
     pub static FUNCTION_RUNTIME_ALIAS: Shape =
         Shape { min: Some(1.0), max: Some(128.0), ..Shape::plain(Kind::Text) };
     static FUNCTION_RUNTIME_ARN_PATTERN: Pattern = Pattern::new(
@@ -3974,10 +7091,104 @@ pub mod tables {
             },
         ]))
     };
+    pub static FUNCTION_SCALING_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "MinExecutionEnvironments",
+                path: "minExecutionEnvironments",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS,
+            },
+            Member {
+                name: "MaxExecutionEnvironments",
+                path: "maxExecutionEnvironments",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS,
+            },
+        ]))
+    };
+    pub static FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS: Shape =
+        Shape { min: Some(0.0), max: Some(15000.0), ..Shape::plain(Kind::Integer) };
+    pub static FUNCTION_URL_AUTH_TYPE: Shape =
+        Shape { values: &["NONE", "AWS_IAM"], ..Shape::plain(Kind::Text) };
+    static FUNCTION_URL_FUNCTION_NAME_PATTERN: Pattern = Pattern::new(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
+        "\\A(?:(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:)?([0-9]{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?![0-9]+$)[0-9a-zA-Z-_]+))?)\\z",
+    );
+    pub static FUNCTION_URL_FUNCTION_NAME: Shape = Shape {
+        min: Some(1.0),
+        max: Some(140.0),
+        pattern: Some(&FUNCTION_URL_FUNCTION_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    static FUNCTION_URL_QUALIFIER_PATTERN: Pattern =
+        Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)", "\\A(?:((?!^[0-9]+$)^[0-9a-zA-Z-_]+$))\\z");
+    pub static FUNCTION_URL_QUALIFIER: Shape = Shape {
+        min: Some(1.0),
+        max: Some(128.0),
+        pattern: Some(&FUNCTION_URL_QUALIFIER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static FUNCTION_VERSION: Shape = Shape { values: &["ALL"], ..Shape::plain(Kind::Text) };
     pub static FUNCTION_VERSION_LATEST_PUBLISHED: Shape =
         Shape { values: &["LATEST_PUBLISHED"], ..Shape::plain(Kind::Text) };
     pub static GET_ACCOUNT_SETTINGS_REQUEST: Shape = Shape { ..Shape::plain(Kind::Structure(&[])) };
+    pub static GET_ALIAS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Name",
+                path: "name",
+                place: Place::Label,
+                required: true,
+                shape: &ALIAS,
+            },
+        ]))
+    };
+    pub static GET_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "CodeSigningConfigArn",
+            path: "codeSigningConfigArn",
+            place: Place::Label,
+            required: true,
+            shape: &CODE_SIGNING_CONFIG_ARN,
+        }]))
+    };
+    pub static GET_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "UUID",
+            path: "uUID",
+            place: Place::Label,
+            required: true,
+            shape: &UUID_STRING,
+        }]))
+    };
+    pub static GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "FunctionName",
+            path: "functionName",
+            place: Place::Label,
+            required: true,
+            shape: &NAMESPACED_FUNCTION_NAME,
+        }]))
+    };
+    pub static GET_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "FunctionName",
+            path: "functionName",
+            place: Place::Label,
+            required: true,
+            shape: &FUNCTION_NAME,
+        }]))
+    };
     pub static GET_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -3996,6 +7207,33 @@ pub mod tables {
             },
         ]))
     };
+    pub static GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
+    pub static GET_FUNCTION_RECURSION_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "FunctionName",
+            path: "functionName",
+            place: Place::Label,
+            required: true,
+            shape: &UNQUALIFIED_FUNCTION_NAME,
+        }]))
+    };
     pub static GET_FUNCTION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -4011,6 +7249,42 @@ pub mod tables {
                 place: Place::Query("Qualifier"),
                 required: false,
                 shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
+    pub static GET_FUNCTION_SCALING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &UNQUALIFIED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: true,
+                shape: &PUBLISHED_FUNCTION_QUALIFIER,
+            },
+        ]))
+    };
+    pub static GET_FUNCTION_URL_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_URL_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &FUNCTION_URL_QUALIFIER,
             },
         ]))
     };
@@ -4059,12 +7333,88 @@ pub mod tables {
             },
         ]))
     };
+    pub static GET_POLICY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
+    pub static GET_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: true,
+                shape: &QUALIFIER,
+            },
+        ]))
+    };
+    pub static GET_RESOURCE_POLICY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "ResourceArn",
+            path: "resourceArn",
+            place: Place::Label,
+            required: true,
+            shape: &POLICY_RESOURCE_ARN,
+        }]))
+    };
+    pub static GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+        ]))
+    };
     static HANDLER_PATTERN: Pattern = Pattern::new("[^\\s]+", "\\A(?:[^ \\t\\n\\x0B\\f\\r]+)\\z");
     pub static HANDLER: Shape = Shape {
         min: Some(0.0),
         max: Some(128.0),
         pattern: Some(&HANDLER_PATTERN),
         ..Shape::plain(Kind::Text)
+    };
+    static HEADER_PATTERN: Pattern =
+        Pattern::new(".*", "\\A(?:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)\\z");
+    pub static HEADER: Shape = Shape {
+        min: Some(0.0),
+        max: Some(1024.0),
+        pattern: Some(&HEADER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static HEADERS_LIST: Shape = Shape {
+        min: Some(0.0),
+        max: Some(100.0),
+        ..Shape::plain(Kind::List { item: &HEADER, names_null: true })
     };
     pub static IMAGE_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
@@ -4153,6 +7503,26 @@ pub mod tables {
     };
     pub static INVOCATION_TYPE: Shape =
         Shape { values: &["Event", "RequestResponse", "DryRun"], ..Shape::plain(Kind::Text) };
+    pub static INVOKE_ASYNC_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "InvokeArgs",
+                path: "invokeArgs",
+                place: Place::RawPayload,
+                required: true,
+                shape: &BLOB_STREAM,
+            },
+        ]))
+    };
+    pub static INVOKE_MODE: Shape =
+        Shape { values: &["RESPONSE_STREAM", "BUFFERED"], ..Shape::plain(Kind::Text) };
     pub static INVOKE_WITH_RESPONSE_STREAM_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -4206,6 +7576,7 @@ pub mod tables {
             },
         ]))
     };
+    pub static INVOKED_VIA_FUNCTION_URL: Shape = Shape { ..Shape::plain(Kind::Boolean) };
     static KMS_KEY_ARN_PATTERN: Pattern = Pattern::new(
         "(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()",
         "\\A(?:(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)|())\\z",
@@ -4215,6 +7586,78 @@ pub mod tables {
         max: Some(10000.0),
         pattern: Some(&KMS_KEY_ARN_PATTERN),
         ..Shape::plain(Kind::Text)
+    };
+    pub static KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE: Shape =
+        Shape { values: &["Stream", "Queue"], ..Shape::plain(Kind::Text) };
+    pub static KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Type",
+                path: "type",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_SCHEMA_REGISTRY_AUTH_TYPE,
+            },
+            Member { name: "URI", path: "uRI", place: Place::Body, required: false, shape: &ARN },
+        ]))
+    };
+    pub static KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST: Shape = Shape {
+        ..Shape::plain(Kind::List { item: &KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG, names_null: true })
+    };
+    pub static KAFKA_SCHEMA_REGISTRY_AUTH_TYPE: Shape = Shape {
+        values: &[
+            "BASIC_AUTH",
+            "CLIENT_CERTIFICATE_TLS_AUTH",
+            "SERVER_ROOT_CA_CERTIFICATE",
+            "OAUTHBEARER_AUTH",
+        ],
+        ..Shape::plain(Kind::Text)
+    };
+    pub static KAFKA_SCHEMA_REGISTRY_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "SchemaRegistryURI",
+                path: "schemaRegistryURI",
+                place: Place::Body,
+                required: false,
+                shape: &SCHEMA_REGISTRY_URI,
+            },
+            Member {
+                name: "EventRecordFormat",
+                path: "eventRecordFormat",
+                place: Place::Body,
+                required: false,
+                shape: &SCHEMA_REGISTRY_EVENT_RECORD_FORMAT,
+            },
+            Member {
+                name: "AccessConfigs",
+                path: "accessConfigs",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST,
+            },
+            Member {
+                name: "SchemaValidationConfigs",
+                path: "schemaValidationConfigs",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_SCHEMA_VALIDATION_CONFIG_LIST,
+            },
+        ]))
+    };
+    pub static KAFKA_SCHEMA_VALIDATION_ATTRIBUTE: Shape =
+        Shape { values: &["KEY", "VALUE"], ..Shape::plain(Kind::Text) };
+    pub static KAFKA_SCHEMA_VALIDATION_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Attribute",
+            path: "attribute",
+            place: Place::Body,
+            required: false,
+            shape: &KAFKA_SCHEMA_VALIDATION_ATTRIBUTE,
+        }]))
+    };
+    pub static KAFKA_SCHEMA_VALIDATION_CONFIG_LIST: Shape = Shape {
+        ..Shape::plain(Kind::List { item: &KAFKA_SCHEMA_VALIDATION_CONFIG, names_null: true })
     };
     pub static LAMBDA_MANAGED_INSTANCES_CAPACITY_PROVIDER_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
@@ -4321,13 +7764,168 @@ pub mod tables {
         ]))
     };
     pub static LAYER_VERSION_NUMBER: Shape = Shape { ..Shape::plain(Kind::Long) };
-    static LICENSE_INFO_PATTERN: Pattern =
-        Pattern::new(".*", "\\A(?:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]*)\\z");
     pub static LICENSE_INFO: Shape = Shape {
         min: Some(0.0),
         max: Some(512.0),
-        pattern: Some(&LICENSE_INFO_PATTERN),
+        pattern: Some(&HEADER_PATTERN),
         ..Shape::plain(Kind::Text)
+    };
+    pub static LIST_ALIASES_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "FunctionVersion",
+                path: "functionVersion",
+                place: Place::Query("FunctionVersion"),
+                required: false,
+                shape: &VERSION_WITH_LATEST_PUBLISHED,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_CODE_SIGNING_CONFIGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_EVENT_SOURCE_MAPPINGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "EventSourceArn",
+                path: "eventSourceArn",
+                place: Place::Query("EventSourceArn"),
+                required: false,
+                shape: &ARN,
+            },
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Query("FunctionName"),
+                required: false,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_FUNCTION_URL_CONFIGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_URL_FUNCTION_NAME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "CodeSigningConfigArn",
+                path: "codeSigningConfigArn",
+                place: Place::Label,
+                required: true,
+                shape: &CODE_SIGNING_CONFIG_ARN,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LIST_ITEMS,
+            },
+        ]))
     };
     pub static LIST_FUNCTIONS_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
@@ -4432,6 +8030,65 @@ pub mod tables {
             },
         ]))
     };
+    pub static LIST_PROVISIONED_CONCURRENCY_CONFIGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEMS,
+            },
+        ]))
+    };
+    pub static LIST_TAGS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Resource",
+            path: "resource",
+            place: Place::Label,
+            required: true,
+            shape: &TAGGABLE_RESOURCE,
+        }]))
+    };
+    pub static LIST_VERSIONS_BY_FUNCTION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Marker",
+                path: "marker",
+                place: Place::Query("Marker"),
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "MaxItems",
+                path: "maxItems",
+                place: Place::Query("MaxItems"),
+                required: false,
+                shape: &MAX_LIST_ITEMS,
+            },
+        ]))
+    };
     static LOCAL_MOUNT_PATH_PATTERN: Pattern =
         Pattern::new("/mnt/[a-zA-Z0-9-_.]+", "\\A(?:/mnt/[a-zA-Z0-9-_.]+)\\z");
     pub static LOCAL_MOUNT_PATH: Shape = Shape {
@@ -4492,12 +8149,42 @@ pub mod tables {
         pattern: Some(&MASTER_REGION_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static MAX_AGE: Shape =
+        Shape { min: Some(0.0), max: Some(86400.0), ..Shape::plain(Kind::Integer) };
+    pub static MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS: Shape =
+        Shape { min: Some(1.0), max: Some(50.0), ..Shape::plain(Kind::Integer) };
+    pub static MAX_ITEMS: Shape =
+        Shape { min: Some(1.0), max: Some(50.0), ..Shape::plain(Kind::Integer) };
     pub static MAX_LAYER_LIST_ITEMS: Shape =
         Shape { min: Some(1.0), max: Some(50.0), ..Shape::plain(Kind::Integer) };
     pub static MAX_LIST_ITEMS: Shape =
         Shape { min: Some(1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
+    pub static MAX_PROVISIONED_CONCURRENCY_CONFIG_LIST_ITEMS: Shape =
+        Shape { min: Some(1.0), max: Some(50.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_BATCHING_WINDOW_IN_SECONDS: Shape =
+        Shape { min: Some(0.0), max: Some(300.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_CONCURRENCY: Shape =
+        Shape { min: Some(2.0), max: Some(1000.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_EVENT_AGE_IN_SECONDS: Shape =
+        Shape { min: Some(60.0), max: Some(21600.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_NUMBER_OF_POLLERS: Shape =
+        Shape { min: Some(1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_RECORD_AGE_IN_SECONDS: Shape =
+        Shape { min: Some(-1.0), max: Some(604800.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_RETRY_ATTEMPTS: Shape =
+        Shape { min: Some(0.0), max: Some(2.0), ..Shape::plain(Kind::Integer) };
+    pub static MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING: Shape =
+        Shape { min: Some(-1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
     pub static MEMORY_SIZE: Shape =
         Shape { min: Some(128.0), max: Some(32768.0), ..Shape::plain(Kind::Integer) };
+    pub static METHOD: Shape = Shape {
+        min: Some(0.0),
+        max: Some(6.0),
+        pattern: Some(&HEADER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static MINIMUM_NUMBER_OF_POLLERS: Shape =
+        Shape { min: Some(1.0), max: Some(200.0), ..Shape::plain(Kind::Integer) };
     static NAMESPACED_FUNCTION_NAME_PATTERN: Pattern = Pattern::new(
         "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
         "\\A(?:(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:)?([0-9]{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?)\\z",
@@ -4506,6 +8193,14 @@ pub mod tables {
         min: Some(1.0),
         max: Some(256.0),
         pattern: Some(&NAMESPACED_FUNCTION_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    static NAMESPACED_STATEMENT_ID_PATTERN: Pattern =
+        Pattern::new("([a-zA-Z0-9-_.]+)", "\\A(?:([a-zA-Z0-9-_.]+))\\z");
+    pub static NAMESPACED_STATEMENT_ID: Shape = Shape {
+        min: Some(1.0),
+        max: Some(100.0),
+        pattern: Some(&NAMESPACED_STATEMENT_ID_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     pub static NULLABLE_BOOLEAN: Shape = Shape { ..Shape::plain(Kind::Boolean) };
@@ -4519,6 +8214,24 @@ pub mod tables {
         pattern: Some(&NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static ON_FAILURE: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Destination",
+            path: "destination",
+            place: Place::Body,
+            required: false,
+            shape: &DESTINATION_ARN,
+        }]))
+    };
+    pub static ON_SUCCESS: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Destination",
+            path: "destination",
+            place: Place::Body,
+            required: false,
+            shape: &DESTINATION_ARN,
+        }]))
+    };
     static ORGANIZATION_ID_PATTERN: Pattern =
         Pattern::new("o-[a-z0-9]{10,32}", "\\A(?:o-[a-z0-9]{10,32})\\z");
     pub static ORGANIZATION_ID: Shape = Shape {
@@ -4527,10 +8240,82 @@ pub mod tables {
         pattern: Some(&ORGANIZATION_ID_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static ORIGIN: Shape = Shape {
+        min: Some(1.0),
+        max: Some(253.0),
+        pattern: Some(&HEADER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static PACKAGE_TYPE: Shape =
         Shape { values: &["Zip", "Image"], ..Shape::plain(Kind::Text) };
+    pub static PARALLELIZATION_FACTOR: Shape =
+        Shape { min: Some(1.0), max: Some(10.0), ..Shape::plain(Kind::Integer) };
+    static PATTERN_PATTERN: Pattern =
+        Pattern::new("[\\s\\S]*", "\\A(?:[ \\t\\n\\x0B\\f\\r\\S]*)\\z");
+    pub static PATTERN: Shape = Shape {
+        min: Some(0.0),
+        max: Some(4096.0),
+        pattern: Some(&PATTERN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Shape =
         Shape { min: Some(1.0), max: Some(1600.0), ..Shape::plain(Kind::Integer) };
+    static POLICY_RESOURCE_ARN_PATTERN: Pattern = Pattern::new(
+        "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_])+)?|runtime/[a-zA-Z0-9-_./]+)",
+        "\\A(?:arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:[0-9]{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_])+)?|runtime/[a-zA-Z0-9-_./]+))\\z",
+    );
+    pub static POLICY_RESOURCE_ARN: Shape = Shape {
+        min: Some(0.0),
+        max: Some(512.0),
+        pattern: Some(&POLICY_RESOURCE_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static POSITIVE_INTEGER: Shape = Shape { min: Some(1.0), ..Shape::plain(Kind::Integer) };
+    pub static PRINCIPAL: Shape = Shape {
+        min: Some(0.0),
+        max: Some(2048.0),
+        pattern: Some(&HANDLER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static PRINCIPAL_ORG_ID: Shape = Shape {
+        min: Some(12.0),
+        max: Some(34.0),
+        pattern: Some(&ORGANIZATION_ID_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static PROVISIONED_POLLER_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "MinimumPollers",
+                path: "minimumPollers",
+                place: Place::Body,
+                required: false,
+                shape: &MINIMUM_NUMBER_OF_POLLERS,
+            },
+            Member {
+                name: "MaximumPollers",
+                path: "maximumPollers",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_NUMBER_OF_POLLERS,
+            },
+            Member {
+                name: "PollerGroupName",
+                path: "pollerGroupName",
+                place: Place::Body,
+                required: false,
+                shape: &PROVISIONED_POLLER_GROUP_NAME,
+            },
+        ]))
+    };
+    static PROVISIONED_POLLER_GROUP_NAME_PATTERN: Pattern =
+        Pattern::new("[a-zA-Z0-9-_]*", "\\A(?:[a-zA-Z0-9-_]*)\\z");
+    pub static PROVISIONED_POLLER_GROUP_NAME: Shape = Shape {
+        min: Some(0.0),
+        max: Some(128.0),
+        pattern: Some(&PROVISIONED_POLLER_GROUP_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static PUBLISH_LAYER_VERSION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -4577,6 +8362,274 @@ pub mod tables {
             },
         ]))
     };
+    pub static PUBLISH_VERSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "CodeSha256",
+                path: "codeSha256",
+                place: Place::Body,
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Body,
+                required: false,
+                shape: &STRING,
+            },
+            Member {
+                name: "PublishTo",
+                path: "publishTo",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_VERSION_LATEST_PUBLISHED,
+            },
+        ]))
+    };
+    static PUBLISHED_FUNCTION_QUALIFIER_PATTERN: Pattern =
+        Pattern::new("(\\$LATEST\\.PUBLISHED|[0-9]+)", "\\A(?:(\\$LATEST\\.PUBLISHED|[0-9]+))\\z");
+    pub static PUBLISHED_FUNCTION_QUALIFIER: Shape = Shape {
+        min: Some(1.0),
+        max: Some(128.0),
+        pattern: Some(&PUBLISHED_FUNCTION_QUALIFIER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "CodeSigningConfigArn",
+                path: "codeSigningConfigArn",
+                place: Place::Body,
+                required: true,
+                shape: &CODE_SIGNING_CONFIG_ARN,
+            },
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+        ]))
+    };
+    pub static PUT_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "ReservedConcurrentExecutions",
+                path: "reservedConcurrentExecutions",
+                place: Place::Body,
+                required: true,
+                shape: &RESERVED_CONCURRENT_EXECUTIONS,
+            },
+        ]))
+    };
+    pub static PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "MaximumRetryAttempts",
+                path: "maximumRetryAttempts",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RETRY_ATTEMPTS,
+            },
+            Member {
+                name: "MaximumEventAgeInSeconds",
+                path: "maximumEventAgeInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_EVENT_AGE_IN_SECONDS,
+            },
+            Member {
+                name: "DestinationConfig",
+                path: "destinationConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DESTINATION_CONFIG,
+            },
+        ]))
+    };
+    pub static PUT_FUNCTION_RECURSION_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &UNQUALIFIED_FUNCTION_NAME,
+            },
+            Member {
+                name: "RecursiveLoop",
+                path: "recursiveLoop",
+                place: Place::Body,
+                required: true,
+                shape: &RECURSIVE_LOOP,
+            },
+        ]))
+    };
+    pub static PUT_FUNCTION_SCALING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &UNQUALIFIED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: true,
+                shape: &PUBLISHED_FUNCTION_QUALIFIER,
+            },
+            Member {
+                name: "FunctionScalingConfig",
+                path: "functionScalingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_SCALING_CONFIG,
+            },
+        ]))
+    };
+    pub static PUT_PROVISIONED_CONCURRENCY_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: true,
+                shape: &QUALIFIER,
+            },
+            Member {
+                name: "ProvisionedConcurrentExecutions",
+                path: "provisionedConcurrentExecutions",
+                place: Place::Body,
+                required: true,
+                shape: &POSITIVE_INTEGER,
+            },
+        ]))
+    };
+    pub static PUT_RESOURCE_POLICY_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "ResourceArn",
+                path: "resourceArn",
+                place: Place::Label,
+                required: true,
+                shape: &POLICY_RESOURCE_ARN,
+            },
+            Member {
+                name: "Policy",
+                path: "policy",
+                place: Place::Body,
+                required: true,
+                shape: &RESOURCE_POLICY,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Body,
+                required: false,
+                shape: &REVISION_ID,
+            },
+        ]))
+    };
+    pub static PUT_RUNTIME_MANAGEMENT_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "UpdateRuntimeOn",
+                path: "updateRuntimeOn",
+                place: Place::Body,
+                required: true,
+                shape: &UPDATE_RUNTIME_ON,
+            },
+            Member {
+                name: "RuntimeVersionArn",
+                path: "runtimeVersionArn",
+                place: Place::Body,
+                required: false,
+                shape: &RUNTIME_VERSION_ARN,
+            },
+        ]))
+    };
+    static QUALIFIER_PATTERN: Pattern =
+        Pattern::new("(|[a-zA-Z0-9$_-]+)", "\\A(?:(|[a-zA-Z0-9$_-]+))\\z");
+    pub static QUALIFIER: Shape = Shape {
+        min: Some(1.0),
+        max: Some(128.0),
+        pattern: Some(&QUALIFIER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static QUEUE: Shape = Shape {
+        min: Some(1.0),
+        max: Some(1000.0),
+        pattern: Some(&PATTERN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static QUEUES: Shape = Shape {
+        min: Some(1.0),
+        max: Some(1.0),
+        ..Shape::plain(Kind::List { item: &QUEUE, names_null: true })
+    };
+    pub static RECURSIVE_LOOP: Shape =
+        Shape { values: &["Terminate", "Allow"], ..Shape::plain(Kind::Text) };
     pub static REMOVE_LAYER_VERSION_PERMISSION_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -4609,16 +8662,68 @@ pub mod tables {
             },
         ]))
     };
+    pub static REMOVE_PERMISSION_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "StatementId",
+                path: "statementId",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_STATEMENT_ID,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Query("RevisionId"),
+                required: false,
+                shape: &STRING,
+            },
+        ]))
+    };
+    pub static RESERVED_CONCURRENT_EXECUTIONS: Shape =
+        Shape { min: Some(0.0), ..Shape::plain(Kind::Integer) };
     pub static RESOURCE_ARN: Shape = Shape {
         min: Some(0.0),
         max: Some(10000.0),
         pattern: Some(&KMS_KEY_ARN_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    static RESOURCE_POLICY_PATTERN: Pattern =
+        Pattern::new("[\\s\\S]+", "\\A(?:[ \\t\\n\\x0B\\f\\r\\S]+)\\z");
+    pub static RESOURCE_POLICY: Shape = Shape {
+        min: Some(1.0),
+        max: Some(20480.0),
+        pattern: Some(&RESOURCE_POLICY_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static RESPONSE_STREAMING_INVOCATION_TYPE: Shape =
         Shape { values: &["RequestResponse", "DryRun"], ..Shape::plain(Kind::Text) };
     pub static RETENTION_PERIOD_IN_DAYS: Shape =
         Shape { min: Some(1.0), max: Some(90.0), ..Shape::plain(Kind::Integer) };
+    static REVISION_ID_PATTERN: Pattern = Pattern::new(
+        "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        "\\A(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\\z",
+    );
+    pub static REVISION_ID: Shape = Shape {
+        min: Some(36.0),
+        max: Some(36.0),
+        pattern: Some(&REVISION_ID_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     static ROLE_ARN_PATTERN: Pattern = Pattern::new(
         "arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+",
         "\\A(?:arn:(aws[a-zA-Z-]*)?:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+)\\z",
@@ -4690,6 +8795,16 @@ pub mod tables {
         ],
         ..Shape::plain(Kind::Text)
     };
+    static RUNTIME_VERSION_ARN_PATTERN: Pattern = Pattern::new(
+        "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
+        "\\A(?:((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}::runtime:[^\\n\\r\\x{85}\\x{2028}\\x{2029}]+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:[0-9]{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128})))\\z",
+    );
+    pub static RUNTIME_VERSION_ARN: Shape = Shape {
+        min: Some(26.0),
+        max: Some(2048.0),
+        pattern: Some(&RUNTIME_VERSION_ARN_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     static S3_BUCKET_PATTERN: Pattern =
         Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)", "\\A(?:[0-9A-Za-z\\.\\-_]*(?<!\\.))\\z");
     pub static S3_BUCKET: Shape = Shape {
@@ -4710,7 +8825,7 @@ pub mod tables {
     pub static S3_KEY: Shape = Shape {
         min: Some(1.0),
         max: Some(1024.0),
-        pattern: Some(&LICENSE_INFO_PATTERN),
+        pattern: Some(&HEADER_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     pub static S3_OBJECT_STORAGE_MODE: Shape =
@@ -4718,7 +8833,26 @@ pub mod tables {
     pub static S3_OBJECT_VERSION: Shape = Shape {
         min: Some(1.0),
         max: Some(1024.0),
-        pattern: Some(&LICENSE_INFO_PATTERN),
+        pattern: Some(&HEADER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static SCALING_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "MaximumConcurrency",
+            path: "maximumConcurrency",
+            place: Place::Body,
+            required: false,
+            shape: &MAXIMUM_CONCURRENCY,
+        }]))
+    };
+    pub static SCHEMA_REGISTRY_EVENT_RECORD_FORMAT: Shape =
+        Shape { values: &["JSON", "SOURCE"], ..Shape::plain(Kind::Text) };
+    static SCHEMA_REGISTRY_URI_PATTERN: Pattern =
+        Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*", "\\A(?:[a-zA-Z0-9-\\/*:_+=.@-]*)\\z");
+    pub static SCHEMA_REGISTRY_URI: Shape = Shape {
+        min: Some(1.0),
+        max: Some(10000.0),
+        pattern: Some(&SCHEMA_REGISTRY_URI_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     static SECURITY_GROUP_ID_PATTERN: Pattern =
@@ -4734,6 +8868,45 @@ pub mod tables {
         max: Some(5.0),
         ..Shape::plain(Kind::List { item: &SECURITY_GROUP_ID, names_null: false })
     };
+    pub static SELF_MANAGED_EVENT_SOURCE: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[Member {
+            name: "Endpoints",
+            path: "endpoints",
+            place: Place::Body,
+            required: false,
+            shape: &ENDPOINTS,
+        }]))
+    };
+    pub static SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "ConsumerGroupId",
+                path: "consumerGroupId",
+                place: Place::Body,
+                required: false,
+                shape: &URI,
+            },
+            Member {
+                name: "SchemaRegistryConfig",
+                path: "schemaRegistryConfig",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_SCHEMA_REGISTRY_CONFIG,
+            },
+            Member {
+                name: "ConsumptionMode",
+                path: "consumptionMode",
+                place: Place::Body,
+                required: false,
+                shape: &KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE,
+            },
+        ]))
+    };
+    pub static SIGNING_PROFILE_VERSION_ARNS: Shape = Shape {
+        min: Some(1.0),
+        max: Some(20.0),
+        ..Shape::plain(Kind::List { item: &ARN, names_null: true })
+    };
     pub static SNAP_START: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[Member {
             name: "ApplyOn",
@@ -4745,6 +8918,50 @@ pub mod tables {
     };
     pub static SNAP_START_APPLY_ON: Shape =
         Shape { values: &["PublishedVersions", "None"], ..Shape::plain(Kind::Text) };
+    pub static SOURCE_ACCESS_CONFIGURATION: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Type",
+                path: "type",
+                place: Place::Body,
+                required: false,
+                shape: &SOURCE_ACCESS_TYPE,
+            },
+            Member { name: "URI", path: "uRI", place: Place::Body, required: false, shape: &URI },
+        ]))
+    };
+    pub static SOURCE_ACCESS_CONFIGURATIONS: Shape = Shape {
+        min: Some(0.0),
+        max: Some(23.0),
+        ..Shape::plain(Kind::List { item: &SOURCE_ACCESS_CONFIGURATION, names_null: true })
+    };
+    pub static SOURCE_ACCESS_TYPE: Shape = Shape {
+        values: &[
+            "BASIC_AUTH",
+            "VPC_SUBNET",
+            "VPC_SECURITY_GROUP",
+            "SASL_SCRAM_512_AUTH",
+            "SASL_SCRAM_256_AUTH",
+            "VIRTUAL_HOST",
+            "CLIENT_CERTIFICATE_TLS_AUTH",
+            "SERVER_ROOT_CA_CERTIFICATE",
+            "OAUTHBEARER_AUTH",
+            "OAUTHBEARER_SCOPE",
+            "OAUTHBEARER_AUDIENCE",
+            "OAUTHBEARER_LOGICAL_CLUSTER",
+            "OAUTHBEARER_IDENTITY_POOL",
+            "IAM_AUTH",
+            "IAM_OAUTHBEARER_AUTH",
+        ],
+        ..Shape::plain(Kind::Text)
+    };
+    static SOURCE_OWNER_PATTERN: Pattern = Pattern::new("\\d{12}", "\\A(?:[0-9]{12})\\z");
+    pub static SOURCE_OWNER: Shape = Shape {
+        min: Some(0.0),
+        max: Some(12.0),
+        pattern: Some(&SOURCE_OWNER_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     static STATEMENT_ID_PATTERN: Pattern =
         Pattern::new("([a-zA-Z0-9-_]+)", "\\A(?:([a-zA-Z0-9-_]+))\\z");
     pub static STATEMENT_ID: Shape = Shape {
@@ -4784,10 +9001,34 @@ pub mod tables {
         pattern: Some(&TAG_KEY_PATTERN),
         ..Shape::plain(Kind::Text)
     };
+    pub static TAG_KEY_LIST: Shape =
+        Shape { ..Shape::plain(Kind::List { item: &TAG_KEY, names_null: true }) };
+    pub static TAG_RESOURCE_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Resource",
+                path: "resource",
+                place: Place::Label,
+                required: true,
+                shape: &TAGGABLE_RESOURCE,
+            },
+            Member { name: "Tags", path: "tags", place: Place::Body, required: true, shape: &TAGS },
+        ]))
+    };
     pub static TAG_VALUE: Shape = Shape {
         min: Some(0.0),
         max: Some(256.0),
         pattern: Some(&TAG_KEY_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    static TAGGABLE_RESOURCE_PATTERN: Pattern = Pattern::new(
+        "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+)",
+        "\\A(?:arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:[0-9]{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+))\\z",
+    );
+    pub static TAGGABLE_RESOURCE: Shape = Shape {
+        min: Some(1.0),
+        max: Some(10000.0),
+        pattern: Some(&TAGGABLE_RESOURCE_PATTERN),
         ..Shape::plain(Kind::Text)
     };
     pub static TAGS: Shape =
@@ -4813,6 +9054,19 @@ pub mod tables {
         Shape { values: &["PER_TENANT"], ..Shape::plain(Kind::Text) };
     pub static TIMEOUT: Shape =
         Shape { min: Some(1.0), max: Some(5400.0), ..Shape::plain(Kind::Integer) };
+    static TOPIC_PATTERN: Pattern =
+        Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)", "\\A(?:[^.]([a-zA-Z0-9\\-_.]+))\\z");
+    pub static TOPIC: Shape = Shape {
+        min: Some(1.0),
+        max: Some(249.0),
+        pattern: Some(&TOPIC_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static TOPICS: Shape = Shape {
+        min: Some(1.0),
+        max: Some(1.0),
+        ..Shape::plain(Kind::List { item: &TOPIC, names_null: true })
+    };
     pub static TRACING_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[Member {
             name: "Mode",
@@ -4824,6 +9078,282 @@ pub mod tables {
     };
     pub static TRACING_MODE: Shape =
         Shape { values: &["Active", "PassThrough"], ..Shape::plain(Kind::Text) };
+    pub static TUMBLING_WINDOW_IN_SECONDS: Shape =
+        Shape { min: Some(0.0), max: Some(900.0), ..Shape::plain(Kind::Integer) };
+    static URI_PATTERN: Pattern =
+        Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*", "\\A(?:[ a-zA-Z0-9-\\/*:_+=.@-]*)\\z");
+    pub static URI: Shape = Shape {
+        min: Some(1.0),
+        max: Some(200.0),
+        pattern: Some(&URI_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static UUID_STRING: Shape =
+        Shape { min: Some(36.0), max: Some(36.0), ..Shape::plain(Kind::Text) };
+    static UNQUALIFIED_FUNCTION_NAME_PATTERN: Pattern = Pattern::new(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
+        "\\A(?:(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-[0-9]{1}:)?([0-9]{12}:)?(function:)?([a-zA-Z0-9-_]+))\\z",
+    );
+    pub static UNQUALIFIED_FUNCTION_NAME: Shape = Shape {
+        min: Some(1.0),
+        max: Some(140.0),
+        pattern: Some(&UNQUALIFIED_FUNCTION_NAME_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
+    pub static UNTAG_RESOURCE_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "Resource",
+                path: "resource",
+                place: Place::Label,
+                required: true,
+                shape: &TAGGABLE_RESOURCE,
+            },
+            Member {
+                name: "TagKeys",
+                path: "tagKeys",
+                place: Place::Query("tagKeys"),
+                required: true,
+                shape: &TAG_KEY_LIST,
+            },
+        ]))
+    };
+    pub static UPDATE_ALIAS_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_NAME,
+            },
+            Member {
+                name: "Name",
+                path: "name",
+                place: Place::Label,
+                required: true,
+                shape: &ALIAS,
+            },
+            Member {
+                name: "FunctionVersion",
+                path: "functionVersion",
+                place: Place::Body,
+                required: false,
+                shape: &VERSION_WITH_LATEST_PUBLISHED,
+            },
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "RoutingConfig",
+                path: "routingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &ALIAS_ROUTING_CONFIGURATION,
+            },
+            Member {
+                name: "RevisionId",
+                path: "revisionId",
+                place: Place::Body,
+                required: false,
+                shape: &STRING,
+            },
+        ]))
+    };
+    pub static UPDATE_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "CodeSigningConfigArn",
+                path: "codeSigningConfigArn",
+                place: Place::Label,
+                required: true,
+                shape: &CODE_SIGNING_CONFIG_ARN,
+            },
+            Member {
+                name: "Description",
+                path: "description",
+                place: Place::Body,
+                required: false,
+                shape: &DESCRIPTION,
+            },
+            Member {
+                name: "AllowedPublishers",
+                path: "allowedPublishers",
+                place: Place::Body,
+                required: false,
+                shape: &ALLOWED_PUBLISHERS,
+            },
+            Member {
+                name: "CodeSigningPolicies",
+                path: "codeSigningPolicies",
+                place: Place::Body,
+                required: false,
+                shape: &CODE_SIGNING_POLICIES,
+            },
+        ]))
+    };
+    pub static UPDATE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "UUID",
+                path: "uUID",
+                place: Place::Label,
+                required: true,
+                shape: &UUID_STRING,
+            },
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Body,
+                required: false,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Enabled",
+                path: "enabled",
+                place: Place::Body,
+                required: false,
+                shape: &ENABLED,
+            },
+            Member {
+                name: "BatchSize",
+                path: "batchSize",
+                place: Place::Body,
+                required: false,
+                shape: &BATCH_SIZE,
+            },
+            Member {
+                name: "FilterCriteria",
+                path: "filterCriteria",
+                place: Place::Body,
+                required: false,
+                shape: &FILTER_CRITERIA,
+            },
+            Member {
+                name: "KMSKeyArn",
+                path: "kMSKeyArn",
+                place: Place::Body,
+                required: false,
+                shape: &KMS_KEY_ARN,
+            },
+            Member {
+                name: "MetricsConfig",
+                path: "metricsConfig",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_MAPPING_METRICS_CONFIG,
+            },
+            Member {
+                name: "LoggingConfig",
+                path: "loggingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &EVENT_SOURCE_MAPPING_LOGGING_CONFIG,
+            },
+            Member {
+                name: "ScalingConfig",
+                path: "scalingConfig",
+                place: Place::Body,
+                required: false,
+                shape: &SCALING_CONFIG,
+            },
+            Member {
+                name: "MaximumBatchingWindowInSeconds",
+                path: "maximumBatchingWindowInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+            },
+            Member {
+                name: "ParallelizationFactor",
+                path: "parallelizationFactor",
+                place: Place::Body,
+                required: false,
+                shape: &PARALLELIZATION_FACTOR,
+            },
+            Member {
+                name: "DestinationConfig",
+                path: "destinationConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DESTINATION_CONFIG,
+            },
+            Member {
+                name: "MaximumRecordAgeInSeconds",
+                path: "maximumRecordAgeInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RECORD_AGE_IN_SECONDS,
+            },
+            Member {
+                name: "BisectBatchOnFunctionError",
+                path: "bisectBatchOnFunctionError",
+                place: Place::Body,
+                required: false,
+                shape: &BISECT_BATCH_ON_FUNCTION_ERROR,
+            },
+            Member {
+                name: "MaximumRetryAttempts",
+                path: "maximumRetryAttempts",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+            },
+            Member {
+                name: "TumblingWindowInSeconds",
+                path: "tumblingWindowInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &TUMBLING_WINDOW_IN_SECONDS,
+            },
+            Member {
+                name: "SourceAccessConfigurations",
+                path: "sourceAccessConfigurations",
+                place: Place::Body,
+                required: false,
+                shape: &SOURCE_ACCESS_CONFIGURATIONS,
+            },
+            Member {
+                name: "FunctionResponseTypes",
+                path: "functionResponseTypes",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_RESPONSE_TYPE_LIST,
+            },
+            Member {
+                name: "AmazonManagedKafkaEventSourceConfig",
+                path: "amazonManagedKafkaEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "SelfManagedKafkaEventSourceConfig",
+                path: "selfManagedKafkaEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "DocumentDBEventSourceConfig",
+                path: "documentDBEventSourceConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+            },
+            Member {
+                name: "ProvisionedPollerConfig",
+                path: "provisionedPollerConfig",
+                place: Place::Body,
+                required: false,
+                shape: &PROVISIONED_POLLER_CONFIG,
+            },
+        ]))
+    };
     pub static UPDATE_FUNCTION_CODE_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -5086,6 +9616,96 @@ pub mod tables {
             },
         ]))
     };
+    pub static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &NAMESPACED_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
+            },
+            Member {
+                name: "MaximumRetryAttempts",
+                path: "maximumRetryAttempts",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_RETRY_ATTEMPTS,
+            },
+            Member {
+                name: "MaximumEventAgeInSeconds",
+                path: "maximumEventAgeInSeconds",
+                place: Place::Body,
+                required: false,
+                shape: &MAXIMUM_EVENT_AGE_IN_SECONDS,
+            },
+            Member {
+                name: "DestinationConfig",
+                path: "destinationConfig",
+                place: Place::Body,
+                required: false,
+                shape: &DESTINATION_CONFIG,
+            },
+        ]))
+    };
+    pub static UPDATE_FUNCTION_URL_CONFIG_REQUEST: Shape = Shape {
+        ..Shape::plain(Kind::Structure(&[
+            Member {
+                name: "FunctionName",
+                path: "functionName",
+                place: Place::Label,
+                required: true,
+                shape: &FUNCTION_URL_FUNCTION_NAME,
+            },
+            Member {
+                name: "Qualifier",
+                path: "qualifier",
+                place: Place::Query("Qualifier"),
+                required: false,
+                shape: &FUNCTION_URL_QUALIFIER,
+            },
+            Member {
+                name: "AuthType",
+                path: "authType",
+                place: Place::Body,
+                required: false,
+                shape: &FUNCTION_URL_AUTH_TYPE,
+            },
+            Member {
+                name: "Cors",
+                path: "cors",
+                place: Place::Body,
+                required: false,
+                shape: &CORS,
+            },
+            Member {
+                name: "InvokeMode",
+                path: "invokeMode",
+                place: Place::Body,
+                required: false,
+                shape: &INVOKE_MODE,
+            },
+        ]))
+    };
+    pub static UPDATE_RUNTIME_ON: Shape =
+        Shape { values: &["Auto", "Manual", "FunctionUpdate"], ..Shape::plain(Kind::Text) };
+    static VERSION_WITH_LATEST_PUBLISHED_PATTERN: Pattern = Pattern::new(
+        "(\\$LATEST(\\.PUBLISHED)?|[0-9]+)",
+        "\\A(?:(\\$LATEST(\\.PUBLISHED)?|[0-9]+))\\z",
+    );
+    pub static VERSION_WITH_LATEST_PUBLISHED: Shape = Shape {
+        min: Some(1.0),
+        max: Some(1024.0),
+        pattern: Some(&VERSION_WITH_LATEST_PUBLISHED_PATTERN),
+        ..Shape::plain(Kind::Text)
+    };
     pub static VPC_CONFIG: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -5111,31 +9731,60 @@ pub mod tables {
             },
         ]))
     };
+    pub static WEIGHT: Shape =
+        Shape { min: Some(0.0), max: Some(1.0), ..Shape::plain(Kind::Double) };
     pub static WORKING_DIRECTORY: Shape =
         Shape { min: Some(0.0), max: Some(1000.0), ..Shape::plain(Kind::Text) };
 
     /// Every pattern, for tests.
     pub static PATTERNS: &[&Pattern] = &[
+        &DESTINATION_ARN_PATTERN,
+        &FUNCTION_URL_QUALIFIER_PATTERN,
+        &ENDPOINT_PATTERN,
+        &RUNTIME_VERSION_ARN_PATTERN,
+        &ALIAS_PATTERN,
         &TAG_KEY_PATTERN,
+        &NAMESPACED_STATEMENT_ID_PATTERN,
         &STATEMENT_ID_PATTERN,
+        &VERSION_WITH_LATEST_PUBLISHED_PATTERN,
+        &PUBLISHED_FUNCTION_QUALIFIER_PATTERN,
+        &COLLECTION_NAME_PATTERN,
         &KMS_KEY_ARN_PATTERN,
         &LAYER_VERSION_ARN_PATTERN,
         &LAYER_NAME_OR_ARN_PATTERN,
         &NAMESPACED_FUNCTION_NAME_PATTERN,
+        &UNQUALIFIED_FUNCTION_NAME_PATTERN,
         &FUNCTION_NAME_PATTERN,
-        &LICENSE_INFO_PATTERN,
+        &FUNCTION_URL_FUNCTION_NAME_PATTERN,
+        &ACTION_PATTERN,
+        &QUALIFIER_PATTERN,
+        &HEADER_PATTERN,
         &LOCAL_MOUNT_PATH_PATTERN,
         &MASTER_REGION_PATTERN,
+        &URI_PATTERN,
         &S3_BUCKET_PATTERN,
+        &ADDITIONAL_VERSION_PATTERN,
+        &REVISION_ID_PATTERN,
         &LOG_GROUP_PATTERN,
+        &PATTERN_PATTERN,
+        &RESOURCE_POLICY_PATTERN,
+        &DATABASE_NAME_PATTERN,
+        &TOPIC_PATTERN,
         &HANDLER_PATTERN,
+        &SCHEMA_REGISTRY_URI_PATTERN,
+        &PROVISIONED_POLLER_GROUP_NAME_PATTERN,
         &DURABLE_EXECUTION_NAME_PATTERN,
+        &EVENT_SOURCE_TOKEN_PATTERN,
         &TENANT_ID_PATTERN,
         &ENVIRONMENT_VARIABLE_NAME_PATTERN,
         &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER_PATTERN,
+        &SOURCE_OWNER_PATTERN,
         &LAYER_PERMISSION_ALLOWED_PRINCIPAL_PATTERN,
+        &TAGGABLE_RESOURCE_PATTERN,
         &ROLE_ARN_PATTERN,
+        &POLICY_RESOURCE_ARN_PATTERN,
         &CODE_SIGNING_CONFIG_ARN_PATTERN,
+        &ARN_PATTERN,
         &FUNCTION_RUNTIME_ARN_PATTERN,
         &FILE_SYSTEM_ARN_PATTERN,
         &CAPACITY_PROVIDER_ARN_PATTERN,

@@ -1,5 +1,7 @@
 //! Reading, changing and writing one function, again if somebody else was faster.
 
+use std::collections::HashSet;
+
 use lambic_front::Cx;
 use lambic_model_lambda::errors;
 use lambic_rt::Timestamp;
@@ -7,11 +9,14 @@ use lambic_store::{CommitError, Revision, StoreError, Stored, Transaction};
 use lambic_wire::Error;
 
 use crate::Lambda;
-use crate::names::Target;
+use crate::names::{LATEST, Target};
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+use crate::state::published::{VersionRecord, number_key};
 
 /// Attempts before a caller is told to try again.
 const ATTEMPTS_MAX: usize = 8;
+/// The same for changes that do not exclude each other, as many callers make them at once.
+const EDIT_ATTEMPTS_MAX: usize = 64;
 
 /// Acknowledges an update of `target`: `next` makes the new configuration from the present one.
 /// Answers the record as it was committed.
@@ -37,6 +42,77 @@ pub(crate) async fn update(
         }
     }
     Err(in_progress(target))
+}
+
+/// Changes what is beside `$LATEST` in the record of `target`'s function: aliases, settings by
+/// qualifier. `change` is called again when somebody else was faster; it is told which of the
+/// qualifiers `named` are published versions, and they still are when the change is committed.
+/// Answers the record as it was committed and what `change` answered.
+///
+/// # Errors
+/// 404, 409 when others are always faster, and `change`'s own.
+#[allow(dead_code)] // until the first operation needs it
+pub(crate) async fn edit<T>(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    named: &[&str],
+    change: impl Fn(&mut FunctionRecord, &Known) -> Result<T, Error>,
+) -> Result<(FunctionRecord, T), Error> {
+    for _ in 0..EDIT_ATTEMPTS_MAX {
+        let stored = read(cx, target).await?;
+        let mut transaction = Transaction::new();
+        let mut known = Known::default();
+        for number in named {
+            if let Some(version) = read_version(cx, target, number).await? {
+                transaction.expect_unchanged(&version);
+                known.versions.insert((*number).to_owned());
+            }
+        }
+        let mut record = stored.value.clone();
+        let answer = change(&mut record, &known)?;
+        record.qualified.retain(|_, settings| !settings.is_empty());
+        if record == stored.value {
+            return Ok((record, answer));
+        }
+        transaction.replace(&stored, &record);
+        if commit(cx, transaction).await?.is_some() {
+            return Ok((record, answer));
+        }
+    }
+    Err(in_progress(target))
+}
+
+/// The published versions among the qualifiers that a change names.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    versions: HashSet<String>,
+}
+
+impl Known {
+    /// Whether this is `$LATEST`, an alias of the function or one of its published versions.
+    pub(crate) fn has(&self, record: &FunctionRecord, qualifier: &str) -> bool {
+        qualifier == LATEST
+            || record.aliases.contains_key(qualifier)
+            || self.versions.contains(qualifier)
+    }
+
+    /// Whether this is the number of a published version.
+    pub(crate) fn has_version(&self, qualifier: &str) -> bool {
+        self.versions.contains(qualifier)
+    }
+}
+
+/// The published version of that number, if there is one.
+pub(crate) async fn read_version(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    number: &str,
+) -> Result<Option<Stored<VersionRecord>>, Error> {
+    let Ok(number) = number.parse() else { return Ok(None) };
+    let number = number_key(number);
+    let key = [target.account.as_str(), &target.region, &target.name, &number];
+    let table = cx.service.store.table::<VersionRecord>();
+    table.get(&key).await.map_err(read_failed)
 }
 
 /// The function as the store has it, not the catalog: a change begins from what is newest.

@@ -18,6 +18,8 @@
 //!  "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/new"}}
 //! ```
 
+use std::collections::BTreeMap;
+
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{CreateFunctionRequest, FunctionConfiguration, errors};
@@ -87,6 +89,11 @@ impl Serve for CreateFunction {
             update: UpdateStatus::None,
             revision_id: cx.rt.uuid(),
             settle_at_micros: Some(settle_at(cx).micros()),
+            last_version: 0,
+            version_bytes: 0,
+            aliases: BTreeMap::new(),
+            qualified: BTreeMap::new(),
+            reserved_concurrency: None,
         };
         let mut transaction = Transaction::new();
         transaction.insert(&record.key(), &record);

@@ -3,8 +3,14 @@
 //! Invariants: `running` is what invokes run. `updating` is there exactly while an update has been
 //! acknowledged and is not in force yet; what callers read is then `updating`, while `running` still
 //! runs. `settle_at_micros` is there exactly while the reconciler has something left to do. A
-//! generation is never used twice. `revision_id` changes with every write.
+//! generation is never used twice. `revision_id` changes with every write of what `$LATEST` is, and not
+//! with what is beside it: aliases have revisions of their own.
+//!
+//! What belongs to the function and not to one of its versions is in this record too (aliases, settings
+//! by qualifier, reserved concurrency): it is small, it changes rarely, and so it comes and goes with
+//! the function in one write.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use lambic_rt::{Rt, Timestamp};
@@ -12,8 +18,10 @@ use lambic_store::{Digest, Record};
 use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
+use super::alias::Alias;
 use super::layer::LayerUse;
 use super::logging::Logging;
+use super::qualified::Qualified;
 use crate::names::function_arn;
 
 /// Life of a function.
@@ -133,6 +141,21 @@ pub struct FunctionRecord {
     pub revision_id: String,
     /// When the reconciler makes it Active, or the update Successful.
     pub settle_at_micros: Option<i64>,
+    /// The number that was given to a published version last; 0 before there was one.
+    #[serde(default)]
+    pub last_version: u64,
+    /// The packages of all its published versions, zipped, in bytes.
+    #[serde(default)]
+    pub version_bytes: u64,
+    /// By name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Alias>,
+    /// What is set for one qualifier: `$LATEST`, the number of a version or the name of an alias.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub qualified: BTreeMap<String, Qualified>,
+    /// Invocations of the function that may be in flight and that no other function takes away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_concurrency: Option<u32>,
 }
 
 impl Record for FunctionRecord {
@@ -232,6 +255,11 @@ pub(crate) mod tests {
             update: UpdateStatus::None,
             revision_id: "r1".to_owned(),
             settle_at_micros: Some(1_000),
+            last_version: 0,
+            version_bytes: 0,
+            aliases: BTreeMap::new(),
+            qualified: BTreeMap::new(),
+            reserved_concurrency: None,
         }
     }
 

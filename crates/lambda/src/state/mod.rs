@@ -1,9 +1,12 @@
 //! What is stored, one file per record, and the snapshots made from it.
 
+pub mod alias;
 pub mod code_link_secret;
 pub mod function;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;
+pub mod published;
+pub mod qualified;
 pub mod runtime_id;
 pub mod version;

@@ -180,6 +180,22 @@ impl Groups {
         Ok(())
     }
 
+    /// Gives an environment only the processor time that no other wants, or its usual part again.
+    /// Where that cannot be said, it is as any other.
+    pub(crate) fn set_background(&self, name: &str, background: bool) {
+        let v2 = matches!(self.layout, Layout::V2 { .. });
+        // The kernel's least and its default.
+        let (file, part) = match (v2, background) {
+            (true, true) => ("cpu.weight", "1"),
+            (true, false) => ("cpu.weight", "100"),
+            (false, true) => ("cpu.shares", "2"),
+            (false, false) => ("cpu.shares", "1024"),
+        };
+        for (_, folder) in self.folders(name).iter().filter(|(c, _)| *c == Controller::Cpu) {
+            write_existing(&folder.join(file), part);
+        }
+    }
+
     /// Where the daemon reads and writes the running environment's accounts.
     pub(crate) fn group(&self, name: &str) -> Group {
         let mut group = Group { v2: matches!(self.layout, Layout::V2 { .. }), ..Group::default() };

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lambic_rt::{Rt, TaskKind};
@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
-use crate::protocol::{Barrier, Group, Mode, Reply, Request, Spec};
+use crate::protocol::{AtHand, Barrier, Group, Mode, Reply, Request, Spec};
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;
@@ -26,6 +26,8 @@ use crate::{FileReach, SpawnerConfig, landlock, spawner, sys};
 const HELLO_LIMIT_MS: u16 = 20_000;
 /// How long one environment may take to be made.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
+/// How long a spare may take to become one.
+const ATTACH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why no environments can be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,7 @@ pub struct SandboxHost {
     mode: Mode,
     /// The control groups of the environments.
     accounts: Vec<PathBuf>,
+    has_spares: bool,
 }
 
 /// Forks the spawner and waits until it has proved that environments can be made here.
@@ -83,8 +86,8 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     drop(theirs);
     let packet = ours.receive_within(HELLO_LIMIT_MS)?;
     match packet.map(|packet| packet.parse()).transpose()? {
-        Some(Reply::Hello { barriers, mode, accounts }) => {
-            Ok(SandboxHost { channel: ours, barriers, mode, accounts })
+        Some(Reply::Hello { barriers, mode, accounts, spares: has_spares }) => {
+            Ok(SandboxHost { channel: ours, barriers, mode, accounts, has_spares })
         }
         Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
         _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
@@ -136,6 +139,8 @@ impl SandboxHost {
             socket: sys::register(fd)?,
             next_id: AtomicU64::new(1),
             pending: Mutex::new(Some(HashMap::new())),
+            has_spares: self.has_spares,
+            spares: Mutex::default(),
             gone: watch::Sender::new(false),
             rt: rt.clone(),
         });
@@ -169,6 +174,9 @@ struct Inner {
     next_id: AtomicU64,
     /// Who waits for which launch; `None` once the spawner is gone.
     pending: Mutex<Option<HashMap<u64, Waiter>>>,
+    has_spares: bool,
+    /// How many are at hand, by kind.
+    spares: Mutex<HashMap<u64, usize>>,
     /// Becomes true when the spawner has ended.
     gone: watch::Sender<bool>,
     rt: Rt,
@@ -182,12 +190,36 @@ pub(crate) struct Launched {
     pub(crate) control: OwnedFd,
     pub(crate) runtime_listener: OwnedFd,
     pub(crate) api_listener: OwnedFd,
+    /// Our ends of its output pipe and of its runtime's stream, if it was a spare.
+    pub(crate) ends: Option<[OwnedFd; 2]>,
 }
 
 impl Sandboxes {
     /// Makes an environment and starts its program. A program that cannot be started is not an
     /// error here: the environment's [`crate::Exit`] tells.
     pub async fn launch(&self, spec: &Spec) -> Result<Sandbox, LaunchError> {
+        self.launch_fresh(spec, None).await
+    }
+
+    /// As [`Sandboxes::launch`], but made from a spare of this kind, if one is at hand that can become
+    /// what is wanted. [`Sandbox::is_from_spare`] tells; the program is then one that has been started
+    /// with the kind's variables and working directory, waits, and has to be told the spec's.
+    pub async fn launch_from_spare(&self, spec: &Spec, kind: u64) -> Result<Sandbox, LaunchError> {
+        let mut sandbox = self.launch_fresh(spec, Some(kind)).await?;
+        if !sandbox.is_from_spare {
+            return Ok(sandbox);
+        }
+        let why = match self.inner.rt.within(ATTACH_LIMIT, sandbox.attached()).await {
+            Some(Ok(())) => return Ok(sandbox),
+            Some(Err(why)) => why,
+            None => "it did not answer".to_owned(),
+        };
+        tracing::warn!(why, "a spare could not be used; a fresh environment takes its place");
+        drop(sandbox);
+        self.launch_fresh(spec, None).await
+    }
+
+    async fn launch_fresh(&self, spec: &Spec, spare: Option<u64>) -> Result<Sandbox, LaunchError> {
         let inner = &self.inner;
         let ends = Ends::of(spec)?;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
@@ -196,7 +228,7 @@ impl Sandboxes {
             Some(pending) => pending.insert(id, sender),
             None => return Err(LaunchError::SpawnerGone),
         };
-        let request = Request::Launch { id, spec: Box::new(spec.clone()) };
+        let request = Request::Launch { id, spec: Box::new(spec.clone()), spare };
         let descriptors = ends.inside();
         let asked = async {
             let send = |fd: &OwnedFd| channel::send_on(fd.as_fd(), &request, &descriptors);
@@ -220,6 +252,25 @@ impl Sandboxes {
         }
     }
 
+    /// Whether there can be spares on this machine: their limits are set when they are used, which
+    /// takes control groups.
+    pub fn has_spares(&self) -> bool {
+        self.inner.has_spares
+    }
+
+    /// From now on `count` spares of this kind are kept, at most [`crate::SPARES_PER_KIND_MAX`]: they
+    /// are started with this spec, which has nothing of any function. An error when the spawner cannot
+    /// be told at this moment.
+    pub fn keep_spares(&self, kind: u64, spec: &Spec, count: u32) -> io::Result<()> {
+        let keep = Request::Keep { kind, spec: Box::new(spec.clone()), count };
+        channel::send_on(self.inner.socket.get_ref().as_fd(), &keep, &[])
+    }
+
+    /// How many spares of this kind are at hand.
+    pub fn spares_at_hand(&self, kind: u64) -> usize {
+        self.inner.spares().get(&kind).copied().unwrap_or(0)
+    }
+
     /// Waits until the spawner has ended. No environment can be made after that, and those that
     /// were there have ended with it.
     pub async fn spawner_gone(&self) {
@@ -235,6 +286,17 @@ impl Sandboxes {
 }
 
 impl Inner {
+    fn spares(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
+        self.spares.lock().expect("no panic while the table is held")
+    }
+
+    fn note(&self, at_hand: AtHand) {
+        match at_hand.count {
+            0 => self.spares().remove(&at_hand.kind),
+            count => self.spares().insert(at_hand.kind, count),
+        };
+    }
+
     fn forget(&self, id: u64) -> Option<Waiter> {
         self.pending.lock().expect("no panic while the table is held").as_mut()?.remove(&id)
     }
@@ -261,17 +323,13 @@ impl Inner {
 
     fn complete(&self, packet: Packet) {
         let (id, result) = match packet.parse() {
-            Ok(Reply::Launched { id, pid, group }) => {
-                let descriptors: Result<[OwnedFd; 3], _> = packet.descriptors.try_into();
-                let result = match descriptors {
-                    Ok([control, runtime_listener, api_listener]) => {
-                        Ok(Launched { id, pid, group, control, runtime_listener, api_listener })
-                    }
-                    Err(_) => Err(LaunchError::Failed("descriptors are missing".to_owned())),
-                };
-                (id, result)
+            Ok(Reply::Launched { id, pid, group, spare }) => {
+                spare.into_iter().for_each(|at_hand| self.note(at_hand));
+                let result = launched(id, pid, group, spare.is_some(), packet.descriptors);
+                (id, result.ok_or(LaunchError::Failed("descriptors are missing".to_owned())))
             }
             Ok(Reply::Failed { id, reason }) => (id, Err(LaunchError::Failed(reason))),
+            Ok(Reply::Spares(at_hand)) => return self.note(at_hand),
             Ok(Reply::Notice { text }) => {
                 tracing::warn!("{text}");
                 return;
@@ -286,4 +344,17 @@ impl Inner {
             let _ = waiter.send(result);
         }
     }
+}
+
+fn launched(
+    id: u64,
+    pid: i32,
+    group: Group,
+    spare: bool,
+    descriptors: Vec<OwnedFd>,
+) -> Option<Launched> {
+    let mut given = descriptors.into_iter();
+    let [control, runtime_listener, api_listener] = [given.next()?, given.next()?, given.next()?];
+    let ends = if spare { Some([given.next()?, given.next()?]) } else { None };
+    Some(Launched { id, pid, group, control, runtime_listener, api_listener, ends })
 }

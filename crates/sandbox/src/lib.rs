@@ -11,6 +11,7 @@
 //! comes inside the runtime.
 
 mod account;
+mod assign;
 mod barrier;
 mod barriers;
 mod cgroup;
@@ -28,6 +29,7 @@ mod protocol;
 mod rootfs;
 mod sandbox;
 mod seccomp;
+mod spares;
 mod spawner;
 mod sys;
 mod tmpdisk;
@@ -43,6 +45,7 @@ pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_
 pub use protocol::{
     Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, ProgramEnd, Spec,
 };
+pub use spares::{SPARES_PER_KIND_MAX, SPARE_KINDS_MAX};
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
 #[cfg(feature = "trial")]
 pub use trial::take_away;

@@ -1,8 +1,9 @@
 //! What the spawner makes environments with: the machine's namespaces, control groups, disks and
-//! links, and the steps from nothing to an init process that waits, and from there to a function.
+//! links, and the steps from nothing to an init process that waits. Those from there to a function are
+//! in `assign`.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -11,12 +12,11 @@ use nix::sys::wait::waitpid;
 
 use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
-use crate::cgroup::{Controller, Groups, Limits};
+use crate::cgroup::{Controller, Groups};
 use crate::channel::Channel;
 use crate::init::{self, Setup};
 use crate::network::{Network, Way};
-use crate::oom::Notice;
-use crate::protocol::{Assignment, Go, InitReport, Mode, Spec};
+use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
@@ -27,8 +27,6 @@ use crate::trial::stands;
 const SLOTS_MAX: u32 = 20_000;
 /// First user id of the host that environments get (one each); far above what systems hand out.
 const FIRST_HOST_UID: u32 = 0x6f00_0000;
-/// The size of `/tmp` that waiting processes already have, in MB: the default of a function.
-const READY_TMP_MB: u32 = 512;
 /// How long an init process may take to build its file system.
 const READY_LIMIT_MS: u16 = 10_000;
 
@@ -105,7 +103,7 @@ impl Machine {
         Ok(machine)
     }
 
-    fn host_ids(&self, slot: u32) -> (u32, u32) {
+    pub(crate) fn host_ids(&self, slot: u32) -> (u32, u32) {
         match self.mode {
             // Inside the spawner's own user namespace there is one user only: the caller, as root.
             Mode::Rootless => (0, 0),
@@ -140,6 +138,16 @@ impl Machine {
         if let Some(groups) = &self.groups {
             groups.thaw(&group_name(slot));
         }
+    }
+
+    /// Whether the limits of an environment can be set after its program has started.
+    pub(crate) fn has_spares(&self) -> bool {
+        self.mode != Mode::None && self.has_memory_limit()
+    }
+
+    /// Whether control groups limit memory; where they do not, each process is limited by itself.
+    pub(crate) fn has_memory_limit(&self) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.has(Controller::Memory))
     }
 
     pub(crate) fn group(&self, slot: u32) -> crate::protocol::Group {
@@ -245,61 +253,6 @@ impl Machine {
             Err(error) => Err(format!("init: {error}")),
         }
     }
-
-    /// Tells a waiting init process what to become; `outputs` are the pipes and the stream of its
-    /// runtime.
-    pub(crate) fn assign(
-        &mut self,
-        waiting: &Waiting,
-        spec: Spec,
-        outputs: &[OwnedFd],
-    ) -> Result<(), String> {
-        let name = group_name(waiting.slot);
-        if let Some(groups) = &self.groups {
-            let limits = Limits {
-                memory_bytes: u64::from(spec.memory_mb) << 20,
-                // Init and its runtime's first process are not the function's.
-                pids_max: spec.pids_max + 1,
-            };
-            groups.limit(&name, limits).map_err(|error| format!("setting limits: {error}"))?;
-        }
-        let (uid, gid) = self.host_ids(waiting.slot);
-        let own_disk = match &mut self.disks {
-            Some(disks) if spec.tmp_mb != READY_TMP_MB => {
-                Some(disks.create(spec.tmp_mb, uid, gid)?)
-            }
-            _ => None,
-        };
-        let disk = own_disk.as_ref().or(waiting.disk.as_ref());
-        let mut mounts = Vec::new();
-        if self.mode != Mode::None {
-            for bind in &spec.binds {
-                mounts.push(detached_copy(&bind.source)?);
-            }
-        }
-        let network = self.network.find(spec.network.as_deref())?;
-        let confinement = self.network.join(&waiting.way, network)?;
-        let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
-        let memory = self.group(waiting.slot);
-        let notice = match &memory.memory {
-            Some(folder) => Some(
-                Notice::open(folder, memory.v2)
-                    .map_err(|error| format!("memory events: {error}"))?,
-            ),
-            None => None,
-        };
-        let mut descriptors: Vec<BorrowedFd<'_>> = outputs.iter().map(AsFd::as_fd).collect();
-        descriptors.extend(notice.iter().flat_map(Notice::descriptors));
-        let oom_descriptors = descriptors.len() - outputs.len();
-        let tmp_disk = disk.is_some();
-        let assignment = Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement };
-        descriptors.extend(disk.map(AsFd::as_fd));
-        descriptors.extend(mounts.iter().map(AsFd::as_fd));
-        waiting
-            .control
-            .send(&assignment, &descriptors)
-            .map_err(|error| format!("assigning: {error}"))
-    }
 }
 
 /// The namespaces that an environment is born into; that of control groups comes later, when it is
@@ -317,7 +270,7 @@ fn new_namespaces() -> u64 {
     standing.fold(libc::CLONE_NEWNS as u64, |flags, (_, flag)| flags | flag as u64)
 }
 
-fn group_name(slot: u32) -> String {
+pub(crate) fn group_name(slot: u32) -> String {
     format!("e{slot}")
 }
 
@@ -367,17 +320,4 @@ fn write_id_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), String> {
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{UID_INSIDE} {uid} 1"))?;
     write("gid_map", format!("{GID_INSIDE} {gid} 1"))
-}
-
-/// A read-only copy of a folder's mount, ready to be attached inside. Links are not followed, so
-/// that what was checked is what is shown.
-fn detached_copy(source: &Path) -> Result<OwnedFd, String> {
-    let real = fs::canonicalize(source).map_err(|e| format!("{}: {e}", source.display()))?;
-    if real != source {
-        return Err(format!("{} is reached through a link", source.display()));
-    }
-    let tree = sys::open_tree(source).map_err(|e| format!("{}: {e}", source.display()))?;
-    sys::set_mount_attributes(tree.as_fd(), rootfs::shown_attributes())
-        .map_err(|error| format!("{}: {error}", source.display()))?;
-    Ok(tree)
 }

@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 /// Descriptor number of the second output pipe.
 pub const LOG_PIPE_FD: i32 = 5;
 
+/// The size of `/tmp` that waiting processes already have, in MB: the default of a function.
+pub(crate) const READY_TMP_MB: u32 = 512;
+
+/// Places where a spare gets what it is for, when that is known. They exist in every root.
+pub(crate) const LATE_TARGETS: [&str; 2] = ["/var/task", "/opt"];
+
 /// What one environment is made of. Everything in it is checked again by the spawner.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// A name for `ps` and for the control group: 1 to 64 characters of `[a-z0-9-]`.
     pub name: String,
@@ -42,7 +48,7 @@ pub struct Spec {
 }
 
 /// Programs that are started before the runtime.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extensions {
     /// Absolute paths inside; 1 to [`EXTENSIONS_MAX`].
     pub programs: Vec<String>,
@@ -56,7 +62,7 @@ pub struct Extensions {
 pub const EXTENSIONS_MAX: usize = 10;
 
 /// A folder of the host and where it appears inside, read-only.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// An absolute path on the host, at or below one of the configured bind roots.
     pub source: PathBuf,
@@ -102,6 +108,42 @@ impl Spec {
         }
         check_program(&extensions.programs, &extensions.env, &extensions.cwd)
     }
+
+    /// Refuses what no spare can be started with: whatever belongs to one function only.
+    pub(crate) fn check_spare(&self, bind_roots: &[PathBuf]) -> Result<(), String> {
+        self.check(bind_roots)?;
+        let is_late = |bind: &Bind| late_target(&bind.target).is_some();
+        if self.tmp_mb != READY_TMP_MB || self.network.is_some() || self.log_pipe {
+            return Err("a spare has the usual /tmp, no network and no log pipe".to_owned());
+        }
+        if self.extensions.is_some() || self.binds.iter().any(is_late) {
+            return Err("a spare has no extensions and no code yet".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What is left to be attached to a spare that was started with `prepared`, so that it becomes an
+    /// environment of this spec; `None` if it cannot become one. Variables and working directory are
+    /// not compared: the program takes on those of this spec itself.
+    pub(crate) fn left_to_attach(&self, prepared: &Spec) -> Option<&[Bind]> {
+        let same = self.argv == prepared.argv
+            && (self.tmp_mb, self.pids_max, self.files_max, self.log_pipe)
+                == (prepared.tmp_mb, prepared.pids_max, prepared.files_max, prepared.log_pipe);
+        if !same || self.extensions.is_some() {
+            return None;
+        }
+        let late = self.binds.strip_prefix(prepared.binds.as_slice())?;
+        let mut targets: Vec<_> =
+            late.iter().map(|bind| late_target(&bind.target)).collect::<Option<_>>()?;
+        targets.sort_unstable();
+        targets.dedup();
+        (targets.len() == late.len()).then_some(late)
+    }
+}
+
+/// The place by that name, if it is one that is filled late.
+fn late_target(target: &str) -> Option<&'static str> {
+    LATE_TARGETS.into_iter().find(|known| Path::new(target) == Path::new(known))
 }
 
 fn check_program(argv: &[String], env: &[(String, String)], cwd: &str) -> Result<(), String> {
@@ -152,8 +194,11 @@ fn is_plain_absolute(path: &Path) -> bool {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket,
-    /// write ends of the log pipe and of the extensions' output pipe (if the spec wants them).
-    Launch { id: u64, spec: Box<Spec> },
+    /// write ends of the log pipe and of the extensions' output pipe (if the spec wants them). They
+    /// are not needed when it is made from a spare of this kind, which has its own.
+    Launch { id: u64, spec: Box<Spec>, spare: Option<u64> },
+    /// Keep so many spares that are started with this; of a kind that is known, from now on.
+    Keep { kind: u64, spec: Box<Spec>, count: u32 },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
 }
@@ -161,17 +206,29 @@ pub(crate) enum Request {
 /// From the spawner to the daemon.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// Sent once: what this machine gives, and the control groups below which environments are.
-    Hello { barriers: Vec<Barrier>, mode: Mode, accounts: Vec<PathBuf> },
+    /// Sent once: what this machine gives, the control groups below which environments are, and
+    /// whether there can be spares.
+    Hello { barriers: Vec<Barrier>, mode: Mode, accounts: Vec<PathBuf>, spares: bool },
     /// The spawner cannot work here, and why.
     Unable { reason: String },
     /// An environment exists. Descriptors: control channel of its init, listeners of port 9001 and
-    /// of port 4566 inside.
-    Launched { id: u64, pid: i32, group: Group },
+    /// of port 4566 inside. One that is made from a spare is about to be complete
+    /// ([`InitReport::Attached`]) and brings our ends of its output pipe and of its runtime's stream;
+    /// so many are left of its kind.
+    Launched { id: u64, pid: i32, group: Group, spare: Option<AtHand> },
+    /// The number of spares of a kind has changed.
+    Spares(AtHand),
     /// It could not be made.
     Failed { id: u64, reason: String },
     /// Something that whoever runs this machine should know. May come at any time.
     Notice { text: String },
+}
+
+/// How many spares of a kind wait for a function.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AtHand {
+    pub(crate) kind: u64,
+    pub(crate) count: usize,
 }
 
 /// From the spawner to a new init process: user map and control groups are in place, go on.
@@ -192,6 +249,20 @@ pub(crate) struct Assignment {
     pub(crate) oom_descriptors: usize,
     /// What of the way out is to be closed.
     pub(crate) confinement: Option<crate::network::Confinement>,
+    /// Whether it only starts its program and then waits for an [`Attachment`].
+    pub(crate) spare: bool,
+}
+
+/// From the spawner to the init process of a spare: this is the function. Descriptors: what tells of
+/// memory, then one mount per target.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    /// Where the mounts go, in their order.
+    pub(crate) targets: Vec<String>,
+    /// As in [`Assignment`].
+    pub(crate) oom_descriptors: usize,
+    /// As in [`Assignment`].
+    pub(crate) confinement: Option<crate::network::Confinement>,
 }
 
 /// From an init process to whoever holds its control channel.
@@ -199,6 +270,8 @@ pub(crate) struct Assignment {
 pub(crate) enum InitReport {
     /// Waiting for its assignment. Descriptors: listeners of port 9001 and of port 4566.
     Ready,
+    /// A spare has become its environment, and init has given up its rights.
+    Attached,
     /// Something could not be set up.
     SetupFailed { step: String },
     /// The program could not be started (`errno` of exec).
@@ -346,6 +419,59 @@ mod tests {
         }
         assert!(check(|s| s.argv.push("a\0b".to_owned())).is_err());
         assert!(check(|s| s.binds = vec![s.binds[0].clone(); 17]).is_err());
+    }
+
+    #[test]
+    fn a_spare_has_nothing_of_one_function() {
+        let check = |change: fn(&mut Spec)| {
+            let mut spec = Spec { binds: vec![bind("/data/python", "/var/runtime")], ..spec() };
+            change(&mut spec);
+            spec.check_spare(&["/data".into()])
+        };
+        assert_eq!(check(|_| ()), Ok(()));
+        assert!(check(|s| s.binds.push(bind("/data/b", "/var/task"))).is_err());
+        assert!(check(|s| s.binds.push(bind("/data/b", "/opt/"))).is_err());
+        assert!(check(|s| s.binds.push(bind("/etc", "/x"))).is_err());
+        assert!(check(|s| s.tmp_mb = 1_024).is_err());
+        assert!(check(|s| s.network = Some("n".to_owned())).is_err());
+        assert!(check(|s| s.log_pipe = true).is_err());
+    }
+
+    #[test]
+    fn a_spare_becomes_only_what_it_was_started_for() {
+        let prepared = Spec { binds: vec![bind("/data/python", "/var/runtime")], ..spec() };
+        let left = |change: fn(&mut Spec)| {
+            let mut spec = prepared.clone();
+            spec.binds.push(bind("/data/b/1", "/var/task"));
+            change(&mut spec);
+            spec.left_to_attach(&prepared).map(<[Bind]>::to_vec)
+        };
+        let code = bind("/data/b/1", "/var/task");
+        assert_eq!(left(|_| ()), Some(vec![code.clone()]));
+        let layers = bind("/data/l/1", "/opt");
+        assert_eq!(left(|s| s.binds.push(bind("/data/l/1", "/opt"))), Some(vec![code, layers]));
+        assert!(left(|s| s.memory_mb = 3_000).is_some() && left(|s| s.env.clear()).is_some());
+        let refused: [fn(&mut Spec); 9] = [
+            |s| s.argv.push("x".to_owned()),
+            |s| s.tmp_mb = 513,
+            |s| s.pids_max = 10,
+            |s| s.files_max = 16,
+            |s| s.log_pipe = true,
+            |s| s.binds.remove(0).target.clear(),
+            |s| s.binds.push(bind("/data/x", "/var/lang")),
+            |s| s.binds.push(bind("/data/x", "/var/task/")),
+            |s| {
+                s.extensions =
+                    Some(Extensions { programs: vec![], env: vec![], cwd: "/".to_owned() });
+            },
+        ];
+        for (index, change) in refused.into_iter().enumerate() {
+            assert_eq!(left(change), None, "case {index}");
+        }
+    }
+
+    fn bind(source: &str, target: &str) -> Bind {
+        Bind { source: source.into(), target: target.to_owned() }
     }
 
     #[test]

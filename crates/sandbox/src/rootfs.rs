@@ -268,3 +268,27 @@ pub(crate) fn attach(tree: std::os::fd::BorrowedFd<'_>, target: &str) -> Result<
     }
     step(target, sys::move_mount(tree, path))
 }
+
+/// Folders that the loader of programs looks into (`LD_LIBRARY_PATH`) and that may come with code. It
+/// remembers which of them are absent from its first look on, so a spare has to have them from its
+/// beginning, though empty; code covers them.
+const LIBRARY_FOLDERS: [&str; 3] = ["/var/task", "/var/task/lib", "/opt/lib"];
+/// Below each of them, for what processors of today can do.
+const LIBRARY_VARIANTS: [&str; 3] =
+    ["glibc-hwcaps/x86-64-v2", "glibc-hwcaps/x86-64-v3", "glibc-hwcaps/x86-64-v4"];
+
+/// Makes the folders that a spare has to have before its program starts.
+pub(crate) fn make_library_folders() -> Result<(), String> {
+    for folder in LIBRARY_FOLDERS {
+        for variant in LIBRARY_VARIANTS {
+            step(folder, fs::create_dir_all(Path::new(folder).join(variant)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Hides what stands at `target` behind an empty folder.
+pub(crate) fn cover(target: &str) -> Result<(), String> {
+    let empty = step(target, sys::open_tree(Path::new("/mnt")))?;
+    step(target, sys::move_mount(empty.as_fd(), Path::new(target)))
+}

@@ -39,6 +39,8 @@ pub struct Sandbox {
     pub log: Option<Output>,
     /// Standard output and error of the extensions, if the spec has any. `None` once taken.
     pub extensions_output: Option<Output>,
+    /// Whether it was a spare; see [`Sandboxes::launch_from_spare`].
+    pub is_from_spare: bool,
     control: Control,
     events: Option<Events>,
 }
@@ -101,7 +103,10 @@ impl Sandbox {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
-        let stream = std::os::unix::net::UnixStream::from(ends.stream);
+        let is_from_spare = launched.ends.is_some();
+        // A spare has had ends of its own from its start.
+        let [output, stream] = launched.ends.unwrap_or([ends.output, ends.stream]);
+        let stream = std::os::unix::net::UnixStream::from(stream);
         stream.set_nonblocking(true)?;
         set_nonblocking(&launched.control)?;
         let channel = Arc::new(sys::register(launched.control)?);
@@ -123,12 +128,26 @@ impl Sandbox {
             runtime_listener: listener(launched.runtime_listener)?,
             api_listener: listener(launched.api_listener)?,
             runtime_stream: Some(UnixStream::from_std(stream)?),
-            output: Some(Output::of(ends.output)?),
+            output: Some(Output::of(output)?),
             log: ends.log.map(Output::of).transpose()?,
             extensions_output: ends.extensions.map(Output::of).transpose()?,
+            is_from_spare,
             control: Control { inner },
             events: Some(events),
         })
+    }
+
+    /// Waits until a spare has become what is wanted; why it has not, if so.
+    pub(crate) async fn attached(&mut self) -> Result<(), String> {
+        let events = self.events.as_ref().ok_or("nobody listens to it any more")?;
+        let read = |fd: &OwnedFd| channel::receive_on(fd.as_fd());
+        let read = events.channel.async_io(Interest::READABLE, read).await;
+        let packet = read.map_err(|error| error.to_string())?.ok_or("it ended")?;
+        match packet.parse().map_err(|error| error.to_string())? {
+            InitReport::Attached => Ok(()),
+            InitReport::SetupFailed { step } => Err(step),
+            other => Err(format!("init said {other:?}")),
+        }
     }
 
     /// A handle to end the environment and to read its accounts.
@@ -383,6 +402,7 @@ fn from_report(report: InitReport) -> Exit {
         }
         InitReport::SetupFailed { step } => setup_failure(step),
         InitReport::Ready
+        | InitReport::Attached
         | InitReport::ProgramEnded { .. }
         | InitReport::Socket
         | InitReport::NoSocket { .. } => {

@@ -2,9 +2,9 @@
 //!
 //! It is forked from the daemon before the daemon has threads, keeps what privileges there are,
 //! and does three things on request: make an environment, kill one, clean up after one. Ahead of
-//! requests it keeps a few init processes ready, because making them waits for the kernel. It reads
-//! a closed set of messages and checks each. It ends when the daemon's socket closes, and ends
-//! every environment with it.
+//! requests it keeps a few init processes ready, because making them waits for the kernel, and the
+//! spares that the daemon wants, whose program has started, too. It reads a closed set of messages and
+//! checks each. It ends when the daemon's socket closes, and ends every environment with it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -21,7 +21,9 @@ use crate::channel::{Channel, Packet};
 use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::network::Way;
-use crate::protocol::{Mode, Reply, Request, Spec};
+use crate::protocol::{AtHand, InitReport, Mode, Reply, Request, Spec};
+use crate::sandbox::Ends;
+use crate::spares::{Spare, Spares};
 use crate::trial::stands;
 use crate::{init, sys, unisolated};
 
@@ -33,6 +35,10 @@ const CLEAN_AGAIN_MS: u16 = 20;
 const CLEANING_MAX: usize = 64;
 /// After a process that was to wait could not be made.
 const AGAIN_MS: u16 = 1_000;
+/// After a launch the function has the processors for so long before the next spare is started.
+const SPARE_PAUSE_MS: u16 = 25;
+/// What the daemon calls none of its environments: what was made ahead and is not wanted.
+const UNWANTED: u64 = 0;
 
 /// Runs the spawner until the daemon is gone. Never returns.
 pub(crate) fn run(daemon: Channel, config: &SpawnerConfig) -> ! {
@@ -58,6 +64,8 @@ struct Spawner {
     machine: Machine,
     /// Waiting for work, newest last.
     ready: Vec<Waiting>,
+    /// With their program started.
+    spares: Spares,
     /// Handed to the daemon.
     running: Vec<Running>,
     /// Ended; their groups are not empty yet.
@@ -92,7 +100,8 @@ impl Spawner {
                 let barriers = machine.barriers();
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
-                let hello = Reply::Hello { barriers, mode: machine.mode, accounts };
+                let (mode, spares) = (machine.mode, machine.has_spares());
+                let hello = Reply::Hello { barriers, mode, accounts, spares };
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
                 }
@@ -101,6 +110,7 @@ impl Spawner {
                     signals,
                     machine,
                     ready: vec![first],
+                    spares: Spares::default(),
                     running: Vec::new(),
                     cleaning: Vec::new(),
                     ready_wanted: config.ready_count,
@@ -131,39 +141,21 @@ impl Spawner {
 
     /// Serves until the daemon is gone.
     fn serve(&mut self) {
+        let mut quiet = true;
         loop {
-            let idle = self.ready.len() >= self.ready_wanted;
-            let timeout = match (idle, self.cleaning.is_empty()) {
-                (false, _) if self.failing => PollTimeout::from(AGAIN_MS),
-                (false, _) => PollTimeout::ZERO,
-                (true, false) => PollTimeout::from(CLEAN_AGAIN_MS),
-                (true, true) => PollTimeout::NONE,
-            };
-            let timeout = self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms));
-            let mut polled = vec![
-                PollFd::new(self.daemon.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            ];
-            polled.extend(
-                self.machine.network.changes().map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
-            );
-            match poll(&mut polled, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(_) => return,
-            }
-            let happened = |at: usize| {
-                let events = polled.get(at).and_then(PollFd::revents);
-                events.is_some_and(|events| !events.is_empty())
-            };
-            let (from_daemon, from_children, from_network) =
-                (happened(0), happened(1), happened(2));
-            if from_network || self.network_again_ms.is_some() {
+            let next = self.next(quiet);
+            let Some(happened) = self.wait(self.timeout(next)) else { return };
+            quiet = happened.nothing;
+            if happened.network || self.network_again_ms.is_some() {
                 self.restore_network();
             }
-            if from_children {
+            if happened.children {
                 self.reap();
             }
-            if from_daemon {
+            for (pid, has_loaded) in happened.spares {
+                self.follow_spare(pid, has_loaded);
+            }
+            if happened.daemon {
                 match self.daemon.receive() {
                     Ok(Some(packet)) => self.answer(packet),
                     Ok(None) => return,
@@ -176,27 +168,87 @@ impl Spawner {
                 }
             }
             self.clean();
-            if from_daemon {
+            if happened.daemon {
                 continue;
             }
-            if !idle {
-                match self.machine.make_waiting() {
+            match next {
+                Next::MakeWaiting => match self.machine.make_waiting() {
                     Ok(waiting) => {
                         self.ready.insert(0, waiting);
                         self.failing = false;
                     }
                     // The machine has no room for more; a launch that finds none ready says why.
                     Err(_) => self.failing = true,
-                }
+                },
+                Next::StartSpare if happened.nothing => self.start_spare(),
+                Next::PauseBeforeSpare | Next::StartSpare | Next::Nothing => {}
             }
         }
     }
 
+    /// What to do when nobody wants anything.
+    fn next(&self, quiet: bool) -> Next {
+        if self.ready.len() < self.ready_wanted {
+            Next::MakeWaiting
+        } else if self.spares.missing().is_some() {
+            if quiet { Next::StartSpare } else { Next::PauseBeforeSpare }
+        } else {
+            Next::Nothing
+        }
+    }
+
+    fn timeout(&self, next: Next) -> PollTimeout {
+        let timeout = match (next, self.cleaning.is_empty()) {
+            (Next::MakeWaiting, _) if self.failing => PollTimeout::from(AGAIN_MS),
+            (Next::MakeWaiting | Next::StartSpare, _) => PollTimeout::ZERO,
+            (Next::PauseBeforeSpare, _) => PollTimeout::from(SPARE_PAUSE_MS),
+            (Next::Nothing, false) => PollTimeout::from(CLEAN_AGAIN_MS),
+            (Next::Nothing, true) => PollTimeout::NONE,
+        };
+        self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms))
+    }
+
+    /// Waits for the next thing that happens; `None` if that cannot be done.
+    fn wait(&self, timeout: PollTimeout) -> Option<Happened> {
+        let read = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut polled = vec![read(self.daemon.as_fd()), read(self.signals.as_fd())];
+        polled.extend(self.machine.network.changes().map(read));
+        let first_spare = polled.len();
+        polled.extend(self.spares.watched().map(|(_, fd, _)| read(fd)));
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+        let happened: Vec<bool> = polled
+            .iter()
+            .map(|polled| polled.revents().is_some_and(|events| !events.is_empty()))
+            .collect();
+        let spares = self.spares.watched().zip(&happened[first_spare..]);
+        Some(Happened {
+            daemon: happened[0],
+            children: happened[1],
+            network: happened[2..first_spare].contains(&true),
+            spares: spares
+                .filter(|(_, happened)| **happened)
+                .map(|((pid, _, has_loaded), _)| (pid, has_loaded))
+                .collect(),
+            nothing: !happened.contains(&true),
+        })
+    }
+
     fn answer(&mut self, packet: Packet) {
         match packet.parse() {
-            Ok(Request::Launch { id, spec }) => self.launch(id, *spec, packet.descriptors),
+            Ok(Request::Launch { id, spec, spare }) => {
+                self.launch(id, *spec, spare, packet.descriptors);
+            }
+            Ok(Request::Keep { kind, spec, count }) => {
+                if let Err(reason) = self.keep(kind, *spec, count) {
+                    self.tell(format!("spares were not kept: {reason}"));
+                }
+            }
             Ok(Request::Kill { id }) => {
-                if let Some(running) = self.running.iter().find(|running| running.id == id) {
+                let is_it = |running: &&Running| running.id == id && id != UNWANTED;
+                if let Some(running) = self.running.iter().find(is_it) {
                     let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
                     self.machine.thaw(running.slot);
                 }
@@ -206,42 +258,166 @@ impl Spawner {
         }
     }
 
-    fn launch(&mut self, id: u64, spec: Spec, descriptors: Vec<OwnedFd>) {
-        let reply = match self.try_launch(id, spec, descriptors) {
+    fn launch(&mut self, id: u64, spec: Spec, kind: Option<u64>, descriptors: Vec<OwnedFd>) {
+        let reply = match self.try_launch(id, spec, kind, descriptors) {
             Ok(()) => return,
             Err(reason) => Reply::Failed { id, reason },
         };
         let _ = self.daemon.send(&reply, &[]);
     }
 
-    fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
+    fn try_launch(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        kind: Option<u64>,
+        given: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         spec.check(&self.bind_roots)?;
         let expected = 2 + usize::from(spec.log_pipe) + usize::from(spec.extensions.is_some());
         if given.len() != expected {
             return Err(format!("{} descriptors instead of {expected}", given.len()));
         }
         self.machine.network.find(spec.network.as_deref())?;
+        let spare = kind.and_then(|kind| self.spares.take(kind, &spec));
+        if let Some((spare, prepared)) = spare
+            // What keeps it from becoming one keeps a fresh one, too, which then says why.
+            && self.use_spare(id, &spec, spare, &prepared).is_ok()
+        {
+            return Ok(());
+        }
         let waiting = match self.ready.pop() {
             Some(waiting) => waiting,
             None => self.machine.make_waiting()?,
         };
-        let slot = waiting.slot;
         let mut spec = spec;
         if self.machine.mode == Mode::None {
             let ports = waiting.ports()?;
             unisolated::rewrite(&mut spec, ports[0], ports[1]);
         }
-        let assigned = self.machine.assign(&waiting, spec, &given);
-        let Waiting { pid, pidfd, control, listeners, way, .. } = waiting;
-        self.running.push(Running { id, slot, pid, pidfd, way });
+        let outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+        let assigned = self.machine.assign(&waiting, spec, &outputs);
         // On failure `control` closes here, which ends the process; it is reaped as a running one.
+        self.hand_over(id, waiting, assigned, None)
+    }
+
+    /// Turns a spare into the environment that is wanted.
+    fn use_spare(
+        &mut self,
+        id: u64,
+        spec: &Spec,
+        spare: Spare,
+        prepared: &Spec,
+    ) -> Result<(), String> {
+        let late = spec.left_to_attach(prepared).ok_or("it was started for something else")?;
+        if !spare.is_at_hand() {
+            self.machine.set_background(&spare.waiting, false);
+        }
+        let attached = self.machine.attach(&spare.waiting, spec, late);
+        let id = if attached.is_ok() { id } else { UNWANTED };
+        let ends = (spare.kind, [spare.output, spare.stream]);
+        self.hand_over(id, spare.waiting, attached, Some(ends))
+    }
+
+    /// Gives an environment that knows what it becomes to the daemon.
+    fn hand_over(
+        &mut self,
+        id: u64,
+        waiting: Waiting,
+        assigned: Result<(), String>,
+        ends: Option<(u64, [OwnedFd; 2])>,
+    ) -> Result<(), String> {
+        let Waiting { slot, pid, pidfd, control, listeners, way, .. } = waiting;
+        self.running.push(Running { id, slot, pid, pidfd, way });
         assigned?;
         let group = self.machine.group(slot);
         let [api, endpoint] =
             <[OwnedFd; 2]>::try_from(listeners).map_err(|_| "listeners are missing".to_owned())?;
-        let descriptors = [control.as_fd(), api.as_fd(), endpoint.as_fd()];
-        let launched = Reply::Launched { id, pid, group };
+        let spare = ends.as_ref().map(|(kind, _)| *kind);
+        let spare = spare.map(|kind| AtHand { kind, count: self.spares.at_hand(kind) });
+        let launched = Reply::Launched { id, pid, group, spare };
+        let mut descriptors = vec![control.as_fd(), api.as_fd(), endpoint.as_fd()];
+        descriptors.extend(ends.iter().flat_map(|(_, ends)| ends).map(AsFd::as_fd));
         self.daemon.send(&launched, &descriptors).map_err(|error| error.to_string())
+    }
+
+    /// So many spares of this kind are wanted.
+    fn keep(&mut self, kind: u64, spec: Spec, count: u32) -> Result<(), String> {
+        spec.check_spare(&self.bind_roots)?;
+        if !self.machine.has_spares() {
+            return Err("limits cannot be set late on this machine".to_owned());
+        }
+        let at_hand = self.spares.at_hand(kind);
+        for spare in self.spares.keep(kind, spec, count)? {
+            self.discard(spare.waiting);
+        }
+        if self.spares.at_hand(kind) != at_hand {
+            self.tell_at_hand(kind);
+        }
+        Ok(())
+    }
+
+    /// Ends what was made ahead; it is reaped as a running one.
+    fn discard(&mut self, waiting: Waiting) {
+        let Waiting { slot, pid, pidfd, way, .. } = waiting;
+        let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
+        self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
+    }
+
+    /// Starts one more of those that are missing.
+    fn start_spare(&mut self) {
+        let Some((kind, spec)) = self.spares.missing() else { return };
+        let spec = spec.clone();
+        if let Err(reason) = self.try_start_spare(kind, spec) {
+            self.spares.has_failed(kind);
+            self.tell(format!("a spare could not be made: {reason}"));
+        }
+    }
+
+    fn try_start_spare(&mut self, kind: u64, spec: Spec) -> Result<(), String> {
+        let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
+        let waiting = match self.ready.pop() {
+            Some(waiting) => waiting,
+            None => self.machine.make_waiting()?,
+        };
+        if let Err(reason) = self.machine.prepare_spare(&waiting, spec, &ends.inside()) {
+            self.discard(waiting);
+            return Err(reason);
+        }
+        let waiting = Waiting { disk: None, ..waiting };
+        self.spares.add(Spare::starting(kind, waiting, ends.output, ends.stream));
+        Ok(())
+    }
+
+    /// Something has happened to a spare: its program has loaded itself, or it has ended.
+    fn follow_spare(&mut self, pid: i32, has_loaded: bool) {
+        if has_loaded {
+            let Some(spare) = self.spares.has_loaded(pid) else { return };
+            let kind = spare.kind;
+            self.machine.set_background(&spare.waiting, false);
+            self.tell_at_hand(kind);
+            return;
+        }
+        let Some((spare, goes_on)) = self.spares.has_broken(pid) else { return };
+        let said = spare.waiting.control.receive().ok().flatten();
+        let why = match said.and_then(|packet| packet.parse().ok()) {
+            Some(InitReport::SetupFailed { step }) => step,
+            Some(InitReport::ExecFailed { errno }) => {
+                std::io::Error::from_raw_os_error(errno).to_string()
+            }
+            Some(report) => format!("{report:?}"),
+            None => "it ended".to_owned(),
+        };
+        let end = if goes_on { "" } else { "; no more are tried for now" };
+        self.tell(format!("a spare has broken: {why}{end}"));
+        let kind = spare.kind;
+        self.discard(spare.waiting);
+        self.tell_at_hand(kind);
+    }
+
+    fn tell_at_hand(&self, kind: u64) {
+        let at_hand = AtHand { kind, count: self.spares.at_hand(kind) };
+        let _ = self.daemon.send(&Reply::Spares(at_hand), &[]);
     }
 
     /// Collects ended init processes.
@@ -257,6 +433,10 @@ impl Spawner {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
                 self.cleaning.push(self.ready.remove(at).slot);
+            } else if let Some((spare, _)) = self.spares.has_broken(pid) {
+                self.tell("a spare was ended by somebody".to_owned());
+                self.cleaning.push(spare.waiting.slot);
+                self.tell_at_hand(spare.kind);
             } else if self.keeper_pid == Some(pid) {
                 self.replace_keeper();
             } else {
@@ -275,7 +455,7 @@ impl Spawner {
     /// If this was the process behind a way out: the environment keeps its work, but is told about;
     /// one that waits is of no use any more.
     fn note_lost_way(&self, pid: i32) {
-        for waiting in self.ready.iter().filter(|waiting| waiting.way.was_lost_with(pid)) {
+        for waiting in self.ahead().filter(|waiting| waiting.way.was_lost_with(pid)) {
             let _ = sys::signal_pidfd(waiting.pidfd.as_fd(), libc::SIGKILL);
         }
         for running in self.running.iter().filter(|running| running.way.was_lost_with(pid)) {
@@ -303,24 +483,24 @@ impl Spawner {
 
     /// The daemon is gone: end everything, wait for it, remove the groups.
     fn end_all(&mut self) {
-        for pidfd in
-            self.running.iter().map(|r| &r.pidfd).chain(self.ready.iter().map(|w| &w.pidfd))
-        {
+        let all: Vec<(u32, i32, &OwnedFd, &Way)> = (self.running.iter())
+            .map(|r| (r.slot, r.pid, &r.pidfd, &r.way))
+            .chain(self.ahead().map(|w| (w.slot, w.pid, &w.pidfd, &w.way)))
+            .collect();
+        for (_, _, pidfd, _) in &all {
             let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
         }
         self.running.iter().for_each(|running| self.machine.thaw(running.slot));
-        let ways = self.running.iter().map(|r| &r.way).chain(self.ready.iter().map(|w| &w.way));
-        ways.for_each(Way::end);
-        let mut left: Vec<i32> =
-            self.running.iter().map(|r| r.pid).chain(self.ready.iter().map(|w| w.pid)).collect();
+        all.iter().for_each(|(_, _, _, way)| way.end());
+        let mut left: Vec<i32> = all.iter().map(|(_, pid, _, _)| *pid).collect();
+        let slots: Vec<u32> = all.iter().map(|(slot, _, _, _)| *slot).collect();
         // The keeper stays until this process has ended.
         while !left.is_empty()
             && let Ok(status) = waitpid(None::<nix::unistd::Pid>, None)
         {
             left.retain(|pid| status.pid().is_none_or(|ended| ended.as_raw() != *pid));
         }
-        let slots = self.running.iter().map(|r| r.slot).chain(self.ready.iter().map(|w| w.slot));
-        for slot in slots.chain(self.cleaning.iter().copied()) {
+        for slot in slots.into_iter().chain(self.cleaning.iter().copied()) {
             self.machine.release(slot);
         }
         if let Some(groups) = &self.machine.groups {
@@ -328,6 +508,32 @@ impl Spawner {
         }
         self.machine.network.close();
     }
+
+    /// What was made ahead of requests.
+    fn ahead(&self) -> impl Iterator<Item = &Waiting> {
+        self.ready.iter().chain(self.spares.iter())
+    }
+}
+
+/// What the spawner does when nobody wants anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    MakeWaiting,
+    StartSpare,
+    /// A spare is missing, but somebody may be at work.
+    PauseBeforeSpare,
+    Nothing,
+}
+
+/// What a wait came to.
+struct Happened {
+    daemon: bool,
+    children: bool,
+    network: bool,
+    /// By process id, and whether it is that its program has loaded itself.
+    spares: Vec<(i32, bool)>,
+    /// Time is up.
+    nothing: bool,
 }
 
 /// A wait that is not longer than `ms`.

@@ -13,6 +13,8 @@
 mod extensions;
 #[path = "environments/network.rs"]
 mod network;
+#[path = "environments/spares.rs"]
+mod spares;
 
 use std::process::Command;
 use std::time::Duration;
@@ -180,6 +182,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
 
     log_pipe(sandboxes).await;
     extensions::extensions(sandboxes, code, &spec("")).await;
+    spares::spares(sandboxes, code, &spec(""), mode).await;
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;

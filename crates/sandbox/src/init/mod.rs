@@ -4,8 +4,10 @@
 //! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
 //! what to become (late, so that all of the above is off the path of a request) it attaches code
 //! and `/tmp`, starts the extensions and the runtime as unprivileged, filtered children (`program`)
-//! and gives up every privilege itself. From then on it reaps processes and passes on the daemon's
-//! few words to them (`reaper`). It ends, and with it everything inside, when the control channel
+//! and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
+//! when there is no code yet, and waits; init keeps its rights until the code has come, and has given
+//! them up before the runtime is told to go on. From then on it reaps processes and passes on the
+//! daemon's few words to them (`reaper`). It ends, and with it everything inside, when the control channel
 //! closes: that is how the daemon ends an environment, and what happens to all of them when the
 //! daemon dies.
 
@@ -24,13 +26,13 @@ use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Go, InitReport};
+use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
 use crate::trial::stands;
 use program::{Child, Program, Streams};
-use reaper::{Programs, Reaper};
+use reaper::{Programs, Reaper, Wait};
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
@@ -160,44 +162,50 @@ fn listeners(isolated: bool) -> Result<(TcpListener, TcpListener), String> {
     Ok((bind(RUNTIME_API_PORT)?, bind(AWS_ENDPOINT_PORT)?))
 }
 
+/// Descriptors of one message, taken in their order.
+struct Given(std::vec::IntoIter<OwnedFd>);
+
+impl Given {
+    fn next(&mut self, what: &str) -> Result<OwnedFd, String> {
+        self.0.next().ok_or_else(|| format!("{what} is missing"))
+    }
+
+    fn oom_watch(&mut self, count: usize) -> Result<Option<oom::Watch>, String> {
+        Ok(match count {
+            0 => None,
+            1 => Some(oom::Watch::new(self.next("the memory's events")?, None)),
+            _ => {
+                let counts = self.next("the memory's counts")?;
+                Some(oom::Watch::new(counts, Some(self.next("its events")?)))
+            }
+        })
+    }
+}
+
 fn become_environment(
     control: &Channel,
     assignment: &Assignment,
     descriptors: Vec<OwnedFd>,
     setup: &Setup<'_>,
 ) -> Result<(), String> {
-    let mut descriptors = descriptors.into_iter();
-    let mut next = |what: &str| descriptors.next().ok_or_else(|| format!("{what} is missing"));
-    let output = next("the output pipe")?;
-    let stream = next("the runtime's stream")?;
+    let mut given = Given(descriptors.into_iter());
+    let output = given.next("the output pipe")?;
+    let stream = given.next("the runtime's stream")?;
     let spec = &assignment.spec;
-    let log = if spec.log_pipe { Some(next("the log pipe")?) } else { None };
+    let log = if spec.log_pipe { Some(given.next("the log pipe")?) } else { None };
     let extensions_output = match &spec.extensions {
-        Some(_) => Some(next("the extensions' output pipe")?),
+        Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
     };
-    let oom = match assignment.oom_descriptors {
-        0 => None,
-        1 => Some(oom::Watch::new(next("the memory's events")?, None)),
-        _ => Some(oom::Watch::new(next("the memory's counts")?, Some(next("its events")?))),
-    };
+    let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
     }
     if setup.isolated {
-        if assignment.tmp_disk {
-            rootfs::attach(next("the disk of /tmp")?.as_fd(), "/tmp")?;
-        } else {
-            let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
-            rootfs::mount_tmp_in_memory(limit)?;
-        }
-        for bind in &spec.binds {
-            rootfs::attach(next(&bind.target)?.as_fd(), &bind.target)?;
-        }
-        rootfs::make_read_only(Path::new("/"))
-            .map_err(|error| format!("read-only root: {error}"))?;
+        furnish(assignment, &mut given)?;
     }
     let reaper = Reaper::new()?;
+    close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
         None => Vec::new(),
@@ -206,12 +214,65 @@ fn become_environment(
         Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
     let streams = Streams { output, runtime: Some(stream), log };
     let runtime = program::start(&runtime, streams, assignment, setup)?;
-    drop_everything()?;
+    if !assignment.spare {
+        drop_everything()?;
+    }
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
     }
+    let oom = match assignment.spare {
+        false => oom,
+        true => match reaper.wait_for_code(control, &mut programs)? {
+            Wait::Code(packet) => attach(control, packet)?,
+            Wait::Ended(report) => return say_goodbye(control, &report),
+            Wait::LetGo => return Ok(()),
+        },
+    };
     reaper.watch(control, programs, setup.isolated, oom.as_ref())
+}
+
+/// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
+fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
+    let spec = &assignment.spec;
+    if assignment.tmp_disk {
+        rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp")?;
+    } else {
+        let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
+        rootfs::mount_tmp_in_memory(limit)?;
+    }
+    for bind in &spec.binds {
+        rootfs::attach(given.next(&bind.target)?.as_fd(), &bind.target)?;
+    }
+    if assignment.spare {
+        rootfs::make_library_folders()?;
+    }
+    rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
+}
+
+/// A spare gets its function. Its program waits meanwhile, and is told to go on only by whoever hears
+/// the report: no code of the function runs before every right is gone.
+fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, String> {
+    let attachment: Attachment = packet.parse().map_err(|error| format!("attachment: {error}"))?;
+    let mut given = Given(packet.descriptors.into_iter());
+    let oom = given.oom_watch(attachment.oom_descriptors)?;
+    if let Some(confinement) = &attachment.confinement {
+        network::confine(confinement)?;
+    }
+    let is_given = |target: &str| {
+        attachment.targets.iter().any(|given| Path::new(given) == Path::new(target))
+    };
+    // Where nothing comes it is as empty as in any other environment.
+    for target in LATE_TARGETS.into_iter().filter(|target| !is_given(target)) {
+        rootfs::cover(target)?;
+    }
+    for target in &attachment.targets {
+        rootfs::attach(given.next(target)?.as_fd(), target)?;
+    }
+    drop_everything()?;
+    let told = control.send(&InitReport::Attached, &[]);
+    told.map_err(|error| format!("reporting: {error}"))?;
+    Ok(oom)
 }
 
 fn start_extensions(
@@ -233,10 +294,16 @@ fn start_extensions(
     extensions.programs.iter().map(start).collect()
 }
 
-/// Init itself needs no privilege any more, and nobody inside may look into it.
+/// Nobody inside may look into init. Said before anything else runs inside, because the init of a
+/// spare has rights that its program has not.
+fn close_to_those_inside() -> Result<(), String> {
+    let closed = sys::set_dumpable(!stands(BarrierKind::ClosedInit));
+    closed.map_err(|error| format!("dumpable: {error}"))
+}
+
+/// Init itself needs no privilege any more.
 fn drop_everything() -> Result<(), String> {
     let run = || -> io::Result<()> {
-        sys::set_dumpable(!stands(BarrierKind::ClosedInit))?;
         sys::no_new_privileges()?;
         sys::drop_capabilities()
     };

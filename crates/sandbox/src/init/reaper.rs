@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use super::program::Child;
 use super::say_goodbye;
 use crate::barrier::BarrierKind;
-use crate::channel::Channel;
+use crate::channel::{Channel, Packet};
 use crate::oom;
 use crate::protocol::{Command, InitReport, ProgramEnd};
 use crate::trial::stands;
@@ -124,6 +124,16 @@ impl Programs {
     }
 }
 
+/// What a spare's waiting comes to.
+pub(super) enum Wait {
+    /// An attachment has come.
+    Code(Packet),
+    /// The program ended before; the report that ends the environment.
+    Ended(InitReport),
+    /// The spawner does not want it any more.
+    LetGo,
+}
+
 /// See the module.
 pub(super) struct Reaper {
     signals: SignalFd,
@@ -138,6 +148,33 @@ impl Reaper {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|error| format!("signalfd: {error}"))?;
         Ok(Reaper { signals })
+    }
+
+    /// In a spare whose program has started: waits for its function, or for the program's end.
+    pub(super) fn wait_for_code(
+        &self,
+        control: &Channel,
+        programs: &mut Programs,
+    ) -> Result<Wait, String> {
+        loop {
+            let mut polled = [
+                PollFd::new(control.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(format!("poll: {error}")),
+            }
+            let said = polled[0].revents().is_some_and(|events| !events.is_empty());
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            if let Some(report) = reap(control, programs) {
+                return Ok(Wait::Ended(report));
+            }
+            if said {
+                let packet = control.receive().map_err(|error| format!("control: {error}"))?;
+                return Ok(packet.map_or(Wait::LetGo, Wait::Code));
+            }
+        }
     }
 
     pub(super) fn watch(

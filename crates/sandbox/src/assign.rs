@@ -1,0 +1,147 @@
+//! From an init process that waits to a function: in one step, or in two with a spare between them.
+//!
+//! In one step it gets code, limits and network, and starts the program. A spare gets those that do
+//! not depend on the function and starts the program, which waits; its function comes in a second
+//! step. What that may be is decided by [`Spec::left_to_attach`].
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use crate::cgroup::Limits;
+use crate::machine::{Machine, Waiting, group_name};
+use crate::network::Confinement;
+use crate::oom::Notice;
+use crate::protocol::{Assignment, Attachment, Bind, Mode, READY_TMP_MB, Spec};
+use crate::{rootfs, sys};
+
+impl Machine {
+    /// Tells a waiting init process what to become; `outputs` are the pipes and the stream of its
+    /// runtime.
+    pub(crate) fn assign(
+        &mut self,
+        waiting: &Waiting,
+        spec: Spec,
+        outputs: &[BorrowedFd<'_>],
+    ) -> Result<(), String> {
+        self.set_limits(waiting, &spec)?;
+        let (uid, gid) = self.host_ids(waiting.slot);
+        let own_disk = match &mut self.disks {
+            Some(disks) if spec.tmp_mb != READY_TMP_MB => {
+                Some(disks.create(spec.tmp_mb, uid, gid)?)
+            }
+            _ => None,
+        };
+        let disk = own_disk.as_ref().or(waiting.disk.as_ref());
+        let mounts = self.mounts(&spec.binds)?;
+        let confinement = self.join(waiting, &spec)?;
+        let notice = self.notice(waiting)?;
+        let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
+        descriptors.extend(notice.iter().flat_map(Notice::descriptors));
+        let oom_descriptors = descriptors.len() - outputs.len();
+        let limit_data = !self.has_memory_limit();
+        let (tmp_disk, spare) = (disk.is_some(), false);
+        let assignment =
+            Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement, spare };
+        descriptors.extend(disk.map(AsFd::as_fd));
+        descriptors.extend(mounts.iter().map(AsFd::as_fd));
+        let sent = waiting.control.send(&assignment, &descriptors);
+        sent.map_err(|error| format!("assigning: {error}"))
+    }
+
+    /// Tells a waiting init process to start the program of a spare and to wait again. Its limits
+    /// come with its function; until then it gets what processor time nobody else wants.
+    pub(crate) fn prepare_spare(
+        &mut self,
+        waiting: &Waiting,
+        spec: Spec,
+        outputs: &[BorrowedFd<'_>],
+    ) -> Result<(), String> {
+        self.set_background(waiting, true);
+        let mounts = self.mounts(&spec.binds)?;
+        let disk = waiting.disk.as_ref();
+        let assignment = Assignment {
+            spec,
+            tmp_disk: disk.is_some(),
+            limit_data: false,
+            oom_descriptors: 0,
+            confinement: None,
+            spare: true,
+        };
+        let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
+        descriptors.extend(disk.map(AsFd::as_fd));
+        descriptors.extend(mounts.iter().map(AsFd::as_fd));
+        let sent = waiting.control.send(&assignment, &descriptors);
+        sent.map_err(|error| format!("preparing a spare: {error}"))
+    }
+
+    /// Gives a spare its function: limits, network, and what of `spec.binds` it has not got yet.
+    pub(crate) fn attach(
+        &mut self,
+        waiting: &Waiting,
+        spec: &Spec,
+        late: &[Bind],
+    ) -> Result<(), String> {
+        self.set_limits(waiting, spec)?;
+        let mounts = self.mounts(late)?;
+        let confinement = self.join(waiting, spec)?;
+        let notice = self.notice(waiting)?;
+        let mut descriptors: Vec<BorrowedFd<'_>> =
+            notice.iter().flat_map(Notice::descriptors).collect();
+        let oom_descriptors = descriptors.len();
+        descriptors.extend(mounts.iter().map(AsFd::as_fd));
+        let targets = late.iter().map(|bind| bind.target.clone()).collect();
+        let attachment = Attachment { targets, oom_descriptors, confinement };
+        let sent = waiting.control.send(&attachment, &descriptors);
+        sent.map_err(|error| format!("attaching: {error}"))
+    }
+
+    /// Whether an environment yields the processors to all others.
+    pub(crate) fn set_background(&self, waiting: &Waiting, background: bool) {
+        if let Some(groups) = &self.groups {
+            groups.set_background(&group_name(waiting.slot), background);
+        }
+    }
+
+    fn set_limits(&self, waiting: &Waiting, spec: &Spec) -> Result<(), String> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let limits = Limits {
+            memory_bytes: u64::from(spec.memory_mb) << 20,
+            // Init and its runtime's first process are not the function's.
+            pids_max: spec.pids_max + 1,
+        };
+        let limited = groups.limit(&group_name(waiting.slot), limits);
+        limited.map_err(|error| format!("setting limits: {error}"))
+    }
+
+    fn mounts(&self, binds: &[Bind]) -> Result<Vec<OwnedFd>, String> {
+        match self.mode {
+            Mode::None => Ok(Vec::new()),
+            _ => binds.iter().map(|bind| detached_copy(&bind.source)).collect(),
+        }
+    }
+
+    fn join(&self, waiting: &Waiting, spec: &Spec) -> Result<Option<Confinement>, String> {
+        let network = self.network.find(spec.network.as_deref())?;
+        self.network.join(&waiting.way, network)
+    }
+
+    fn notice(&self, waiting: &Waiting) -> Result<Option<Notice>, String> {
+        let group = self.group(waiting.slot);
+        let opened = group.memory.map(|folder| Notice::open(&folder, group.v2)).transpose();
+        opened.map_err(|error| format!("memory events: {error}"))
+    }
+}
+
+/// A read-only copy of a folder's mount, ready to be attached inside. Links are not followed, so
+/// that what was checked is what is shown.
+fn detached_copy(source: &Path) -> Result<OwnedFd, String> {
+    let real = fs::canonicalize(source).map_err(|e| format!("{}: {e}", source.display()))?;
+    if real != source {
+        return Err(format!("{} is reached through a link", source.display()));
+    }
+    let tree = sys::open_tree(source).map_err(|e| format!("{}: {e}", source.display()))?;
+    sys::set_mount_attributes(tree.as_fd(), rootfs::shown_attributes())
+        .map_err(|error| format!("{}: {error}", source.display()))?;
+    Ok(tree)
+}

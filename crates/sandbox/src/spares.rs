@@ -1,0 +1,175 @@
+//! The spares that the spawner keeps: environments whose program has started before it is known what
+//! for.
+//!
+//! The daemon says which kinds there are and how many of each are wanted; this remembers, counts and
+//! chooses. One is being started at a time. It is at hand as soon as its program has sent something on
+//! its stream, which it does when it has loaded itself. A spare serves one launch, and is ended when it
+//! is not wanted any more; none ever goes back.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::machine::Waiting;
+use crate::protocol::Spec;
+
+/// Kinds of spares that there can be at a time.
+pub const SPARE_KINDS_MAX: usize = 64;
+/// Spares of one kind that can be wanted.
+pub const SPARES_PER_KIND_MAX: u32 = 64;
+/// Spares of one kind in a row that may break before no further is tried until the kind is asked for
+/// again.
+const FAILURES_MAX: u32 = 3;
+
+/// What spares of one kind are started with.
+struct Kind {
+    id: u64,
+    spec: Spec,
+    wanted: usize,
+    failures: u32,
+}
+
+/// A spare, starting or at hand.
+pub(crate) struct Spare {
+    pub(crate) kind: u64,
+    pub(crate) waiting: Waiting,
+    /// Our ends, which go to the daemon with the environment.
+    pub(crate) output: OwnedFd,
+    pub(crate) stream: OwnedFd,
+    is_at_hand: bool,
+}
+
+impl Spare {
+    pub(crate) fn starting(
+        kind: u64,
+        waiting: Waiting,
+        output: OwnedFd,
+        stream: OwnedFd,
+    ) -> Spare {
+        Spare { kind, waiting, output, stream, is_at_hand: false }
+    }
+
+    /// Whether its program has loaded itself.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.is_at_hand
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Spares {
+    kinds: Vec<Kind>,
+    /// The oldest first.
+    list: Vec<Spare>,
+}
+
+impl Spares {
+    /// So many of a kind are wanted from now on. Those that are too many, which are to be ended.
+    pub(crate) fn keep(&mut self, id: u64, spec: Spec, count: u32) -> Result<Vec<Spare>, String> {
+        if count > SPARES_PER_KIND_MAX {
+            return Err(format!("{count} spares of one kind"));
+        }
+        let is_as_before = |kind: &Kind| kind.id != id || kind.spec == spec;
+        let mut out = match self.kinds.iter().all(is_as_before) {
+            true => Vec::new(),
+            false => self.remove_where(|spare| spare.kind == id),
+        };
+        self.kinds.retain(|kind| kind.id != id);
+        let wanted = count as usize;
+        if wanted > 0 {
+            if self.kinds.len() >= SPARE_KINDS_MAX {
+                return Err(format!("more than {SPARE_KINDS_MAX} kinds of spares"));
+            }
+            self.kinds.push(Kind { id, spec, wanted, failures: 0 });
+        }
+        let mut kept = 0;
+        out.extend(self.remove_where(|spare| {
+            kept += usize::from(spare.kind == id);
+            spare.kind == id && kept > wanted
+        }));
+        Ok(out)
+    }
+
+    /// The kind of which the next one is to be made: that which has the fewest.
+    pub(crate) fn missing(&self) -> Option<(u64, &Spec)> {
+        if self.list.iter().any(|spare| !spare.is_at_hand) {
+            return None;
+        }
+        let wanting = self.kinds.iter().filter(|kind| {
+            kind.failures < FAILURES_MAX && self.count(kind.id) < kind.wanted
+        });
+        wanting.min_by_key(|kind| self.count(kind.id)).map(|kind| (kind.id, &kind.spec))
+    }
+
+    pub(crate) fn add(&mut self, spare: Spare) {
+        self.list.push(spare);
+    }
+
+    /// One that can become an environment of this spec; one that still starts is nearer to it than
+    /// nothing.
+    pub(crate) fn take(&mut self, id: u64, spec: &Spec) -> Option<(Spare, Spec)> {
+        let kind = self.kinds.iter().find(|kind| kind.id == id)?;
+        spec.left_to_attach(&kind.spec)?;
+        let prepared = kind.spec.clone();
+        let of_kind = |spare: &Spare| spare.kind == id;
+        let at = self.list.iter().position(|spare| of_kind(spare) && spare.is_at_hand);
+        let at = at.or_else(|| self.list.iter().position(of_kind))?;
+        Some((self.list.remove(at), prepared))
+    }
+
+    /// The program of this spare has loaded itself.
+    pub(crate) fn has_loaded(&mut self, pid: i32) -> Option<&Spare> {
+        let spare = self.list.iter_mut().find(|spare| spare.waiting.pid == pid)?;
+        spare.is_at_hand = true;
+        let id = spare.kind;
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.id == id) {
+            kind.failures = 0;
+        }
+        Some(spare)
+    }
+
+    /// This spare has broken. Whether its kind is tried again.
+    pub(crate) fn has_broken(&mut self, pid: i32) -> Option<(Spare, bool)> {
+        let at = self.list.iter().position(|spare| spare.waiting.pid == pid)?;
+        let spare = self.list.remove(at);
+        let kind = self.kinds.iter_mut().find(|kind| kind.id == spare.kind);
+        let goes_on = kind.is_none_or(|kind| {
+            kind.failures += 1;
+            kind.failures < FAILURES_MAX
+        });
+        Some((spare, goes_on))
+    }
+
+    /// One of this kind could not even be begun.
+    pub(crate) fn has_failed(&mut self, id: u64) {
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.id == id) {
+            kind.failures += 1;
+        }
+    }
+
+    pub(crate) fn at_hand(&self, kind: u64) -> usize {
+        self.list.iter().filter(|spare| spare.kind == kind && spare.is_at_hand).count()
+    }
+
+    fn count(&self, kind: u64) -> usize {
+        self.list.iter().filter(|spare| spare.kind == kind).count()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.list.iter().map(|spare| &spare.waiting)
+    }
+
+    /// What tells that one has ended or broken, and what tells that it has loaded itself (which is not
+    /// asked of one that has), with its process id.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (i32, BorrowedFd<'_>, bool)> {
+        self.list.iter().flat_map(|spare| {
+            let pid = spare.waiting.pid;
+            let stream = (!spare.is_at_hand).then(|| (pid, spare.stream.as_fd(), true));
+            std::iter::once((pid, spare.waiting.control.as_fd(), false)).chain(stream)
+        })
+    }
+
+    fn remove_where(&mut self, mut condition: impl FnMut(&Spare) -> bool) -> Vec<Spare> {
+        let (out, left) = std::mem::take(&mut self.list).into_iter().partition(|s| condition(s));
+        self.list = left;
+        out
+    }
+}

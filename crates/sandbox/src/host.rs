@@ -266,6 +266,11 @@ impl Sandboxes {
         channel::send_on(self.inner.socket.get_ref().as_fd(), &keep, &[])
     }
 
+    /// How many spares of all kinds are at hand.
+    pub fn all_spares_at_hand(&self) -> usize {
+        self.inner.spares().values().sum()
+    }
+
     /// How many spares of this kind are at hand.
     pub fn spares_at_hand(&self, kind: u64) -> usize {
         self.inner.spares().get(&kind).copied().unwrap_or(0)

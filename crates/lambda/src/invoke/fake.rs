@@ -148,6 +148,7 @@ impl Launcher for Fake {
         let environment = Environment {
             runtime: Box::new(Dialled(runtime)),
             inherited: Some(Box::pin(inherited)),
+            becomes: None,
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
             log_frames: None,

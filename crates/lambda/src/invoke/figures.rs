@@ -18,6 +18,9 @@ pub(crate) struct Figures {
     pub(crate) environments_started: Counter,
     pub(crate) environments: Gauge,
     pub(crate) memory_promised_mb: Gauge,
+    pub(crate) spares: Gauge,
+    pub(crate) spares_used: Counter,
+    pub(crate) spares_missed: Counter,
 }
 
 impl Figures {
@@ -50,6 +53,18 @@ impl Figures {
             memory_promised_mb: gauge(
                 "lambic_memory_promised_mb",
                 "Memory sizes of all execution environments, in MB.",
+            ),
+            spares: gauge(
+                "lambic_spares",
+                "Interpreters that have been started and wait for a function.",
+            ),
+            spares_used: counter(
+                "lambic_spares_used_total",
+                "Execution environments that were made from a spare.",
+            ),
+            spares_missed: counter(
+                "lambic_spares_missed_total",
+                "Execution environments that could have been, when no spare was at hand.",
             ),
         }
     }

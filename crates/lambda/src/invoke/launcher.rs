@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
@@ -36,7 +37,27 @@ pub struct Plan {
     pub log_frames: bool,
     /// What runs beside the runtime.
     pub extensions: Option<Extensions>,
+    /// The kind of spare that it may be made from.
+    pub spare: Option<u64>,
 }
+
+/// What a spare is started with, before it is known whose environment it becomes. Spares that are
+/// equal in this are of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Host folder and where it appears inside, read-only; the first ones of every plan of its kind.
+    pub binds: Vec<(PathBuf, String)>,
+    /// Program and arguments, those of every plan of its kind.
+    pub argv: Vec<String>,
+    /// Environment variables until it learns its own.
+    pub env: Vec<(String, String)>,
+    /// What tells the program's file from one that is put in its place.
+    pub edition: Edition,
+}
+
+/// Device, inode and time of the last change of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edition(pub u64, pub u64, pub i64);
 
 /// Programs beside the runtime, started before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +85,21 @@ pub struct LaunchFault(pub String);
 pub trait Launcher: Send + Sync + 'static {
     /// Makes one and starts its runtime.
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>>;
+
+    /// Whether it can keep spares.
+    fn has_spares(&self) -> bool {
+        false
+    }
+
+    /// From now on so many spares of this kind are kept. Whether that could be said.
+    fn keep_spares(&self, _kind: u64, _prepared: &Prepared, _count: u32) -> bool {
+        true
+    }
+
+    /// Spares of all kinds that wait for a function.
+    fn spares_at_hand(&self) -> usize {
+        0
+    }
 }
 
 /// A source of connections.
@@ -133,6 +169,8 @@ pub struct Environment {
     pub runtime: Box<dyn Accept>,
     /// The stream that the runtime clients we ship have inherited.
     pub inherited: Option<BoxIo>,
+    /// If it was a spare: what its runtime, which asks on that stream, is to be told.
+    pub becomes: Option<Bytes>,
     /// Connections to the AWS endpoint inside (`AWS_ENDPOINT_URL`).
     pub api: Box<dyn Accept>,
     /// What it prints.

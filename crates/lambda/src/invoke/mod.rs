@@ -35,6 +35,7 @@ mod running;
 pub mod scaling;
 mod shell;
 mod shutdown;
+pub(crate) mod spares;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
@@ -58,15 +59,17 @@ use crate::names::LATEST;
 use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
+use crate::runtimes::plan;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use admit::{Account, Meter};
 use figures::Figures;
-use launcher::{ApiFront, Launcher, Sessions};
+use launcher::{ApiFront, Launcher, Prepared, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
 use scaling::Scaling;
 use shell::Shell;
+use spares::Spares;
 use streamed::StreamedAnswer;
 use tokio::sync::oneshot;
 
@@ -117,6 +120,8 @@ pub struct InvokeConfig {
     pub budget: Budget,
     /// An environment that was idle for so long ends.
     pub idle_max: Duration,
+    /// Spares of each kind that is in use; 0: none.
+    pub spares: u32,
     /// An environment that is as old as this serves nobody any more, however busy it is.
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
@@ -141,6 +146,7 @@ impl Default for InvokeConfig {
             scale_out_max: scaling::SCALE_OUT_MAX_DEFAULT,
             budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
             idle_max: Duration::from_secs(600),
+            spares: 2,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),
@@ -169,6 +175,7 @@ pub(crate) struct Common {
     /// By ARN: of functions that reserve concurrency, and of those that have pools.
     functions: Mutex<HashMap<String, Arc<FunctionUse>>>,
     used: Mutex<Used>,
+    pub(crate) spares: Spares,
     next_id: AtomicU64,
 }
 
@@ -198,7 +205,9 @@ impl Invoker {
         packs: Arc<Packs>,
         sessions: Arc<dyn Sessions>,
     ) -> Invoker {
+        let per_kind = if launcher.has_spares() { config.spares } else { 0 };
         let common = Arc::new(Common {
+            spares: Spares::new(per_kind, config.idle_max),
             figures: Figures::new(&config.metrics),
             config,
             rt: rt.clone(),
@@ -291,6 +300,9 @@ impl Invoker {
     /// no longer to be run end: idle ones now, busy ones when they have finished.
     pub fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         self.common.follow_concurrency(function_arn, now);
+        if let Some(record) = now {
+            self.common.expect(record);
+        }
         for shell in self.common.all_pools() {
             let version = shell.version();
             if version.function_arn == function_arn
@@ -438,6 +450,44 @@ impl Common {
         known.meter.provision(of_function.map(|shell| shell.kept()).sum());
     }
 
+    /// A function that is new or has just changed is about to be invoked: its kind of spares is in use.
+    fn expect(self: &Arc<Common>, record: &FunctionRecord) {
+        let coming = record.updating.as_ref().unwrap_or(&record.running);
+        let age = self.rt.now().micros() - coming.last_modified_micros;
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+        if !self.spares.are_kept() || age >= self.config.idle_max {
+            return;
+        }
+        let (common, coming) = (self.clone(), coming.clone());
+        let expected = async move {
+            if let Some(prepared) = plan::spare_of(&common, &coming).await {
+                common.spare_kind(&prepared);
+            }
+        };
+        self.rt.spawn("spares for a new function", TaskKind::Request, expected).detach();
+    }
+
+    /// The kind of spares of this, which is in use now.
+    pub(crate) fn spare_kind(&self, prepared: &Prepared) -> Option<u64> {
+        let (kind, is_new) = self.spares.used(prepared, self.rt.instant())?;
+        if is_new {
+            self.review_spares();
+        }
+        Some(kind)
+    }
+
+    /// Says how many spares are wanted, where that has changed.
+    fn review_spares(&self) {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = spares::room(self.config.budget, used);
+        for keep in self.spares.review(self.rt.instant(), room) {
+            if !self.launcher.keep_spares(keep.kind, &keep.prepared, keep.count) {
+                self.spares.was_not_said(keep.kind);
+            }
+        }
+        self.figures.spares.set(i64::try_from(self.launcher.spares_at_hand()).unwrap_or(0));
+    }
+
     /// A number that no environment or request had before.
     pub(crate) fn id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
@@ -461,6 +511,12 @@ impl Common {
 
     /// Ends what was idle for too long or did not come back, and forgets empty pools.
     fn sweep(self: &Arc<Common>) {
+        if self.spares.are_kept() {
+            let now = self.rt.instant();
+            let kinds = self.all_pools().into_iter().filter_map(|shell| shell.spare_kind());
+            kinds.for_each(|kind| self.spares.is_used(kind, now));
+            self.review_spares();
+        }
         for shell in self.all_pools() {
             if shell.sweep(self.rt.instant()) {
                 // By identity: a request may have put a fresh pool in its place by now.
@@ -490,6 +546,11 @@ impl Common {
                 place::Placement::Start => {
                     *used = used.plus(memory_mb);
                     self.figures.environments_are(*used);
+                    let room = spares::room(self.config.budget, *used);
+                    drop(used);
+                    if self.spares.are_too_many(room) {
+                        self.review_spares();
+                    }
                     return true;
                 }
                 place::Placement::Full => return false,

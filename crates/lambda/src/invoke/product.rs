@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
@@ -15,8 +16,10 @@ use tokio::net::TcpListener;
 use super::fault::Exit;
 use super::launcher::{
     Accept, ApiFront, Control, Ended, Environment, Extensions, Happening, LaunchFault, Launcher,
-    Output, Plan, Session, Sessions, Stop,
+    Output, Plan, Prepared, Session, Sessions, Stop,
 };
+use super::spares::{SPARE_MEMORY_MB, SPARE_TMP_MB};
+use crate::runtime_api::becoming;
 use crate::runtime_api::connection::BoxIo;
 use crate::state::version::Version;
 
@@ -50,16 +53,52 @@ impl SandboxLauncher {
             extensions: plan.extensions.map(extensions),
         }
     }
+
+    /// Limits come with the function; what stands here for them is never used.
+    fn spec_of_spare(&self, prepared: &Prepared) -> Spec {
+        self.spec(Plan {
+            name: "spare".to_owned(),
+            memory_mb: SPARE_MEMORY_MB,
+            tmp_mb: SPARE_TMP_MB,
+            binds: prepared.binds.clone(),
+            argv: prepared.argv.clone(),
+            env: prepared.env.clone(),
+            cwd: "/".to_owned(),
+            network: None,
+            log_frames: false,
+            extensions: None,
+            spare: None,
+        })
+    }
 }
 
 impl Launcher for SandboxLauncher {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         async move {
+            let kind = plan.spare;
             let spec = self.spec(plan);
-            let launched = self.sandboxes.launch(&spec).await;
-            launched.map(environment).map_err(|error| LaunchFault(error.to_string()))?
+            let launched = match kind {
+                Some(kind) => self.sandboxes.launch_from_spare(&spec, kind).await,
+                None => self.sandboxes.launch(&spec).await,
+            };
+            let sandbox = launched.map_err(|error| LaunchFault(error.to_string()))?;
+            let becomes = sandbox.is_from_spare.then(|| becoming::document(&spec.env, &spec.cwd));
+            environment(sandbox, becomes)
         }
         .boxed()
+    }
+
+    fn has_spares(&self) -> bool {
+        self.sandboxes.has_spares()
+    }
+
+    fn keep_spares(&self, kind: u64, prepared: &Prepared, count: u32) -> bool {
+        let kept = self.sandboxes.keep_spares(kind, &self.spec_of_spare(prepared), count);
+        kept.inspect_err(|error| tracing::warn!(%error, "spares could not be asked for")).is_ok()
+    }
+
+    fn spares_at_hand(&self) -> usize {
+        self.sandboxes.all_spares_at_hand()
     }
 }
 
@@ -69,13 +108,14 @@ fn extensions(plan: Extensions) -> lambic_sandbox::Extensions {
     lambic_sandbox::Extensions { programs: plan.programs, env: plan.env, cwd }
 }
 
-fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
+fn environment(mut sandbox: Sandbox, becomes: Option<Bytes>) -> Result<Environment, LaunchFault> {
     let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
     let events = sandbox.take_events().ok_or_else(|| missing("events"))?;
     let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
     let log = sandbox.log.take();
     let control = sandbox.control();
     Ok(Environment {
+        becomes,
         inherited: sandbox.runtime_stream.take().map(|stream| Box::pin(stream) as BoxIo),
         runtime: Box::new(Listener(sandbox.runtime_listener)),
         api: Box::new(Listener(sandbox.api_listener)),

@@ -95,7 +95,7 @@ impl Running {
             _output: attached,
         };
         if let Some(io) = launched.inherited {
-            running.serve_runtime(io);
+            running.serve_runtime(io, true);
         }
         running
     }
@@ -134,7 +134,9 @@ impl Running {
                 biased;
                 value = &mut what => return Ok(value),
                 happening = self.happenings.next() => return Err(self.note(happening)),
-                io = accept(&mut self.runtime, &self.rt, "Runtime API") => self.serve_runtime(io),
+                io = accept(&mut self.runtime, &self.rt, "Runtime API") => {
+                    self.serve_runtime(io, false);
+                }
                 io = accept(&mut self.api, &self.rt, "AWS endpoint") => self.serve_api(shell, io),
             }
         }
@@ -169,12 +171,15 @@ impl Running {
         }
     }
 
-    fn serve_runtime(&self, io: BoxIo) {
+    fn serve_runtime(&self, io: BoxIo, inherited: bool) {
         // Dropping the connection closes it: the environment has too many.
         let Ok(permit) = self.connections.clone().try_acquire_owned() else { return };
         let desk = self.desk.clone();
         let served = async move {
-            connection::serve(io, desk).await;
+            match inherited {
+                true => connection::serve_inherited(io, desk).await,
+                false => connection::serve(io, desk).await,
+            }
             drop(permit);
         };
         self.rt.spawn("runtime connection", TaskKind::Request, served).detach();

@@ -2,7 +2,7 @@
 //! handles of its environments and the senders of those who wait, under one short lock.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::admit::{Lease, Provisioned, Throttle};
 use super::fault::Status;
-use super::launcher::Control;
+use super::launcher::{Control, Prepared};
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
 use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
@@ -134,6 +134,8 @@ pub(crate) struct Shell {
     version: Arc<Version>,
     function: Arc<FunctionUse>,
     places: Arc<Provisioned>,
+    /// The kind of spares that its environments can be made from; 0 as long as it is not known.
+    spare_kind: AtomicU64,
     /// Environments with extensions that are ending.
     pub(super) farewells: AtomicUsize,
     inner: Mutex<Inner>,
@@ -144,7 +146,21 @@ impl Shell {
         let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
         let places = Arc::default();
-        Arc::new(Shell { common, version, function, places, farewells, inner: Mutex::default() })
+        let (spare_kind, inner) = Default::default();
+        Arc::new(Shell { common, version, function, places, spare_kind, farewells, inner })
+    }
+
+    /// The kind of spares of this, which is in use now.
+    pub(super) fn kind_of_spare(&self, prepared: &Prepared) -> Option<u64> {
+        let kind = self.common.spare_kind(prepared);
+        self.spare_kind.store(kind.unwrap_or(0), Ordering::Relaxed);
+        kind
+    }
+
+    /// The kind of spares that it last started with, as long as it has environments.
+    pub(super) fn spare_kind(&self) -> Option<u64> {
+        let kind = Some(self.spare_kind.load(Ordering::Relaxed)).filter(|kind| *kind != 0)?;
+        (!self.lock().entries.is_empty()).then_some(kind)
     }
 
     pub(super) fn version(&self) -> &Arc<Version> {

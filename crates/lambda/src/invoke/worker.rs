@@ -18,7 +18,7 @@ use lambic_rt::Instant;
 use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
-use super::launcher::{Ended, Extensions, Happening, LaunchFault, Session};
+use super::launcher::{Ended, Environment, Extensions, Happening, LaunchFault, Plan, Session};
 use super::platform_events::InitType;
 use super::pool::EnvironmentId;
 use super::record::{Phase as InitPhase, Recorder};
@@ -280,7 +280,7 @@ async fn start(
     let share = limits::cpu_millis(version.memory_mb);
     let log_stream = recorder.log_stream();
     let made = plan::make(common, version, session, (log_stream, recorder.init_type()), id).await;
-    let made = made.map_err(StartFailed::fault)?;
+    let mut made = made.map_err(StartFailed::fault)?;
     let recorded = match phase {
         Phase::Init(_) => InitPhase::Init,
         Phase::Invoke(_) => InitPhase::Invoke,
@@ -298,7 +298,12 @@ async fn start(
     let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
     let desk = Desk::new(Box::new(keeper), common.rt.clone(), about(version), extensions.clone());
     let program = made.plan.argv.first().cloned().unwrap_or_default();
-    let launched = common.launcher.launch(made.plan).await.map_err(StartFailed::sandbox)?;
+    made.plan.spare = match (phase, recorder.init_type(), &made.spare) {
+        (Phase::Init(_), InitType::OnDemand, Some(prepared)) => shell.kind_of_spare(prepared),
+        // Spares are for those who wait, and a second start is as plain as can be.
+        _ => None,
+    };
+    let launched = launch(shell, &desk, made.plan).await?;
     let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);
     let limit = match phase {
         Phase::Init(limit) => limit,
@@ -325,6 +330,20 @@ async fn start(
     failed.extensions = running.desk.extensions();
     failed.left = Some(Box::new(running));
     Err(failed)
+}
+
+/// Makes the environment, from a spare if one is at hand, whose runtime then learns what it is.
+async fn launch(shell: &Shell, desk: &Desk, plan: Plan) -> Result<Environment, StartFailed> {
+    let common = &shell.common;
+    let may_be_spare = plan.spare.is_some();
+    let mut launched = common.launcher.launch(plan).await.map_err(StartFailed::sandbox)?;
+    if let Some(document) = launched.becomes.take() {
+        desk.offer(document);
+        common.figures.spares_used.increment();
+    } else if may_be_spare {
+        common.figures.spares_missed.increment();
+    }
+    Ok(launched)
 }
 
 /// What a start that did not end well comes to; `None` is one that took longer than `limit`.

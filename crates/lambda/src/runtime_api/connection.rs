@@ -32,9 +32,27 @@ pub type BoxIo = Pin<Box<dyn Io>>;
 /// runtime is quiet as long as user code works. The number of connections and what each may buffer
 /// bound the cost, and all end with the environment.
 pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
+    serve_as(Kind::Accepted, io, desk).await;
+}
+
+/// The same on the stream that a runtime client of ours inherits.
+pub async fn serve_inherited(io: BoxIo, desk: Arc<Desk>) {
+    serve_as(Kind::Inherited, io, desk).await;
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Anybody inside.
+    Accepted,
+    /// The sandbox; the runtime has had it from its start.
+    Inherited,
+}
+
+async fn serve_as(kind: Kind, io: BoxIo, desk: Arc<Desk>) {
     let service = service_fn(move |request| {
         let desk = desk.clone();
-        async move { Ok::<_, Infallible>(super::route(desk, request).await) }
+        async move { Ok::<_, Infallible>(super::route(desk, kind, request).await) }
     });
     let served = http1::Builder::new()
         // A runtime may close its sending side after its answer, or end: what it sent whole counts.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use lambic_rt::{Instant, Rt};
 use tokio::sync::oneshot;
 
+use super::becoming::Becoming;
 use super::extensions::crew::Crew;
 use super::extensions::{About, ExtensionEvent};
 use super::life::{IllegalMove, Life, Move};
@@ -225,6 +226,7 @@ pub struct Desk {
     pub(super) owner: Box<dyn Owner>,
     pub(super) rt: Rt,
     about: About,
+    pub(super) becoming: Becoming,
 }
 
 impl Desk {
@@ -247,7 +249,7 @@ impl Desk {
             reporting: false,
             broken: None,
         };
-        Desk { state: Mutex::new(state), owner, rt, about }
+        Desk { state: Mutex::new(state), owner, rt, about, becoming: Becoming::default() }
     }
 
     /// What extensions learn of the function.

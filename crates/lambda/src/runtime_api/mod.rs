@@ -5,12 +5,14 @@
 //! The peer is user code and may be hostile: connections, heads and bodies are bounded, what is
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
 //! A streamed response goes to its caller while it is being sent, and no faster than that takes it.
-//! Only a `next` may wait without a limit. SnapStart's restore routes are absent, as on AWS for a
+//! Only a `next` may wait without a limit. Beside AWS's routes there is one of our own, for spares, on
+//! the inherited stream only (`becoming`). SnapStart's restore routes are absent, as on AWS for a
 //! function without SnapStart. What a runtime tells for X-Ray
 //! (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has no reader and is
 //! dropped.
 
 mod answer;
+pub mod becoming;
 pub mod connection;
 #[cfg(test)]
 mod contract_tests;
@@ -43,7 +45,7 @@ use answer::{Answer, plain};
 use desk::Desk;
 
 /// All routes, in the order in which the protocol is told.
-async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
+async fn route(desk: Arc<Desk>, on: connection::Kind, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method(), parts.as_slice()) {
@@ -58,6 +60,9 @@ async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
             init_error::post(&desk, request).await
         }
         (&Method::GET, ["2018-06-01", "ping"]) => ping::get(),
+        (&Method::GET, ["lambic", "become"]) if on == connection::Kind::Inherited => {
+            becoming::get(&desk)
+        }
         (_, ["2020-01-01", "extension", rest @ ..]) => {
             extensions::route(&desk, rest, request).await
         }
@@ -75,6 +80,10 @@ async fn route(desk: Arc<Desk>, request: Request<Incoming>) -> Answer {
             | ["2022-07-01", "telemetry"]
             | ["2020-08-15", "logs"],
         ) => plain(StatusCode::METHOD_NOT_ALLOWED, ""),
-        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+        _ => no_such_page(),
     }
+}
+
+fn no_such_page() -> Answer {
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }

@@ -1,14 +1,15 @@
 //! Drives the runtime clients as real processes, without a sandbox: a launcher that starts the
 //! program of a plan with the paths of the host, its socket as standard input, and the rest of the
-//! invoke path as in the product. Tests that need an interpreter fail, naming it, when it is missing.
+//! invoke path as in the product. It starts them as the spares that they can be made from, too. Tests that need an interpreter fail, naming it, when it is missing.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -25,11 +26,12 @@ use super::clients::Clients;
 use super::packs::{Family, Packs, PacksConfig};
 use crate::invoke::fault::Exit;
 use crate::invoke::launcher::{
-    Accept, Control, Ended, Environment, Happening, LaunchFault, Launcher, Output, Plan, Session,
-    Sessions, Stop,
+    Accept, Control, Ended, Environment, Happening, LaunchFault, Launcher, Output, Plan, Prepared,
+    Session, Sessions, Stop,
 };
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::runtime_api::becoming;
 use crate::runtime_api::connection::BoxIo;
 use crate::state::logging::{Level, LogFormat};
 use crate::state::version::{Version, VersionState};
@@ -38,6 +40,9 @@ use crate::state::version::{Version, VersionState};
 struct Processes {
     /// Leave the inherited socket out, so that the client connects by TCP.
     by_tcp: bool,
+    /// Whether what can be made from spares is.
+    from_spares: bool,
+    spares: Mutex<HashMap<u64, Prepared>>,
     launches: AtomicUsize,
 }
 
@@ -97,6 +102,15 @@ impl Launcher for Processes {
         };
         made.map(|made: io::Result<_>| made.map_err(|error| LaunchFault(error.to_string()))).boxed()
     }
+
+    fn has_spares(&self) -> bool {
+        self.from_spares && !self.by_tcp
+    }
+
+    fn keep_spares(&self, kind: u64, prepared: &Prepared, _count: u32) -> bool {
+        self.spares.lock().unwrap().insert(kind, prepared.clone());
+        true
+    }
 }
 
 impl Processes {
@@ -108,19 +122,34 @@ impl Processes {
             }
             text
         };
+        let variables = |env: &[(String, String)]| -> Vec<(String, String)> {
+            let outside = |(name, value): &(String, String)| {
+                let value = match name.as_str() {
+                    "AWS_LAMBDA_RUNTIME_API" => address.clone(),
+                    "_LAMBIC_RUNTIME_FD" if self.by_tcp => return None,
+                    "_LAMBIC_RUNTIME_FD" => "0".to_owned(),
+                    _ => outside(value),
+                };
+                Some((name.clone(), value))
+            };
+            env.iter().filter_map(outside).collect()
+        };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         let (reader, writer) = io::pipe()?;
+        let spare = plan.spare.and_then(|kind| self.spares.lock().unwrap().get(&kind).cloned());
+        let mut becomes = None;
+        let (env, cwd) = match spare {
+            Some(spare) => {
+                assert_eq!(spare.argv, plan.argv);
+                assert!(plan.binds.starts_with(&spare.binds));
+                becomes = Some(becoming::document(&variables(&plan.env), &outside(&plan.cwd)));
+                (variables(&spare.env), "/".to_owned())
+            }
+            None => (variables(&plan.env), outside(&plan.cwd)),
+        };
         let mut command = tokio::process::Command::new(outside(&plan.argv[0]));
         command.args(plan.argv[1..].iter().map(|text| outside(text)));
-        command.env_clear().current_dir(outside(&plan.cwd)).kill_on_drop(true);
-        for (name, value) in &plan.env {
-            match name.as_str() {
-                "AWS_LAMBDA_RUNTIME_API" => command.env(name, &address),
-                "_LAMBIC_RUNTIME_FD" if self.by_tcp => &mut command,
-                "_LAMBIC_RUNTIME_FD" => command.env(name, "0"),
-                _ => command.env(name, outside(value)),
-            };
-        }
+        command.env_clear().envs(env).current_dir(cwd).kill_on_drop(true);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         command.stdout(writer.try_clone()?).stderr(writer);
         let mut child = command.spawn()?;
@@ -142,6 +171,7 @@ impl Processes {
         Ok(Environment {
             runtime: Box::new(Listening(Some(listener))),
             inherited: Some(Box::pin(UnixStream::from_std(ours)?)),
+            becomes,
             api: Box::new(Listening(None)),
             output: Box::new(Printed(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?)),
             log_frames: None,
@@ -160,8 +190,11 @@ impl Sessions for NoKeys {
     fn close(&self, _access_key_id: &str) {}
 }
 
-/// One function, its code in a folder, run by a real interpreter.
-pub(super) struct Function {
+/// One function, run by a fresh interpreter.
+pub(super) type Function = FunctionFrom<false>;
+
+/// One function, its code in a folder, run by a real interpreter, which was a spare if it can be.
+pub(super) struct FunctionFrom<const SPARES: bool> {
     invoker: Invoker,
     processes: Arc<Processes>,
     version: Arc<Version>,
@@ -188,10 +221,10 @@ impl Said {
     }
 }
 
-impl Function {
+impl<const SPARES: bool> FunctionFrom<SPARES> {
     /// `files` are paths and texts below `/var/task`.
-    pub(super) async fn new(runtime: &str, handler: &str, files: &[(&str, &str)]) -> Function {
-        Function::with(runtime, handler, files, &[], None, false).await
+    pub(super) async fn new(runtime: &str, handler: &str, files: &[(&str, &str)]) -> Self {
+        Self::with(runtime, handler, files, &[], None, false).await
     }
 
     pub(super) async fn with(
@@ -201,7 +234,7 @@ impl Function {
         environment: &[(&str, &str)],
         interpreter: Option<std::path::PathBuf>,
         by_tcp: bool,
-    ) -> Function {
+    ) -> Self {
         let rt = Rt::real();
         let folder = tempfile::tempdir().unwrap();
         let task = folder.path().join("task");
@@ -217,7 +250,12 @@ impl Function {
         let overrides = interpreter.map(|path| (runtime.to_owned(), path)).into_iter().collect();
         let packs = Packs::new(PacksConfig { overrides, strict: false }, clients, rt.clone());
         packs.resolve(runtime).await.expect("an interpreter for this runtime");
-        let processes = Arc::new(Processes { by_tcp, launches: 0.into() });
+        let processes = Arc::new(Processes {
+            by_tcp,
+            from_spares: SPARES,
+            spares: Mutex::default(),
+            launches: 0.into(),
+        });
         let config = InvokeConfig { metrics: Metrics::new(), ..InvokeConfig::default() };
         let invoker =
             Invoker::start(config, rt, processes.clone(), Arc::new(packs), Arc::new(NoKeys));
@@ -246,20 +284,20 @@ impl Function {
             state: VersionState::Active,
             holds: Vec::new(),
         };
-        Function { invoker, processes, version: Arc::new(version), _folder: folder }
+        Self { invoker, processes, version: Arc::new(version), _folder: folder }
     }
 
     /// The same function with a log as JSON; what the platform says of successes is left out.
-    pub(super) fn with_json_log(self, application: Level) -> Function {
+    pub(super) fn with_json_log(self, application: Level) -> Self {
         let log_format = LogFormat::Json { application, system: Level::Warn };
         let version = Version { log_format, ..(*self.version).clone() };
-        Function { version: Arc::new(version), ..self }
+        Self { version: Arc::new(version), ..self }
     }
 
     /// The same function with this in `/opt`.
-    pub(super) fn with_layers(self, layers: &std::path::Path) -> Function {
+    pub(super) fn with_layers(self, layers: &std::path::Path) -> Self {
         let version = Version { layers_path: Some(layers.to_owned()), ..(*self.version).clone() };
-        Function { version: Arc::new(version), ..self }
+        Self { version: Arc::new(version), ..self }
     }
 
     pub(super) async fn call(&self, event: &str) -> Said {

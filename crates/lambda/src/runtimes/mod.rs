@@ -6,6 +6,8 @@
 mod client_harness;
 pub mod clients;
 #[cfg(test)]
+mod from_spares;
+#[cfg(test)]
 mod nodejs_streaming_tests;
 #[cfg(test)]
 mod nodejs_tests;
@@ -14,5 +16,6 @@ pub mod plan;
 mod probe;
 #[cfg(test)]
 mod python_tests;
+mod spare;
 #[cfg(test)]
 mod wrapper_tests;

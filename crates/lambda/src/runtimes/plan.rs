@@ -18,12 +18,15 @@ use base64::engine::general_purpose::STANDARD;
 use lambic_rt::Rt;
 use lambic_sandbox::LOG_PIPE_FD;
 
+use super::clients::Clients;
 use super::packs::{Family, Pack, is_host_system};
+use super::spare;
 use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
-use crate::invoke::launcher::{Extensions, Plan, Session};
+use crate::invoke::launcher::{Extensions, Plan, Prepared, Session};
 use crate::invoke::platform_events::InitType;
 use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
+use crate::state::function::Configuration;
 use crate::state::logging::LogFormat;
 use crate::state::runtime_id::is_provided;
 use crate::state::version::Version;
@@ -47,7 +50,7 @@ const LAYERS_NAME: &str = "_LAMBIC_LAYERS";
 const XRAY_HOST: &str = "127.0.0.1";
 const XRAY_PORT: &str = "2000";
 /// The function's variable that names a program to start the runtime with.
-const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+pub(super) const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 /// Starts the wrapper, which is the first argument; the words and exit codes are AWS's. A shell
 /// inside the environment does it because only there paths mean what the function means.
 const WRAPPER_SCRIPT: &str = r#"
@@ -62,15 +65,17 @@ pub(crate) struct Made {
     pub(crate) plan: Plan,
     /// For INIT_START, such as `python:3.13.1`.
     pub(crate) runtime: String,
+    /// What a spare is started with that it can be made from.
+    pub(crate) spare: Option<Prepared>,
 }
 
 /// How a program is started.
-struct Start {
-    argv: Vec<String>,
-    binds: Vec<(PathBuf, String)>,
+pub(super) struct Start {
+    pub(super) argv: Vec<String>,
+    pub(super) binds: Vec<(PathBuf, String)>,
     /// Folders of programs and of libraries that come before the usual ones.
-    lang: Option<&'static str>,
-    variables: Vec<(String, String)>,
+    pub(super) lang: Option<&'static str>,
+    pub(super) variables: Vec<(String, String)>,
     runtime: String,
 }
 
@@ -100,22 +105,27 @@ pub(crate) async fn make(
         .resolve(&version.runtime)
         .await
         .map_err(|reason| Fault::RuntimeMissing { reason })?;
-    let clients = common.packs.clients();
-    let start = match pack.as_deref() {
-        None => custom(version)?,
-        Some(pack) if pack.family == Family::Python => {
-            python(pack, &clients.python, version).wrapped(version)
+    let (start, spare) = match pack.as_deref() {
+        None => (custom(version)?, None),
+        Some(pack) => {
+            let start = managed(pack, common.packs.clients(), version.memory_mb);
+            let spare = spare::prepared(&start, pack, version.tmp_mb, &version.environment);
+            (start.wrapped(version), spare)
         }
-        Some(pack) => nodejs(pack, &clients.nodejs, version).wrapped(version),
     };
+    let mut variables = start.variables;
+    let is_python = pack.as_ref().is_some_and(|pack| pack.family == Family::Python);
+    let has_layers = is_python && version.layers_path.is_some();
+    variables.extend(has_layers.then(|| pair(LAYERS_NAME, OPT)));
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
     binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
-    let defaults = defaults(start.lang, start.variables);
+    let defaults = defaults(start.lang, variables);
     let mut reserved = reserved(version, session, log_stream);
     reserved.push(pair("AWS_LAMBDA_INITIALIZATION_TYPE", init_type.name()));
     let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
+    let spare = spare.filter(|_| extensions.is_none());
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -127,8 +137,18 @@ pub(crate) async fn make(
         network: common.config.networks.of(&version.function_name).map(str::to_owned),
         log_frames: is_provided(&version.runtime),
         extensions,
+        spare: None,
     };
-    Ok(Made { plan, runtime: start.runtime })
+    Ok(Made { plan, runtime: start.runtime, spare })
+}
+
+/// What a spare is started with that functions of this configuration can be made from, as far as their
+/// code has no say in it.
+pub(crate) async fn spare_of(common: &Common, configuration: &Configuration) -> Option<Prepared> {
+    let pack = common.packs.resolve(&configuration.runtime).await.ok()??;
+    let start = managed(&pack, common.packs.clients(), configuration.memory_mb);
+    let environment = configuration.environment.as_ref().map_or(&[][..], |all| &all.0.0);
+    spare::prepared(&start, &pack, configuration.tmp_mb, environment)
 }
 
 /// Temporary credentials in the form of AWS's.
@@ -215,23 +235,30 @@ fn custom(version: &Version) -> Result<Start, Fault> {
     })
 }
 
-fn python(pack: &Pack, client: &Path, version: &Version) -> Start {
+/// How a runtime that we ship a client for starts.
+fn managed(pack: &Pack, clients: &Clients, memory_mb: u32) -> Start {
+    match pack.family {
+        Family::Python => python(pack, &clients.python),
+        Family::Nodejs | Family::Provided => nodejs(pack, &clients.nodejs, memory_mb),
+    }
+}
+
+fn python(pack: &Pack, client: &Path) -> Start {
     let (program, mut binds) = placed(pack);
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // No bytecode is written: the code is read-only. The rest is left as AWS has it.
     let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
-    let mut variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
-    variables.extend(version.layers_path.is_some().then(|| pair(LAYERS_NAME, OPT)));
+    let variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
-fn nodejs(pack: &Pack, client: &Path, version: &Version) -> Start {
+fn nodejs(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
     let (program, mut binds) = placed(pack);
     binds.push((client.to_owned(), RUNTIME.to_owned()));
     // As AWS: the heap may take nine tenths of the memory, so that it fails with a message before
     // the kernel ends it. Headers of the responses to its requests may have 80 KB.
-    let heap = format!("--max-old-space-size={}", version.memory_mb * 9 / 10);
-    let young = format!("--max-semi-space-size={}", (version.memory_mb / 20).max(1));
+    let heap = format!("--max-old-space-size={}", memory_mb * 9 / 10);
+    let young = format!("--max-semi-space-size={}", (memory_mb / 20).max(1));
     let mut argv = vec![program];
     argv.extend(["--expose-gc", "--max-http-header-size", "81920"].map(str::to_owned));
     argv.extend([young, heap, format!("{RUNTIME}/index.mjs")]);
@@ -278,7 +305,7 @@ fn pair(name: &str, value: &str) -> (String, String) {
 }
 
 /// What the function's own variables may replace.
-fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, String)> {
+pub(super) fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(String, String)> {
     let (bin, lib) = match lang {
         Some(lang) => (format!("{lang}/bin:"), format!("{lang}/lib:")),
         None => (String::new(), String::new()),

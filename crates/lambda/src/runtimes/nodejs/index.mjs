@@ -8,7 +8,9 @@
 // process ends quietly.
 //
 // A handler that streams its response writes to the stream of `streaming.mjs`, which is only loaded
-// for such a handler. No packages, Node.js 18 and later.
+// for such a handler. A spare, which is started before there is a function, takes on the function's
+// variables and working directory in `spare.mjs` first; nothing here may have looked at a variable
+// before that. No packages, Node.js 18 and later.
 
 import fs from 'node:fs';
 import net from 'node:net';
@@ -100,7 +102,8 @@ let requestId;
 const FRAME = 0xa55a0003;
 const FRAME_HEAD_BYTES = 16;
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
-const isJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+// Known when the function's variables are.
+let isJson = false;
 
 // Writes one record; one of several lines as a frame, so that the platform keeps it together. It
 // goes to standard output, so that it keeps its place among what is printed.
@@ -146,6 +149,7 @@ const textRecord = (level, date, params) =>
   `${date.toISOString()}\t${requestId}\t${level}\t${util.format(...params)}`;
 
 function patchConsole() {
+  isJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
   const lowest = LEVELS.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
   const render = isJson ? jsonRecord : textRecord;
   const logger = (level) => {
@@ -603,6 +607,7 @@ function runPlain(handler, headers, body, { fail, succeed }) {
 
 // ---- Main -------------------------------------------------------------------------------------
 
+if (process.env._LAMBIC_SPARE !== undefined) (await import('./spare.mjs')).become();
 patchConsole();
 const connection = new Connection();
 connection.socket.unref();

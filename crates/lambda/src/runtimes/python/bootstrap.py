@@ -7,6 +7,10 @@ kept to what every function needs, because each one delays a cold start; `loggin
 function imports it, `traceback` when something goes wrong. When the platform closes the socket the
 process ends quietly.
 
+A spare is started before there is a function: it loads itself, asks what it becomes and waits, takes on
+the function's variables and working directory, and goes on as above. Nothing here may have looked at a
+variable of the function's before that.
+
 One file, standard library only, Python 3.8 and later.
 """
 
@@ -39,20 +43,38 @@ class _Connection:
     """HTTP/1.1 to the Runtime API, one request at a time."""
 
     def __init__(self):
-        self.host = os.environ["AWS_LAMBDA_RUNTIME_API"]
         inherited = os.environ.pop("_LAMBIC_RUNTIME_FD", None)
         if inherited is not None:
             # The function's own child processes have no business with it.
             os.set_inheritable(int(inherited), False)
             self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, int(inherited))
         else:
-            name, _, port = self.host.rpartition(":")
+            name, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].rpartition(":")
             self.socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
             self.socket.connect((name, int(port)))
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self.socket.settimeout(None)
         self.rest = b""
+
+    def begin(self):
+        self.host = os.environ["AWS_LAMBDA_RUNTIME_API"]
         self.next_request = self.head("GET", "invocation/next", "")
+
+    def become(self):
+        """Waits until there is a function, and takes on what it was to be started with."""
+        self.send(b"GET /lambic/become HTTP/1.1\r\nHost: lambic\r\n\r\n")
+        status, _, body = self.receive()
+        if status != "200":
+            _end()
+        becomes = json.loads(body)
+        variables = becomes["env"]
+        for name in [name for name in os.environ if name not in variables]:
+            del os.environ[name]
+        for name, value in variables.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        del os.environ["_LAMBIC_RUNTIME_FD"]
+        os.chdir(becomes["cwd"])
 
     def head(self, method, path, more):
         agent = "lambic-python/%d.%d" % sys.version_info[:2]
@@ -264,8 +286,8 @@ def _result(value):
         raise _Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
 
 
-# From 3.12 on AWS sends text as it is; before, it escapes what is not ASCII.
-_ASCII = (os.environ.get("AWS_EXECUTION_ENV") or "").endswith(("3.8", "3.9", "3.10", "3.11"))
+# From 3.12 on AWS sends text as it is; before, it escapes what is not ASCII. See `_configure`.
+_ASCII = False
 
 
 def _encode(value):
@@ -342,7 +364,8 @@ def _log_error(document):
 
 # ---- Logging -----------------------------------------------------------------------------------
 
-_JSON = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+# See `_configure`.
+_JSON = False
 _FRAME = 0xA55A0003
 # The stream that the platform reads, whatever the function makes of sys.stdout.
 _log_stream = sys.stdout
@@ -495,11 +518,22 @@ def _handler(name):
         raise _Fault("Runtime.HandlerNotFound", message)
 
 
-def _prepare():
-    """Streams, module path and the hook for `logging`, before any of the function's code."""
+def _configure():
+    """What the function's settings say about this client."""
+    global _ASCII, _JSON
+    runtime = os.environ.get("AWS_EXECUTION_ENV") or ""
+    _ASCII = runtime.endswith(("3.8", "3.9", "3.10", "3.11"))
+    _JSON = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
+def _prepare_streams():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _prepare():
+    """Module path and the hook for `logging`, before any of the function's code."""
     here = os.path.dirname(os.path.abspath(__file__))
     task = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
     rest = [entry for entry in sys.path if os.path.abspath(entry or ".") not in (here, task)]
@@ -578,8 +612,14 @@ def _serve(connection, handler):
 
 
 def _main():
-    _prepare()
+    _prepare_streams()
+    is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
     connection = _Connection()
+    if is_spare:
+        connection.become()
+    connection.begin()
+    _configure()
+    _prepare()
     _serve(connection, _begin(connection))
 
 

@@ -1,0 +1,1 @@
+// Loaded once by a spare, so that the loader of such modules has been.

@@ -93,6 +93,7 @@ pub(crate) struct Functions {
     pub(crate) rollback: RollbackConfig,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
+    pub(crate) spares: u32,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
 }

@@ -50,6 +50,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
+            spares: functions.spares,
             networks: networks(config),
             lifetime_max: functions.lifetime,
             ..usual
@@ -92,6 +93,7 @@ mod tests {
                 rollback: RollbackConfig::default(),
                 memory_mb_max: 512,
                 idle: Duration::ZERO,
+                spares: 0,
                 lifetime: Duration::ZERO,
                 transition: Duration::ZERO,
             };

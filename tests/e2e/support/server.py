@@ -126,7 +126,14 @@ class Server:
         return mine
 
     def runtimes(self):
-        """Processes of functions: everything below the server that runs another program."""
+        """Processes of functions: everything below the server that runs another program, but spares."""
+        return [pid for pid in self.started() if not is_spare(pid)]
+
+    def spares(self):
+        """Interpreters that wait for a function."""
+        return [pid for pid in self.started() if is_spare(pid)]
+
+    def started(self):
         program = os.path.realpath(f"/proc/{self.process.pid}/exe")
         return [pid for pid in descendants(self.process.pid)
                 if not same_program(pid, program) and resident_kb(pid)]
@@ -135,6 +142,15 @@ class Server:
 def same_program(pid, program):
     try:
         return os.path.realpath(f"/proc/{pid}/exe") == program
+    except OSError:
+        return False
+
+
+def is_spare(pid):
+    """Whether the first process of its sandbox, its parent, says that it has no function yet."""
+    try:
+        parent = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return pathlib.Path(f"/proc/{parent}/comm").read_text() == "lambic-spare\n"
     except OSError:
         return False
 

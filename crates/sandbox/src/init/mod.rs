@@ -14,6 +14,7 @@
 mod program;
 mod reaper;
 
+use std::ffi::CStr;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,6 +40,8 @@ pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 /// See [`RUNTIME_API_PORT`].
 pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
 
+/// What `ps` shows.
+const PROCESS_NAME: &CStr = c"lambic-init";
 /// AWS's, whatever the server was started with.
 pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// How long the daemon may take to read an environment's last accounts.
@@ -60,7 +63,7 @@ pub(crate) struct Setup<'a> {
 
 /// Runs as the first process of an environment; never returns to the spawner's code.
 pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
-    sys::set_process_name(c"lambic-init");
+    sys::set_process_name(PROCESS_NAME);
     if stands(BarrierKind::ClosedInit) {
         forget_command_line("lambic-init");
     }
@@ -221,6 +224,10 @@ fn become_environment(
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
     }
+    if assignment.spare {
+        // So that `ps` tells them from environments of functions.
+        sys::set_process_name(c"lambic-spare");
+    }
     let oom = match assignment.spare {
         false => oom,
         true => match reaper.wait_for_code(control, &mut programs)? {
@@ -270,6 +277,7 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
         rootfs::attach(given.next(target)?.as_fd(), target)?;
     }
     drop_everything()?;
+    sys::set_process_name(PROCESS_NAME);
     let told = control.send(&InitReport::Attached, &[]);
     told.map_err(|error| format!("reporting: {error}"))?;
     Ok(oom)

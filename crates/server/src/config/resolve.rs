@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambic_lambda::rollback::RollbackConfig;
+use lambic_sandbox::SPARES_PER_KIND_MAX;
 use toml::Value;
 
 use super::machine::Machine;
@@ -230,6 +231,7 @@ fn functions(
         1_073_741_824,
     )?;
     let idle_minutes = number("idle_minutes", raw.idle_minutes, 1, 1_440)?;
+    let spares = number("spares", raw.spares, 0, SPARES_PER_KIND_MAX.into())?;
     let lifetime_minutes = number("lifetime_minutes", raw.lifetime_minutes, 1, 100_000)?;
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
@@ -241,6 +243,7 @@ fn functions(
         },
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
+        spares: u32::try_from(spares).expect("the limit is small"),
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
     })

@@ -207,6 +207,10 @@ fn become_environment(
     if setup.isolated {
         furnish(assignment, &mut given)?;
     }
+    if assignment.spare {
+        // So that `ps` tells them from environments of functions.
+        sys::set_process_name(c"lambic-spare");
+    }
     let reaper = Reaper::new()?;
     close_to_those_inside()?;
     let extensions = match extensions_output {
@@ -223,10 +227,6 @@ fn become_environment(
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
-    }
-    if assignment.spare {
-        // So that `ps` tells them from environments of functions.
-        sys::set_process_name(c"lambic-spare");
     }
     let oom = match assignment.spare {
         false => oom,

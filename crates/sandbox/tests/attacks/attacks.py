@@ -318,7 +318,24 @@ def work_while_frozen():
         time.sleep(0.005)
 
 
+def tell_and_wait():
+    """As a spare does it: says that it has loaded itself, and waits until it has a function."""
+    stream = socket.socket(fileno=3)
+    stream.sendall(b"loaded")
+    if not stream.recv(1):
+        sys.exit(0)
+
+
 def main(name):
+    when = os.environ.get("SPARE")
+    if when == "after":
+        tell_and_wait()
+    attempt(name)
+    if when == "before":
+        tell_and_wait()
+
+
+def attempt(name):
     try:
         through = globals()[name]()
     except (OSError, ValueError, MemoryError) as error:

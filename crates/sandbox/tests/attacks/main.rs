@@ -4,6 +4,9 @@
 //! bound to it taken away it gets through, so it is a real one; and with each of them up alone it
 //! is stopped again. So a barrier that falls makes its attempts fail, however many others stand.
 //!
+//! With all barriers up they are made in environments from spares, too: when the function has come,
+//! and, as if harm were in the interpreter itself, before, beside an init process that still has rights.
+//!
 //! Runs without the test harness: a spawner is forked before the first thread, and what is taken
 //! away is so for a whole process; each set of barriers has one of its own.
 #![allow(
@@ -29,6 +32,8 @@ use lambic_sandbox::{
     start, take_away,
 };
 use nix::fcntl::{FcntlArg, fcntl};
+use tokio::io::AsyncWriteExt;
+
 use plan::{ATTEMPTS, Attempt, Class, NOT_MET};
 use world::World;
 
@@ -55,7 +60,8 @@ fn main() -> ExitCode {
     };
     match (after("--away"), after("--attempts")) {
         (Some(away), Some(attempts)) => {
-            make(&named(away), &attempts.split(',').collect::<Vec<_>>());
+            let attempts: Vec<&str> = attempts.split(',').collect();
+            make(&named(away), Spare::named(after("--spare").unwrap_or_default()), &attempts);
             ExitCode::SUCCESS
         }
         _ => everything(after("--only")),
@@ -67,8 +73,49 @@ fn named(list: &str) -> Vec<BarrierKind> {
     list.split(',').filter(|name| !name.is_empty()).map(find).collect()
 }
 
-/// A set of barriers that are away, and whether the attempts are made in the server.
-type Place = (Vec<BarrierKind>, bool);
+/// Whether an attempt is made in an environment that was a spare, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Spare {
+    No,
+    Before,
+    After,
+}
+
+impl Spare {
+    const ALL: [Spare; 3] = [Spare::No, Spare::Before, Spare::After];
+
+    fn name(self) -> &'static str {
+        match self {
+            Spare::No => "no",
+            Spare::Before => "before",
+            Spare::After => "after",
+        }
+    }
+
+    fn named(name: &str) -> Spare {
+        Spare::ALL.into_iter().find(|spare| spare.name() == name).unwrap_or(Spare::No)
+    }
+
+    /// Whether this attempt can be made there. Limits and code come with the function.
+    fn fits(self, attempt: &Attempt) -> bool {
+        let of_function = attempt.class == Class::Resources || needs_code(attempt.name);
+        match self {
+            Spare::No => true,
+            _ if attempt.class == Class::Server => false,
+            _ if attempt.name == "outlive_the_spawner_while_frozen" => false,
+            Spare::Before => !of_function,
+            Spare::After => true,
+        }
+    }
+}
+
+fn needs_code(name: &str) -> bool {
+    ["package", "code"].iter().any(|word| name.contains(word))
+}
+
+/// A set of barriers that are away, whether the attempts are made in the server, and whether in what
+/// was a spare.
+type Place = (Vec<BarrierKind>, bool, Spare);
 
 fn everything(only: Option<&str>) -> ExitCode {
     assert!(nix::unistd::geteuid().is_root(), "this suite needs root, to build what it attacks");
@@ -80,19 +127,21 @@ fn everything(only: Option<&str>) -> ExitCode {
     let mut places: BTreeMap<Place, Vec<(&Attempt, bool)>> = BTreeMap::new();
     for attempt in ATTEMPTS.iter().filter(|a| only.is_none_or(|only| a.name.contains(only))) {
         let bound = attempt.barriers;
-        let mut add = |away: Vec<BarrierKind>, through| {
-            let place = (away, attempt.class == Class::Server);
+        let mut add = |away: Vec<BarrierKind>, spare, through| {
+            let place = (away, attempt.class == Class::Server, spare);
             places.entry(place).or_default().push((attempt, through));
         };
-        add(vec![], false);
-        add(bound.to_vec(), true);
+        for spare in Spare::ALL.into_iter().filter(|spare| spare.fits(attempt)) {
+            add(vec![], spare, false);
+        }
+        add(bound.to_vec(), Spare::No, true);
         for alone in bound.iter().filter(|_| bound.len() > 1) {
-            add(bound.iter().copied().filter(|kind| kind != alone).collect(), false);
+            add(bound.iter().copied().filter(|kind| kind != alone).collect(), Spare::No, false);
         }
     }
     let (mut passed, mut failed) = (0, 0);
-    for ((away, _), attempts) in &places {
-        let outcomes = in_a_process(away, attempts);
+    for ((away, _, spare), attempts) in &places {
+        let outcomes = in_a_process(away, *spare, attempts);
         for (attempt, through) in attempts {
             let told = outcomes.get(attempt.name).map_or("no word", String::as_str);
             if told.starts_with(if *through { "THROUGH" } else { "STOPPED" }) {
@@ -102,7 +151,8 @@ fn everything(only: Option<&str>) -> ExitCode {
             failed += 1;
             let away: Vec<&str> = away.iter().map(|kind| kind.name()).collect();
             let expected = if *through { "get through" } else { "be stopped" };
-            println!("{} without {away:?} had to {expected}: {told}", attempt.name);
+            let name = attempt.name;
+            println!("{name} without {away:?} ({spare:?} spare) had to {expected}: {told}");
         }
     }
     let mut classes: BTreeMap<Class, usize> = BTreeMap::new();
@@ -115,11 +165,16 @@ fn everything(only: Option<&str>) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn in_a_process(away: &[BarrierKind], attempts: &[(&Attempt, bool)]) -> BTreeMap<String, String> {
+fn in_a_process(
+    away: &[BarrierKind],
+    spare: Spare,
+    attempts: &[(&Attempt, bool)],
+) -> BTreeMap<String, String> {
     let away: Vec<&str> = away.iter().map(|kind| kind.name()).collect();
     let names: Vec<&str> = attempts.iter().map(|(attempt, _)| attempt.name).collect();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--away", &away.join(","), "--attempts", &names.join(",")])
+        .args(["--spare", spare.name()])
         .stderr(std::process::Stdio::inherit())
         .output()
         .unwrap();
@@ -132,7 +187,7 @@ fn in_a_process(away: &[BarrierKind], attempts: &[(&Attempt, bool)]) -> BTreeMap
 }
 
 /// Makes these attempts without those barriers, and prints how each ended.
-fn make(away: &[BarrierKind], names: &[&str]) {
+fn make(away: &[BarrierKind], spare: Spare, names: &[&str]) {
     let world = World::build();
     // As if somebody had forgotten to close it: without close-on-exec, out of everybody's way.
     let folder = std::fs::File::open(world.path(".")).unwrap();
@@ -176,7 +231,7 @@ fn make(away: &[BarrierKind], names: &[&str]) {
         let mut names = names.to_vec();
         names.sort_by_key(|name| *name == "outlive_the_spawner_while_frozen");
         for name in names {
-            say(name, Box::pin(inside(&sandboxes, &world, name, &facts)).await);
+            say(name, Box::pin(inside(&sandboxes, &world, name, &facts, spare)).await);
         }
     });
 }
@@ -189,7 +244,6 @@ fn give_up_rights(host: &SandboxHost, world: &World) {
 
 fn spec(world: &World, script: &str, name: &str, facts: &str) -> Spec {
     let large = name == "write_more_than_tmp_holds";
-    let needs_code = ["package", "code"].iter().any(|word| name.contains(word));
     let code = Bind { source: world.path("code"), target: "/var/task".to_owned() };
     let argv = ["/usr/bin/python3", "-c", script, name].map(str::to_owned).to_vec();
     let env = [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("FACTS", facts)];
@@ -199,7 +253,7 @@ fn spec(world: &World, script: &str, name: &str, facts: &str) -> Spec {
         tmp_mb: 512,
         pids_max: 64,
         files_max: 1_024,
-        binds: if needs_code { vec![code] } else { vec![] },
+        binds: if needs_code(name) { vec![code] } else { vec![] },
         argv,
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         cwd: "/".to_owned(),
@@ -209,12 +263,24 @@ fn spec(world: &World, script: &str, name: &str, facts: &str) -> Spec {
     }
 }
 
-async fn inside(sandboxes: &Sandboxes, world: &World, name: &str, facts: &str) -> Outcome {
-    let spec = spec(world, include_str!("attacks.py"), name, facts);
+async fn inside(
+    sandboxes: &Sandboxes,
+    world: &World,
+    name: &str,
+    facts: &str,
+    spare: Spare,
+) -> Outcome {
+    let mut spec = spec(world, include_str!("attacks.py"), name, facts);
     if name == "outlive_the_spawner_while_frozen" {
         return special::outlive_the_spawner(sandboxes, &spec).await;
     }
-    let mut sandbox = sandboxes.launch(&spec).await.unwrap();
+    let mut sandbox = match spare {
+        Spare::No => sandboxes.launch(&spec).await.unwrap(),
+        _ => {
+            spec.env.push(("SPARE".to_owned(), spare.name().to_owned()));
+            from_spare(sandboxes, &spec).await
+        }
+    };
     match name {
         "work_while_frozen" => return special::work_while_frozen(sandbox).await,
         "use_a_whole_processor" => sandbox.control().set_cpu(Some(100)).unwrap(),
@@ -229,6 +295,27 @@ async fn inside(sandboxes: &Sandboxes, world: &World, name: &str, facts: &str) -
         _ if exit.oom => Outcome::Stopped("killed for want of memory".to_owned()),
         _ => Outcome::Broken(format!("{exit:?} {text}")),
     }
+}
+
+/// Waits until a spare is at hand, makes it what it is wanted for, and lets it go on.
+async fn from_spare(sandboxes: &Sandboxes, spec: &Spec) -> Sandbox {
+    const KIND: u64 = 1;
+    let prepared = Spec { binds: vec![], ..spec.clone() };
+    sandboxes.keep_spares(KIND, &prepared, 1).unwrap();
+    let at_hand = async {
+        while sandboxes.spares_at_hand(KIND) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, at_hand).await.expect("a spare loads itself");
+    let mut sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    assert!(sandbox.is_from_spare);
+    sandboxes.keep_spares(KIND, &prepared, 0).unwrap();
+    let mut stream = sandbox.runtime_stream.take().unwrap();
+    stream.write_all(b"g").await.unwrap();
+    // Kept open, so that it goes on.
+    sandbox.runtime_stream = Some(stream);
+    sandbox
 }
 
 async fn all_output(sandbox: &mut Sandbox) -> String {

@@ -25,7 +25,6 @@ export function become() {
 // Uses once what Node.js only makes, or compiles, when it is first used.
 function warm() {
   void process.stdout;
-  void process.stderr;
   createRequire(import.meta.url)('./empty.cjs');
 }
 

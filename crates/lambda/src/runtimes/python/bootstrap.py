@@ -68,7 +68,9 @@ class _Connection:
             _end()
         becomes = json.loads(body)
         variables = becomes["env"]
-        for name in [name for name in os.environ if name not in variables]:
+        # The interpreter sets this one itself where the machine has not the locale of LANG.
+        kept = {"LC_CTYPE", *variables}
+        for name in [name for name in os.environ if name not in kept]:
             del os.environ[name]
         for name, value in variables.items():
             if os.environ.get(name) != value:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -189,6 +190,22 @@ def test_libraries_of_package_and_layers_are_found(python, libraries):
                                    Layers=[layer])
     answer = python.first_invoke(name)
     assert answer.value == [1, 42, "tool", ["lib", "python"], ["app.py", "lib", "libsum.so"]], answer.log
+
+
+def test_a_library_that_the_interpreter_is_made_of_may_be_the_function_s_own(python):
+    """Only one that starts with the function in place takes it instead of the machine's."""
+    python.wait_for_spares(KEPT)
+    spare = python.server.spares()[0]
+    maps = pathlib.Path(f"/proc/{spare}/maps").read_text()
+    path = re.search(r"\S+/libm\.so\.6$", maps, re.M)[0]
+    library = pathlib.Path(f"/proc/{spare}/root{path}").read_bytes()
+    name = python.functions.create(files={"lib/libm.so.6": library, "app.py": """
+        import re
+        def handler(event, context):
+            return sorted(set(re.findall(r"\\S+/libm\\S+$", open("/proc/self/maps").read(), re.M)))
+    """})
+    answer = invoke(python.client, name)
+    assert (answer.error, answer.value) == (None, ["/var/task/lib/libm.so.6"])
 
 
 def test_node_finds_modules_of_layers(node):

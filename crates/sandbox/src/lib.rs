@@ -45,8 +45,8 @@ pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_
 pub use protocol::{
     Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, ProgramEnd, Spec,
 };
-pub use spares::{SPARES_PER_KIND_MAX, SPARE_KINDS_MAX};
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
+pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
 #[cfg(feature = "trial")]
 pub use trial::take_away;
 

@@ -38,12 +38,7 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    pub(crate) fn starting(
-        kind: u64,
-        waiting: Waiting,
-        output: OwnedFd,
-        stream: OwnedFd,
-    ) -> Spare {
+    pub(crate) fn starting(kind: u64, waiting: Waiting, output: OwnedFd, stream: OwnedFd) -> Spare {
         Spare { kind, waiting, output, stream, is_at_hand: false }
     }
 
@@ -93,9 +88,10 @@ impl Spares {
         if self.list.iter().any(|spare| !spare.is_at_hand) {
             return None;
         }
-        let wanting = self.kinds.iter().filter(|kind| {
-            kind.failures < FAILURES_MAX && self.count(kind.id) < kind.wanted
-        });
+        let wanting = self
+            .kinds
+            .iter()
+            .filter(|kind| kind.failures < FAILURES_MAX && self.count(kind.id) < kind.wanted);
         wanting.min_by_key(|kind| self.count(kind.id)).map(|kind| (kind.id, &kind.spec))
     }
 

@@ -82,6 +82,7 @@ mod tests {
             release: Release { major, minor, patch: 1 },
             executable: PathBuf::from("/usr/bin/it"),
             prefix: PathBuf::from("/usr"),
+            libraries: Vec::new(),
         };
         let mut config = test_config();
         config.runtimes.interpreters.insert("python3.13".to_owned(), PathBuf::from("/opt/py"));

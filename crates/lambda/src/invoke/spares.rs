@@ -27,6 +27,9 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// What was said is said again, because spares that broke are not tried again otherwise.
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// In place of a number that the sandbox was not told.
+const NOT_SAID: u32 = u32::MAX;
+
 /// How many of each kind are to be kept; `since` tells how long each has had no function, and `room`
 /// is for how many there is. The kinds that were used last come first.
 fn wanted(since: &[Duration], per_kind: u32, idle_max: Duration, room: usize) -> Vec<u32> {
@@ -128,6 +131,11 @@ impl Spares {
     /// What is to be said now. Kinds for which nothing is kept any more are forgotten.
     pub(super) fn review(&self, now: Instant, room: usize) -> Vec<Keep> {
         let mut kinds = self.lock();
+        let is_remembered = |kind: &Kind| {
+            now.saturating_duration_since(kind.used) < FORGOTTEN_AFTER
+                || kind.said.is_some_and(|(count, _)| count > 0)
+        };
+        kinds.list.retain(is_remembered);
         kinds.list.sort_by_key(|kind| std::cmp::Reverse(kind.used));
         let since: Vec<Duration> =
             kinds.list.iter().map(|kind| now.saturating_duration_since(kind.used)).collect();
@@ -154,12 +162,6 @@ impl Spares {
         }
         // Those that make room come first.
         said.sort_by_key(|keep| keep.count);
-        let is_kept = |kind: &Kind| {
-            now.saturating_duration_since(kind.used) < FORGOTTEN_AFTER
-                || kind.said.is_some_and(|(count, _)| count > 0)
-        };
-        kinds.list.retain(is_kept);
-        kinds.list.truncate(4 * SPARE_KINDS_MAX);
         self.asked_for.store(sum, Ordering::Relaxed);
         said
     }
@@ -167,7 +169,7 @@ impl Spares {
     /// It could not be said: it is said again next time.
     pub(super) fn was_not_said(&self, kind: u64) {
         if let Some(kind) = self.lock().list.iter_mut().find(|known| known.id == kind) {
-            kind.said = None;
+            kind.said = kind.said.map(|(_, at)| (NOT_SAID, at));
         }
     }
 
@@ -190,7 +192,10 @@ mod tests {
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {
-        spares.review(now, room).iter().map(|keep| (keep.kind, keep.count)).collect()
+        let mut said: Vec<_> =
+            spares.review(now, room).iter().map(|keep| (keep.kind, keep.count)).collect();
+        said.sort_unstable();
+        said
     }
 
     #[test]
@@ -233,6 +238,8 @@ mod tests {
         assert_eq!(said(&spares, now + 20 * MINUTE, 100), [(1, 1)]);
         let later = now + FORGOTTEN_AFTER + 20 * MINUTE;
         assert_eq!(said(&spares, later, 100), [(1, 0), (2, 0)]);
+        spares.was_not_said(2);
+        assert_eq!(said(&spares, later, 100), [(2, 0)], "what is not known is not forgotten");
         assert_eq!(said(&spares, later + MINUTE, 100), []);
         assert_eq!(spares.used(&prepared("a"), later + MINUTE), Some((3, true)));
     }

@@ -57,6 +57,9 @@ pub struct Pack {
     pub executable: PathBuf,
     /// The folder that holds the program and its library.
     pub prefix: PathBuf,
+    /// Names of the shared libraries that it has loaded when our client has loaded itself, without
+    /// versions: `libz` for libz.so.1.3.
+    pub libraries: Vec<String>,
 }
 
 /// What a runtime id asks for.

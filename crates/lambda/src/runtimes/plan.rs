@@ -125,7 +125,8 @@ pub(crate) async fn make(
     reserved.push(pair("AWS_LAMBDA_INITIALIZATION_TYPE", init_type.name()));
     let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
-    let spare = spare.filter(|_| extensions.is_none());
+    let has_own = || pack.as_deref().is_some_and(|pack| spare::has_libraries_of(pack, version));
+    let spare = spare.filter(|_| extensions.is_none() && !has_own());
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -438,6 +439,7 @@ mod tests {
             release,
             executable: executable.into(),
             prefix: prefix.into(),
+            libraries: Vec::new(),
         };
         assert_eq!(
             placed(&pack("/usr/bin/python3.11", "/usr")),

@@ -99,11 +99,15 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
     let (option, program) = match family {
         Family::Python => (
             "-c",
-            "import sys\nprint('%d.%d.%d' % sys.version_info[:3])\nprint(sys.base_prefix)\n\
-             print(getattr(sys, '_base_executable', None) or sys.executable)",
+            "import sys, _socket, importlib, json, os, time\n\
+             print('%d.%d.%d' % sys.version_info[:3])\nprint(sys.base_prefix)\n\
+             print(getattr(sys, '_base_executable', None) or sys.executable)\n\
+             print(open('/proc/self/maps').read())",
         ),
         Family::Nodejs => {
-            ("-p", "[process.versions.node, '', process.execPath].join(String.fromCharCode(10))")
+            let program = "const maps = require('fs').readFileSync('/proc/self/maps', 'utf8');\
+                 [process.versions.node, '', process.execPath, maps].join(String.fromCharCode(10))";
+            ("-p", program)
         }
         Family::Provided => return None,
     };
@@ -122,7 +126,24 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
         "" => executable.parent()?.parent()?.to_owned(),
         prefix => Path::new(prefix).canonicalize().ok()?,
     };
-    Some(Pack { family, release, executable, prefix })
+    let libraries = libraries(lines);
+    Some(Pack { family, release, executable, prefix, libraries })
+}
+
+/// Of the lines of a process's memory map.
+fn libraries<'a>(maps: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let files = maps.filter_map(|line| Path::new(line.split_whitespace().nth(5)?).file_name());
+    let mut names: Vec<String> =
+        files.filter_map(|name| library_name(name.to_str()?)).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// What stands before `.so` in the name of a shared library.
+pub(super) fn library_name(file: &str) -> Option<&str> {
+    let (name, version) = file.split_once(".so")?;
+    (version.is_empty() || version.starts_with('.')).then_some(name)
 }
 
 /// What the clients that we ship can run on.
@@ -144,6 +165,18 @@ mod tests {
         assert_eq!(hint("/r/.nvm/versions/node/v20.11.0/bin/node"), Some((20, Some(11))));
         assert_eq!(hint("/r/.pyenv/versions/3.13.0/bin/python3"), Some((3, Some(13))));
         assert_eq!(hint("/usr/bin/node"), None);
+    }
+
+    #[test]
+    fn libraries_are_told_by_their_names_without_versions() {
+        let maps = "7f00-7f01 r--p 0000 fe:00 12 /usr/lib/x86_64-linux-gnu/libz.so.1.2.13\n\
+                    7f01-7f02 r-xp 1000 fe:00 12 /usr/lib/x86_64-linux-gnu/libz.so.1.2.13\n\
+                    7f03-7f04 rw-p 0000 00:00 0\n\
+                    7f05-7f06 r--p 0000 fe:00 13 /usr/lib/libc.so.6\n\
+                    7f07-7f08 r--p 0000 fe:00 14 /usr/bin/python3.11\n7f09-7f0a rw-p 0 00:00 0 [heap]";
+        assert_eq!(libraries(maps.lines()), ["libc", "libz"]);
+        assert_eq!(library_name("libx.source"), None);
+        assert_eq!(library_name("libx.so"), Some("libx"));
     }
 
     #[test]

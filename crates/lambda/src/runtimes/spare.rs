@@ -3,14 +3,18 @@
 //! A spare's interpreter has read its environment before it is known what the function's is. The client
 //! takes on the function's variables before it loads anything of it; what the interpreter, or a library
 //! that it is made of, has looked at by then must be what it would have found. So a function with a
-//! variable of that sort is started by itself, and so is one that is started by a program of its own.
+//! variable of that sort is started by itself, and so is one that is started by a program of its own,
+//! or that brings a library of which the interpreter has its own already.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::packs::{Family, Pack};
 use super::plan::{Start, WRAPPER, defaults};
+use super::probe::library_name;
 use crate::invoke::launcher::{Edition, Prepared};
 use crate::invoke::spares::SPARE_TMP_MB;
+use crate::state::version::Version;
 
 /// Tells our clients to ask what they become.
 const SPARE_NAME: &str = "_LAMBIC_SPARE";
@@ -50,9 +54,23 @@ pub(super) fn prepared(
     // A layer's place is told to the client with the rest.
     let mut env = defaults(start.lang, start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
-    let file = std::fs::metadata(&pack.executable).ok()?;
+    let file = fs::metadata(&pack.executable).ok()?;
     let edition = Edition(file.dev(), file.ino(), file.mtime());
     Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition })
+}
+
+/// Whether the package or a layer brings one of the libraries that this interpreter is made of, at a
+/// place where its loader would find it before its own.
+pub(super) fn has_libraries_of(pack: &Pack, version: &Version) -> bool {
+    let task = &version.bundle_path;
+    let opt = version.layers_path.as_ref().map(|layers| layers.join("lib"));
+    // As in LD_LIBRARY_PATH.
+    let folders = [Some(task.clone()), Some(task.join("lib")), opt].into_iter().flatten();
+    folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten().any(|entry| {
+        let file = entry.file_name();
+        let name = file.to_str().and_then(library_name);
+        name.is_some_and(|name| pack.libraries.iter().any(|known| known == name))
+    })
 }
 
 fn is_read_at_start(family: Family, name: &str) -> bool {

@@ -266,9 +266,8 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
     if let Some(confinement) = &attachment.confinement {
         network::confine(confinement)?;
     }
-    let is_given = |target: &str| {
-        attachment.targets.iter().any(|given| Path::new(given) == Path::new(target))
-    };
+    let is_given =
+        |target: &str| attachment.targets.iter().any(|given| Path::new(given) == Path::new(target));
     // Where nothing comes it is as empty as in any other environment.
     for target in LATE_TARGETS.into_iter().filter(|target| !is_given(target)) {
         rootfs::cover(target)?;

@@ -81,7 +81,8 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
 
     // The next one, and the limits that came with its function.
     let sandbox = sandboxes.launch_from_spare(&with_code("/opt"), KIND).await.unwrap();
-    let hog = "cat /opt/file; ls -A /var/task; x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo y";
+    let hog =
+        "cat /opt/file; ls -A /var/task; x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo y";
     let (text, oom) = told(sandbox, hog).await;
     assert!(text.ends_with("from outside") && oom, "{text}");
     wait_for(sandboxes, KIND, 2).await;

@@ -13,8 +13,12 @@ use zip::write::SimpleFileOptions;
 
 use crate::peers::{Running, connected, free_port, retried};
 use crate::setup::Kit;
-use crate::{CALLERS, EVENT, Options, RUNTIMES, Target};
+use crate::{CALLERS, EVENT, Options, RUNTIMES, Start, Target};
 
+/// Of each kind; Lambic's default.
+const SPARES: usize = 2;
+/// Spares may come back while they are being given away.
+const TRIES: usize = 5;
 const KEY: &str = "LKIABENCH";
 const SECRET: &str = "bench-secret";
 
@@ -127,17 +131,55 @@ impl Contender {
     }
 
     /// A function that nobody has invoked yet: its first invoke.
-    pub fn cold_ms(&self, runtime: &str, round: usize) -> Result<f64, String> {
+    pub fn cold_ms(&self, runtime: &str, start: Start, round: usize) -> Result<f64, String> {
         let package = self.packages.iter().find(|one| one.runtime == runtime).ok_or("no such runtime")?;
-        let name = format!("cold-{}-{round}", name_of(runtime));
-        self.create(&name, package)?;
-        let request = self.signed("POST", &path_of(&name), EVENT.as_bytes());
-        let begun = Instant::now();
-        let reply = self.send(&request)?;
-        let ms = begun.elapsed().as_secs_f64() * 1_000.0;
-        good(&reply)?;
-        self.ask("DELETE", &format!("/2015-03-31/functions/{name}"), b"")?;
-        Ok(ms)
+        // Those that wait are given to others first, if none are to be there.
+        let others = match start {
+            Start::Fresh if runtime != "Rust" => SPARES,
+            _ => 0,
+        };
+        let names: Vec<String> =
+            (0..=others).map(|at| format!("cold-{}-{round}-{at}", name_of(runtime))).collect();
+        let mut measured = None;
+        for _ in 0..TRIES {
+            for name in &names {
+                self.create(name, package)?;
+            }
+            // Of Python and of Node.js, which are there from the start.
+            retried(|| match self.figure("lambic_spares")? {
+                found if found == 2 * SPARES as u64 => Ok(()),
+                found => Err(format!("Lambic keeps {found} spares")),
+            })?;
+            let figure = if start == Start::SpareAtHand { "used" } else { "missed" };
+            let figure = format!("lambic_spares_{figure}_total");
+            let before = self.figure(&figure)?;
+            let mut ms = 0.0;
+            // The last one counts.
+            for name in &names {
+                let request = self.signed("POST", &path_of(name), EVENT.as_bytes());
+                let begun = Instant::now();
+                let reply = self.send(&request)?;
+                ms = begun.elapsed().as_secs_f64() * 1_000.0;
+                good(&reply)?;
+            }
+            let was_meant = runtime == "Rust" || self.figure(&figure)? == before + 1;
+            for name in &names {
+                self.ask("DELETE", &format!("/2015-03-31/functions/{name}"), b"")?;
+            }
+            if was_meant {
+                measured = Some(ms);
+                break;
+            }
+        }
+        measured.ok_or_else(|| format!("{runtime}: no start was {start:?} in {TRIES} tries"))
+    }
+
+    /// A figure of the server about itself.
+    fn figure(&self, name: &str) -> Result<u64, String> {
+        let reply = self.send(&sign::request("GET", &self.address, "/metrics", b"", None))?;
+        let text = String::from_utf8_lossy(&reply.body);
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| format!("Lambic tells no {name}"))
     }
 
     fn create(&self, name: &str, package: &Package) -> Result<(), String> {

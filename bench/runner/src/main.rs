@@ -55,9 +55,28 @@ pub struct Sample {
 pub struct Cold {
     pub name: &'static str,
     pub runtime: &'static str,
+    pub start: Start,
     pub round: usize,
     pub ms: f64,
 }
+
+/// What a cold start finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// An interpreter that waits for a function.
+    SpareAtHand,
+    /// Nothing: others have taken those that waited, or there never are any.
+    Fresh,
+}
+
+/// How each runtime starts with Lambic.
+pub const STARTS: [(&str, Start); 5] = [
+    ("Python", Start::SpareAtHand),
+    ("Python", Start::Fresh),
+    ("Node.js", Start::SpareAtHand),
+    ("Node.js", Start::Fresh),
+    ("Rust", Start::Fresh),
+];
 
 pub const RUNTIMES: [&str; 3] = ["Python", "Node.js", "Rust"];
 pub const CALLERS: [usize; 2] = [1, 8];
@@ -93,9 +112,13 @@ fn run() -> Result<(), String> {
     {
         let at = begun.elapsed().as_secs();
         println!("round {}   {at} s since the start, load {}", round + 1, table::load_average());
+        for (runtime, start) in STARTS {
+            let ms = contender.cold_ms(runtime, start, round)?;
+            cold.push(Cold { name: "Lambic", runtime, start, round, ms });
+        }
         for runtime in RUNTIMES {
-            cold.push(Cold { name: "Lambic", runtime, round, ms: contender.cold_ms(runtime, round)? });
-            cold.push(Cold { name: "RIE", runtime, round, ms: peers::rie_cold_ms(&kit, runtime)? });
+            let ms = peers::rie_cold_ms(&kit, runtime)?;
+            cold.push(Cold { name: "RIE", runtime, start: Start::Fresh, round, ms });
         }
         measure(&kit, &options, &targets, round, &mut samples)?;
         round += 1;

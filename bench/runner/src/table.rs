@@ -9,7 +9,7 @@ use lambic_bench::load::Outcome;
 use lambic_bench::sign::{now_s, stamp};
 use serde_json::{Value, json};
 
-use crate::{CALLERS, Cold, Options, RUNTIMES, Sample};
+use crate::{CALLERS, Cold, Options, RUNTIMES, STARTS, Sample, Start};
 
 /// A round counts for a cell when the floor's rate is within this share of its median.
 const FLOOR_OFF_MAX: f64 = 0.30;
@@ -124,7 +124,10 @@ fn document(priority: i32, samples: &[Sample], cold: &[Cold]) -> Value {
         .collect();
     let cold: Vec<Value> = cold
         .iter()
-        .map(|one| json!({"name": one.name, "runtime": one.runtime, "round": one.round, "ms": one.ms}))
+        .map(|one| {
+            json!({"name": one.name, "runtime": one.runtime, "start": format!("{:?}", one.start),
+                   "round": one.round, "ms": one.ms})
+        })
         .collect();
     json!({"at": stamp(now_s()), "machine": machine(priority), "load": load_average(), "windows": windows, "cold": cold})
 }
@@ -176,10 +179,23 @@ fn markdown(options: &Options, priority: i32, samples: &[Sample], cold: &[Cold])
         }
         text.push('\n');
     }
-    text.push_str("\n| cold: first invoke | Lambic | RIE | ratio |\n|---|---|---|---|\n");
-    for runtime in RUNTIMES {
-        let (ours, theirs) = (cold_of(cold, "Lambic", runtime), cold_of(cold, "RIE", runtime));
-        _ = writeln!(text, "| {runtime} | {ours:.1} ms | {theirs:.1} ms | {:.2} × |", ours / theirs);
+    text.push_str("\n| cold: first invoke | Lambic, median (range) | RIE | ratio |\n|---|---|---|---|\n");
+    for (runtime, start) in STARTS {
+        let finds = match start {
+            Start::SpareAtHand => ", a spare at hand",
+            Start::Fresh if runtime == "Rust" => "",
+            Start::Fresh => ", spares exhausted",
+        };
+        let ours = cold_of(cold, "Lambic", (runtime, start));
+        let theirs = median(cold_of(cold, "RIE", (runtime, Start::Fresh)));
+        let least = ours.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = ours.iter().copied().fold(0.0, f64::max);
+        let ours = median(ours);
+        _ = writeln!(
+            text,
+            "| {runtime}{finds} | {ours:.1} ms ({least:.1}–{greatest:.1}) | {theirs:.1} ms | {:.2} × |",
+            ours / theirs
+        );
     }
     text.push_str(
         "\nLambic runs each function in its full sandbox and verifies signatures; the peers do neither. RIE and the \
@@ -190,8 +206,9 @@ fn markdown(options: &Options, priority: i32, samples: &[Sample], cold: &[Cold])
     text
 }
 
-fn cold_of(cold: &[Cold], name: &str, runtime: &str) -> f64 {
-    median(cold.iter().filter(|one| (one.name, one.runtime) == (name, runtime)).map(|one| one.ms).collect())
+fn cold_of(cold: &[Cold], name: &str, case: (&str, Start)) -> Vec<f64> {
+    let of_case = cold.iter().filter(|one| one.name == name && (one.runtime, one.start) == case);
+    of_case.map(|one| one.ms).collect()
 }
 
 fn shown(ratio: Option<Ratio>) -> String {

@@ -342,6 +342,12 @@ pub(crate) fn keep_capabilities() -> io::Result<()> {
 
 /// Gives up every capability of this thread, for good.
 pub(crate) fn drop_capabilities() -> io::Result<()> {
+    drop_bounding_set()?;
+    drop_own_capabilities()
+}
+
+/// No program that this thread starts can get a capability. What the thread has, it keeps.
+pub(crate) fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
         match prctl(libc::PR_CAPBSET_DROP, capability) {
             Ok(()) => {}
@@ -350,6 +356,11 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
+
+/// Gives up what this thread has of capabilities, after [`drop_bounding_set`].
+pub(crate) fn drop_own_capabilities() -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong)?;
     #[repr(C)]
     struct Header {

@@ -16,11 +16,10 @@ pub const NODEJS: &str = include_str!("nodejs/index.mjs");
 pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
 /// What it loads when layers bring modules.
 pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
-/// What it loads in a spare.
-const NODEJS_SPARE: [(&str, &str); 2] = [
-    ("spare.mjs", include_str!("nodejs/spare.mjs")),
-    ("empty.cjs", include_str!("nodejs/empty.cjs")),
-];
+/// What they load in a spare.
+const PYTHON_REHEARSAL: &str = include_str!("python/_lambic_rehearsal.py");
+const NODEJS_SPARE: &str = include_str!("nodejs/spare.mjs");
+const NODEJS_REHEARSAL: &str = include_str!("nodejs/rehearsal.cjs");
 
 /// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +36,15 @@ impl Clients {
     pub fn install(dir: &Path) -> io::Result<Clients> {
         let clients = Clients { python: dir.join("python"), nodejs: dir.join("nodejs") };
         folder(dir)?;
-        let of_spares = NODEJS_SPARE.map(|(name, text)| (&clients.nodejs, name, text));
-        let files = [
+        for (place, name, text) in [
             (&clients.python, "bootstrap.py", PYTHON),
+            (&clients.python, "_lambic_rehearsal.py", PYTHON_REHEARSAL),
             (&clients.nodejs, "index.mjs", NODEJS),
             (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
             (&clients.nodejs, "modules.mjs", NODEJS_MODULES),
-        ];
-        for (place, name, text) in files.into_iter().chain(of_spares) {
+            (&clients.nodejs, "spare.mjs", NODEJS_SPARE),
+            (&clients.nodejs, "rehearsal.cjs", NODEJS_REHEARSAL),
+        ] {
             folder(place)?;
             file(&place.join(name), text)?;
         }

@@ -221,9 +221,8 @@ fn become_environment(
         Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
     let streams = Streams { output, runtime: Some(stream), log };
     let runtime = program::start(&runtime, streams, assignment, setup)?;
-    if !assignment.spare {
-        drop_everything()?;
-    }
+    // A spare's init keeps what it needs for attaching the code.
+    give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
@@ -275,7 +274,7 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
     for target in &attachment.targets {
         rootfs::attach(given.next(target)?.as_fd(), target)?;
     }
-    drop_everything()?;
+    sys::drop_own_capabilities().map_err(|error| format!("giving up privileges: {error}"))?;
     sys::set_process_name(PROCESS_NAME);
     let told = control.send(&InitReport::Attached, &[]);
     told.map_err(|error| format!("reporting: {error}"))?;
@@ -308,13 +307,11 @@ fn close_to_those_inside() -> Result<(), String> {
     closed.map_err(|error| format!("dumpable: {error}"))
 }
 
-/// Init itself needs no privilege any more.
-fn drop_everything() -> Result<(), String> {
-    let run = || -> io::Result<()> {
-        sys::no_new_privileges()?;
-        sys::drop_capabilities()
-    };
-    run().map_err(|error| format!("giving up privileges: {error}"))
+/// Init itself needs no privilege any more, but those of its own that it keeps for a moment.
+fn give_up(keeps_its_own: bool) -> io::Result<()> {
+    sys::no_new_privileges()?;
+    sys::drop_bounding_set()?;
+    if keeps_its_own { Ok(()) } else { sys::drop_own_capabilities() }
 }
 
 /// Sends the last report and stays (so that the accounts stay readable) until it is read.

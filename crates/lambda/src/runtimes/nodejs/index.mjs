@@ -8,8 +8,8 @@
 // process ends quietly.
 //
 // A handler that streams its response writes to the stream of `streaming.mjs`, which is only loaded
-// for such a handler. A spare, which is started before there is a function, takes on the function's
-// variables and working directory in `spare.mjs` first; nothing here may have looked at a variable
+// for such a handler. A spare, which is started before there is a function, rehearses and then takes on
+// the function's variables and working directory in `spare.mjs`; nothing here may have kept a variable
 // before that. No packages, Node.js 18 and later.
 
 import fs from 'node:fs';
@@ -175,18 +175,16 @@ function logError(what, thing) {
 // HTTP/1.1 to the Runtime API, one request at a time.
 class Connection {
   constructor() {
-    this.host = process.env.AWS_LAMBDA_RUNTIME_API;
     const inherited = process.env._LAMBIC_RUNTIME_FD;
     delete process.env._LAMBIC_RUNTIME_FD;
     if (inherited !== undefined) {
       this.socket = new net.Socket({ fd: Number(inherited), readable: true, writable: true });
       this.socket.resume();
     } else {
-      const [host, port] = this.host.split(':');
+      const [host, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(':');
       this.socket = net.connect(Number(port), host);
       this.socket.setNoDelay(true);
     }
-    this.nextRequest = this.head('GET', 'invocation/next', '');
     this.parts = [];
     this.bytes = 0;
     this.waiting = undefined;
@@ -194,6 +192,12 @@ class Connection {
     this.exitCode = undefined;
     this.socket.on('data', (data) => this.take(data));
     for (const event of ['end', 'close', 'error']) this.socket.on(event, () => process.exit(0));
+  }
+
+  // The function's variables are known.
+  start() {
+    this.host = process.env.AWS_LAMBDA_RUNTIME_API;
+    this.nextRequest = this.head('GET', 'invocation/next', '');
   }
 
   head(method, route, more) {
@@ -607,9 +611,15 @@ function runPlain(handler, headers, body, { fail, succeed }) {
 
 // ---- Main -------------------------------------------------------------------------------------
 
-if (process.env._LAMBIC_SPARE !== undefined) (await import('./spare.mjs')).become();
-patchConsole();
 const connection = new Connection();
+if (process.env._LAMBIC_SPARE !== undefined) {
+  const spare = await import('./spare.mjs');
+  await spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
+  [requestId, whenEmpty] = [undefined, () => {}];
+  await spare.become(connection);
+}
+patchConsole();
+connection.start();
 connection.socket.unref();
 let runtime;
 

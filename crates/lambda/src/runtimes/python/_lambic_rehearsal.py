@@ -1,0 +1,5 @@
+"""What a spare of the Python runtime imports and calls once, before it has a function."""
+
+
+def handler(event, context):
+    return event

@@ -75,16 +75,18 @@ impl Machine {
         sent.map_err(|error| format!("preparing a spare: {error}"))
     }
 
-    /// Gives a spare its function: limits, network, and what of `spec.binds` it has not got yet.
+    /// Gives a spare its function: limits, network, and what of `spec.binds` it has not got yet. What
+    /// init has to do comes first, so that it is at work meanwhile; its program goes on only when the
+    /// daemon has heard of both.
     pub(crate) fn attach(
         &mut self,
         waiting: &Waiting,
         spec: &Spec,
         late: &[Bind],
     ) -> Result<(), String> {
-        self.set_limits(waiting, spec)?;
         let mounts = self.mounts(late)?;
-        let confinement = self.join(waiting, spec)?;
+        let network = self.network.find(spec.network.as_deref())?;
+        let confinement = self.network.confinement(&waiting.way, network);
         let notice = self.notice(waiting)?;
         let mut descriptors: Vec<BorrowedFd<'_>> =
             notice.iter().flat_map(Notice::descriptors).collect();
@@ -93,7 +95,9 @@ impl Machine {
         let targets = late.iter().map(|bind| bind.target.clone()).collect();
         let attachment = Attachment { targets, oom_descriptors, confinement };
         let sent = waiting.control.send(&attachment, &descriptors);
-        sent.map_err(|error| format!("attaching: {error}"))
+        sent.map_err(|error| format!("attaching: {error}"))?;
+        self.set_limits(waiting, spec)?;
+        self.network.open_way(&waiting.way, network)
     }
 
     /// Whether an environment yields the processors to all others.
@@ -123,7 +127,8 @@ impl Machine {
 
     fn join(&self, waiting: &Waiting, spec: &Spec) -> Result<Option<Confinement>, String> {
         let network = self.network.find(spec.network.as_deref())?;
-        self.network.join(&waiting.way, network)
+        self.network.open_way(&waiting.way, network)?;
+        Ok(self.network.confinement(&waiting.way, network))
     }
 
     fn notice(&self, waiting: &Waiting) -> Result<Option<Notice>, String> {

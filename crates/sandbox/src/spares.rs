@@ -122,13 +122,14 @@ impl Spares {
         Some(spare)
     }
 
-    /// This spare has broken. Whether its kind is tried again.
+    /// This spare has broken. Whether its kind is tried again: one that had loaded itself says nothing
+    /// of the next one.
     pub(crate) fn has_broken(&mut self, pid: i32) -> Option<(Spare, bool)> {
         let at = self.list.iter().position(|spare| spare.waiting.pid == pid)?;
         let spare = self.list.remove(at);
         let kind = self.kinds.iter_mut().find(|kind| kind.id == spare.kind);
         let goes_on = kind.is_none_or(|kind| {
-            kind.failures += 1;
+            kind.failures += u32::from(!spare.is_at_hand);
             kind.failures < FAILURES_MAX
         });
         Some((spare, goes_on))

@@ -43,6 +43,10 @@ const STEADY: Duration = Duration::from_millis(300);
 /// Figures of `/metrics`.
 const STARTED: &str = "lambic_environments_started_total";
 const NOW: &str = "lambic_environments";
+const SPARES: &str = "lambic_spares";
+/// Spares that are kept all the time: two each of Python and of Node.js with 256 MB, because functions of
+/// both are made and changed all the time.
+const SPARES_KEPT: u64 = 4;
 /// The run gives up after this multiple of its time.
 const PATIENCE: f64 = 2.0;
 
@@ -173,7 +177,7 @@ impl Run<'_> {
         }
         self.answers();
         self.retire()?;
-        self.first = self.steady();
+        self.first = self.steady()?;
         self.disk_first_kb = self.first.figures.get(census::DISK).copied().unwrap_or(0);
         self.soak.gate.open();
         let whole = Duration::from_secs_f64(self.options.minutes * 60.0);
@@ -277,8 +281,9 @@ impl Run<'_> {
         ended
     }
 
-    /// What there is once two counts in a row are equal.
-    fn steady(&self) -> Living {
+    /// What there is once two counts in a row are equal, with all spares.
+    fn steady(&self) -> Result<Living, String> {
+        until(SETTLE, "all spares to wait", || Ok(self.soak.api.figure(SPARES)? == SPARES_KEPT))?;
         let mut last = self.count();
         _ = until(SETTLE, "the server to be steady", || {
             std::thread::sleep(STEADY);
@@ -287,7 +292,7 @@ impl Run<'_> {
             last = now;
             Ok(same)
         });
-        last
+        Ok(last)
     }
 
     fn count(&self) -> Living {
@@ -304,7 +309,8 @@ impl Run<'_> {
         let settled = until(SETTLE, "the server to be as at first", || {
             server::collect_zombies(self.life.daemon);
             now = self.count();
-            Ok(now.beyond(&self.first).is_empty())
+            let spares = self.soak.api.figure(SPARES)?;
+            Ok(spares == SPARES_KEPT && now.beyond(&self.first).is_empty())
         });
         if settled.is_err() {
             for (kind, more, text) in now.beyond(&self.first) {
@@ -347,7 +353,7 @@ impl Run<'_> {
         *locked(self.pids) = (self.life.daemon, self.life.spawner);
         self.nothing_is_lost()?;
         self.nothing_left_of_the_dead(true);
-        self.first = self.steady();
+        self.first = self.steady()?;
         self.first.set(census::DISK, self.disk_first_kb);
         self.under_load = None;
         self.soak.turbulence_ends();

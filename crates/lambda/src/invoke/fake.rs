@@ -11,9 +11,11 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::fault::Exit;
 use super::launcher::{
-    Accept, Control, Ended, Environment, Happening, LaunchFault, Output, Plan, Session, Stop,
+    Accept, Control, Ended, Environment, Happening, LaunchFault, Output, Plan, Prepared, Session,
+    Stop,
 };
 use super::*;
+use crate::runtime_api::becoming;
 use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::testing::Client;
 use crate::runtimes::clients::Clients;
@@ -54,6 +56,8 @@ pub(super) struct Fake {
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) fails: bool,
     pub(super) happened: Happened,
+    /// Whether there can be spares, and how many of which kind were last asked for.
+    pub(super) spares: Option<Mutex<HashMap<u64, u32>>>,
 }
 
 pub(super) struct Dialled(mpsc::Receiver<BoxIo>);
@@ -130,6 +134,7 @@ impl Launcher for Fake {
         let (_, api) = mpsc::channel(1);
         let runtime_client = Client::new(ours);
         let happened = self.happened.clone();
+        let (spare, env) = (plan.spare, plan.env.clone());
         let inside = Inside { number, runtime: runtime_client, printed, plan, dial, happened };
         let run = (self.script)(inside);
         self.alive.fetch_add(1, Ordering::SeqCst);
@@ -148,7 +153,8 @@ impl Launcher for Fake {
         let environment = Environment {
             runtime: Box::new(Dialled(runtime)),
             inherited: Some(Box::pin(inherited)),
-            becomes: None,
+            // If it may be a spare, it is one.
+            becomes: spare.map(|_| becoming::document(&env, "/var/task")),
             api: Box::new(Dialled(api)),
             output: Box::new(Pipe(output)),
             log_frames: None,
@@ -157,6 +163,21 @@ impl Launcher for Fake {
             control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };
         std::future::ready(Ok(environment)).boxed()
+    }
+
+    fn has_spares(&self) -> bool {
+        self.spares.is_some()
+    }
+
+    fn keep_spares(&self, kind: u64, _prepared: &Prepared, count: u32) -> bool {
+        let Some(spares) = &self.spares else { return false };
+        spares.lock().unwrap().insert(kind, count);
+        true
+    }
+
+    fn spares_at_hand(&self) -> usize {
+        let spares = self.spares.as_ref().map(|spares| spares.lock().unwrap());
+        spares.map_or(0, |spares| spares.values().sum::<u32>() as usize)
     }
 }
 
@@ -188,6 +209,15 @@ impl Machine {
     }
 
     pub(super) fn with(config: InvokeConfig, run: Script, fails: bool) -> Machine {
+        Machine::made(config, run, fails, false)
+    }
+
+    /// One that can keep spares.
+    pub(super) fn with_spares(config: InvokeConfig, run: Script) -> Machine {
+        Machine::made(config, run, false, true)
+    }
+
+    fn made(config: InvokeConfig, run: Script, fails: bool, spares: bool) -> Machine {
         let rt = Rt::real();
         // Of its own: the process's figures are those of all tests.
         let metrics = Metrics::new();
@@ -204,6 +234,7 @@ impl Machine {
             alive: Arc::default(),
             fails,
             happened: Arc::default(),
+            spares: spares.then(Mutex::default),
         });
         let keys = Arc::new(Keys::default());
         let invoker = Invoker::start(config, rt, fake.clone(), Arc::new(packs), keys.clone());

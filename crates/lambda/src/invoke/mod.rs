@@ -36,6 +36,8 @@ pub mod scaling;
 mod shell;
 mod shutdown;
 pub(crate) mod spares;
+#[cfg(test)]
+mod spares_tests;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;

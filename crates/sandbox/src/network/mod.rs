@@ -254,29 +254,32 @@ impl Network {
         }
     }
 
-    /// Lets an environment join its network; what is left to do inside.
-    pub(crate) fn join(&self, way: &Way, number: usize) -> Result<Option<Confinement>, String> {
+    /// Lets an environment join its network, as far as that is the host's work.
+    pub(crate) fn open_way(&self, way: &Way, number: usize) -> Result<(), String> {
         match (&self.kind, way) {
-            (Kind::Nat(nat), Way::Link(link)) => {
-                // Waiting links are where nothing passes.
-                if !self.networks.is_closed(number) {
-                    nat.join(*link, number)?;
-                }
-                Ok(None)
+            // Waiting links are where nothing passes.
+            (Kind::Nat(nat), Way::Link(link)) if !self.networks.is_closed(number) => {
+                nat.join(*link, number)
             }
-            (Kind::Usermode(_), Way::Carrier(carrier)) => {
-                Ok(match &self.networks.list[number].reach {
-                    Reach::Everything => None,
-                    Reach::Only(ranges) if ranges.is_empty() => {
-                        carrier.end();
-                        Some(Confinement::Closed)
-                    }
-                    Reach::Only(ranges) => Some(Confinement::Only(ranges.clone())),
-                })
+            (Kind::Usermode(_), Way::Carrier(carrier)) if self.networks.is_closed(number) => {
+                carrier.end();
+                Ok(())
             }
-            (_, Way::None) => Ok(None),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left to do inside of an environment of that network.
+    pub(crate) fn confinement(&self, way: &Way, number: usize) -> Option<Confinement> {
+        match (&self.kind, way) {
+            (Kind::Nat(_), Way::Link(_)) | (_, Way::None) => None,
+            (Kind::Usermode(_), Way::Carrier(_)) => match &self.networks.list[number].reach {
+                Reach::Everything => None,
+                Reach::Only(ranges) if ranges.is_empty() => Some(Confinement::Closed),
+                Reach::Only(ranges) => Some(Confinement::Only(ranges.clone())),
+            },
             // Made before the way out was given up.
-            _ => Ok(Some(Confinement::Closed)),
+            _ => Some(Confinement::Closed),
         }
     }
 

@@ -24,6 +24,8 @@ export async function rehearse({ Runtime, loadHandler, jsonRecord, textRecord })
   });
   const { cache } = createRequire(import.meta.url);
   delete cache[path.join(here, 'rehearsal.cjs')];
+  // What that has left is not to be collected while a function starts.
+  globalThis.gc?.({ type: 'minor' });
 }
 
 // Waits until there is a function, and takes on what it was to be started with.
@@ -43,4 +45,8 @@ export async function become(connection) {
   }
   delete process.env._LAMBIC_RUNTIME_FD;
   process.chdir(cwd);
+  // From a fresh turn of the event loop, so that stacks of errors look as ever.
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }

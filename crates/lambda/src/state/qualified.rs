@@ -3,9 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Document;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// Who else may use it; that of `$LATEST` is the policy of the function without a qualifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Document>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.

@@ -94,7 +94,7 @@ mod tests {
     use lambic_front::Principal;
     use serde_json::{Value, json};
 
-    use crate::ops::testing::{Harness, Reply};
+    use crate::ops::testing::{Harness, Reply, other_zip};
 
     const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:two";
 
@@ -108,13 +108,36 @@ mod tests {
         ("ListVersionsByFunction", "GET", "/2015-03-31/functions/{}/versions"),
         ("InvokeFunction", "POST", "/2015-03-31/functions/{}/invocations"),
         ("InvokeFunction", "POST", "/2021-11-15/functions/{}/response-streaming-invocations"),
+        ("GetFunctionConcurrency", "GET", "/2019-09-30/functions/{}/concurrency"),
+        ("PutFunctionConcurrency", "PUT", "/2017-10-31/functions/{}/concurrency"),
+        ("DeleteFunctionConcurrency", "DELETE", "/2017-10-31/functions/{}/concurrency"),
+        (
+            "ListProvisionedConcurrencyConfigs",
+            "GET",
+            "/2019-09-30/functions/{}/provisioned-concurrency?List=ALL",
+        ),
         ("PublishVersion", "POST", "/2015-03-31/functions/{}/versions"),
+        ("CreateAlias", "POST", "/2015-03-31/functions/{}/aliases"),
+        ("UpdateAlias", "PUT", "/2015-03-31/functions/{}/aliases/stable"),
         ("DeleteAlias", "DELETE", "/2015-03-31/functions/{}/aliases/none"),
+        ("UpdateFunctionCode", "PUT", "/2015-03-31/functions/{}/code"),
+        // It is gone then.
+        ("DeleteFunction", "DELETE", "/2015-03-31/functions/{}"),
     ];
 
     async fn ask(harness: &Harness, who: &Principal, method: &str, path: &str) -> Reply {
-        let body = if path.ends_with("/versions") { &b"{}"[..] } else { b"" };
-        harness.send_as(who.clone(), Harness::request(method, path, body)).await
+        let body = match (method, path.rsplit('/').next().unwrap()) {
+            ("GET" | "DELETE", _) | (_, "invocations" | "response-streaming-invocations") => {
+                json!(0)
+            }
+            ("POST", "aliases") => json!({"Name": "theirs", "FunctionVersion": "1"}),
+            (_, "concurrency") => json!({"ReservedConcurrentExecutions": 5}),
+            (_, "code") => json!({"ZipFile": other_zip()}),
+            _ => json!({}),
+        };
+        let body = if body == 0 { String::new() } else { body.to_string() };
+        let request = Harness::request(method, path, body.as_bytes());
+        harness.send_as(who.clone(), request).await
     }
 
     async fn put_policy(harness: &Harness, arn: &str, statements: Value) {
@@ -153,10 +176,10 @@ mod tests {
                 )
             );
             put_policy(&harness, ARN, json!([allow(action, ARN)])).await;
-            let reply = ask(&harness, &other, method, &path).await;
-            assert!(reply.status < 300, "{action} {path} {reply:?}");
             let third = Principal::root("222222222222");
             assert_eq!(ask(&harness, &third, method, &path).await.status, 403, "{action}");
+            let reply = ask(&harness, &other, method, &path).await;
+            assert!(reply.status < 300, "{action} {path} {reply:?}");
         }
     }
 

@@ -51,7 +51,6 @@ pub(crate) async fn update(
 ///
 /// # Errors
 /// 404, 409 when others are always faster, and `change`'s own.
-#[allow(dead_code)] // until the first operation needs it
 pub(crate) async fn edit<T>(
     cx: &Cx<'_, Lambda>,
     target: &Target,

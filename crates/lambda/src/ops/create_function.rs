@@ -94,6 +94,8 @@ impl Serve for CreateFunction {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: None,
         };
         let mut transaction = Transaction::new();
         transaction.insert(&record.key(), &record);

@@ -13,6 +13,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{commit, in_progress, read};
+use super::code_signing::end_use;
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, LATEST};
@@ -47,6 +48,7 @@ impl Serve for DeleteFunction {
             let stored = read(cx, &target).await?;
             let mut transaction = Transaction::new();
             transaction.remove(&stored);
+            end_use(cx, &mut transaction, &stored.value);
             if commit(cx, transaction).await?.is_some() {
                 return Ok(DeleteFunctionResponse { status_code: 204 });
             }

@@ -1,17 +1,26 @@
-//! What it does, in one sentence, and what it refuses.
+//! The code signing configurations of an account in a region, up to fifty on a page.
 //!
 //! ```text
-//! GET /the/path
+//! GET /2020-04-22/code-signing-configs?MaxItems=10
 //!
-//! 200 {}
+//! 200
+//! {"CodeSigningConfigs": [{"CodeSigningConfigId": "<any>", "CodeSigningConfigArn": "<any>",
+//!  "AllowedPublishers": {"SigningProfileVersionArns":
+//!  ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/release/abcdefghij"]},
+//!  "CodeSigningPolicies": {"UntrustedArtifactOnDeployment": "Enforce"}, "LastModified": "<any>"}]}
 //! ```
 
-use lambic_front::{Cx, InputOf, OutputOf, Serve};
+use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
-use lambic_wire::{Arn, Error};
+use lambic_model_lambda::{ListCodeSigningConfigsRequest, ListCodeSigningConfigsResponse};
+use lambic_wire::{Arn, Error, paging};
 
+use super::change::read_failed;
+use super::code_signing::show;
+use super::list_functions::invalid_marker;
 use crate::Lambda;
-use crate::names;
+use crate::limits::PAGE_ITEMS_MAX;
+use crate::state::code_signing::CodeSigningRecord;
 
 /// The operation.
 pub struct ListCodeSigningConfigs;
@@ -20,12 +29,85 @@ impl Serve for ListCodeSigningConfigs {
     type Service = Lambda;
     type Operation = model::ops::ListCodeSigningConfigs;
 
-    fn resource(cx: &Cx<'_, Lambda>, input: &InputOf<Self>) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+    fn resource(cx: &Cx<'_, Lambda>, _input: &ListCodeSigningConfigsRequest) -> Arn {
+        Arn::new("lambda", cx.region, cx.account, "*")
     }
 
-    async fn run(cx: &Cx<'_, Lambda>, input: InputOf<Self>) -> Result<OutputOf<Self>, Error> {
-        // Store the intent; a reconciler in `tasks/` does what takes long.
-        Err(Error::not_offered("ListCodeSigningConfigs"))
+    async fn run(
+        cx: &Cx<'_, Lambda>,
+        input: ListCodeSigningConfigsRequest,
+    ) -> Result<ListCodeSigningConfigsResponse, Error> {
+        let Page { after, limit } = Page::asked(input.marker.as_deref(), input.max_items)?;
+        let key = after.as_deref().map(|id| [cx.account, cx.region, id]);
+        let key = key.as_ref().map(|key| &key[..]);
+        let table = cx.service.store.table::<CodeSigningRecord>();
+        let found = table.list(&[cx.account, cx.region], key, limit + 1).await;
+        let mut found = found.map_err(read_failed)?;
+        let mut next_marker = None;
+        if found.len() > limit {
+            found.truncate(limit);
+            next_marker = found.last().map(|last| paging::encode(&last.value.id));
+        }
+        let shown = found.iter().map(|stored| show(&stored.value)).collect();
+        Ok(ListCodeSigningConfigsResponse { next_marker, code_signing_configs: Some(shown) })
+    }
+}
+
+/// Which page of a list a caller wants.
+pub(super) struct Page {
+    /// The last key of the page before.
+    pub(super) after: Option<String>,
+    /// 1 to [`PAGE_ITEMS_MAX`].
+    pub(super) limit: usize,
+}
+
+impl Page {
+    pub(super) fn asked(marker: Option<&str>, max_items: Option<i32>) -> Result<Page, Error> {
+        let after = match marker.filter(|marker| !marker.is_empty()) {
+            Some(marker) => Some(paging::decode(marker).ok_or_else(invalid_marker)?),
+            None => None,
+        };
+        let wanted = max_items.and_then(|items| usize::try_from(items).ok());
+        Ok(Page { after, limit: wanted.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::testing::{Harness, documented};
+
+    const PATH: &str = "/2020-04-22/code-signing-configs";
+
+    #[tokio::test]
+    async fn as_documented() {
+        let harness = Harness::new().await;
+        harness.code_signing_config("Enforce").await;
+        harness.check(&documented(include_str!("list_code_signing_configs.rs"))).await;
+    }
+
+    #[tokio::test]
+    async fn pages() {
+        let harness = Harness::new().await;
+        let mut made = Vec::new();
+        for _ in 0..5 {
+            made.push(harness.code_signing_config("Warn").await);
+        }
+        made.sort();
+        let (mut seen, mut marker) = (Vec::new(), String::new());
+        loop {
+            let reply = harness.get(&format!("{PATH}?MaxItems=2&Marker={marker}")).await.json();
+            for config in reply["CodeSigningConfigs"].as_array().unwrap() {
+                seen.push(config["CodeSigningConfigArn"].as_str().unwrap().to_owned());
+            }
+            match reply["NextMarker"].as_str() {
+                Some(next) => marker = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!(seen, made);
+        let elsewhere = harness.in_region("eu-west-1").get(PATH).await.json();
+        assert_eq!(elsewhere["CodeSigningConfigs"].as_array().unwrap().len(), 0);
+        let reply = harness.get(&format!("{PATH}?Marker=nonsense")).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidParameterValueException"));
     }
 }

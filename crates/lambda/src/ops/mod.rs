@@ -1,12 +1,14 @@
 //! One file per operation. Each opens with one request and its reply, which is also its first test.
 
 mod change;
+mod code_signing;
 mod invocation;
 mod json;
 mod layers;
 mod logging;
 mod settings;
 mod show;
+mod tags;
 
 mod add_layer_version_permission;
 mod create_code_signing_config;

@@ -156,6 +156,12 @@ pub struct FunctionRecord {
     /// Invocations of the function that may be in flight and that no other function takes away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_concurrency: Option<u32>,
+    /// Whether it is also run when the chain of requests has passed it too often.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recursion_allowed: bool,
+    /// ARN of the code signing configuration that its packages and layers have to meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_signing_config: Option<String>,
 }
 
 impl Record for FunctionRecord {
@@ -260,6 +266,8 @@ pub(crate) mod tests {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: None,
         }
     }
 

@@ -27,6 +27,7 @@ use lambic_wire::{Arn, Error};
 use super::change::{check, read, update};
 use super::layers;
 use super::logging;
+use super::put_runtime_management_config::check_change;
 use super::settings::{self, Unoffered};
 use super::show::show;
 use crate::Lambda;
@@ -73,6 +74,7 @@ impl Serve for UpdateFunctionConfiguration {
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;
+            check_change(record, &next.runtime)?;
             next.generation = new_generation(cx.rt);
             Ok(next)
         });

@@ -3,9 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::runtime_management::RuntimeManagement;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// Which version of its runtime it runs; absent for AWS's default, always the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_management: Option<RuntimeManagement>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.

@@ -20,13 +20,16 @@ pub(crate) async fn dispatch(
 ) -> Result<Response, Error> {
     match op {
         Op::AddLayerVersionPermission => serve::<ops::AddLayerVersionPermission>(cx, request, labels).await,
+        Op::CreateAlias => serve::<ops::CreateAlias>(cx, request, labels).await,
         Op::CreateCodeSigningConfig => serve::<ops::CreateCodeSigningConfig>(cx, request, labels).await,
         Op::CreateFunction => serve::<ops::CreateFunction>(cx, request, labels).await,
+        Op::DeleteAlias => serve::<ops::DeleteAlias>(cx, request, labels).await,
         Op::DeleteCodeSigningConfig => serve::<ops::DeleteCodeSigningConfig>(cx, request, labels).await,
         Op::DeleteFunction => serve::<ops::DeleteFunction>(cx, request, labels).await,
         Op::DeleteFunctionCodeSigningConfig => serve::<ops::DeleteFunctionCodeSigningConfig>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
+        Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetCodeSigningConfig => serve::<ops::GetCodeSigningConfig>(cx, request, labels).await,
         Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
         Op::GetFunctionCodeSigningConfig => serve::<ops::GetFunctionCodeSigningConfig>(cx, request, labels).await,
@@ -38,54 +41,48 @@ pub(crate) async fn dispatch(
         Op::GetRuntimeManagementConfig => serve::<ops::GetRuntimeManagementConfig>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
+        Op::ListAliases => serve::<ops::ListAliases>(cx, request, labels).await,
         Op::ListCodeSigningConfigs => serve::<ops::ListCodeSigningConfigs>(cx, request, labels).await,
         Op::ListFunctions => serve::<ops::ListFunctions>(cx, request, labels).await,
         Op::ListFunctionsByCodeSigningConfig => serve::<ops::ListFunctionsByCodeSigningConfig>(cx, request, labels).await,
         Op::ListLayerVersions => serve::<ops::ListLayerVersions>(cx, request, labels).await,
         Op::ListLayers => serve::<ops::ListLayers>(cx, request, labels).await,
         Op::ListTags => serve::<ops::ListTags>(cx, request, labels).await,
+        Op::ListVersionsByFunction => serve::<ops::ListVersionsByFunction>(cx, request, labels).await,
         Op::PublishLayerVersion => serve::<ops::PublishLayerVersion>(cx, request, labels).await,
+        Op::PublishVersion => serve::<ops::PublishVersion>(cx, request, labels).await,
         Op::PutFunctionCodeSigningConfig => serve::<ops::PutFunctionCodeSigningConfig>(cx, request, labels).await,
         Op::PutFunctionRecursionConfig => serve::<ops::PutFunctionRecursionConfig>(cx, request, labels).await,
         Op::PutRuntimeManagementConfig => serve::<ops::PutRuntimeManagementConfig>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
         Op::TagResource => serve::<ops::TagResource>(cx, request, labels).await,
         Op::UntagResource => serve::<ops::UntagResource>(cx, request, labels).await,
+        Op::UpdateAlias => serve::<ops::UpdateAlias>(cx, request, labels).await,
         Op::UpdateCodeSigningConfig => serve::<ops::UpdateCodeSigningConfig>(cx, request, labels).await,
         Op::UpdateFunctionCode => serve::<ops::UpdateFunctionCode>(cx, request, labels).await,
         Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
 
         // Not offered yet. `not-offered.txt` repeats them and may only shrink.
-        Op::AddPermission | Op::CheckpointDurableExecution
-        | Op::CreateAlias | Op::CreateCapacityProvider
-        | Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig | Op::DeleteAlias
-        | Op::DeleteCapacityProvider | Op::DeleteDurableExecution
-        | Op::DeleteEventSourceMapping
+        Op::AddPermission | Op::CheckpointDurableExecution | Op::CreateCapacityProvider
+        | Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig
+        | Op::DeleteCapacityProvider | Op::DeleteDurableExecution | Op::DeleteEventSourceMapping
         | Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig
-        | Op::DeleteFunctionUrlConfig
-        | Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy | Op::GetAlias
-        | Op::GetCapacityProvider | Op::GetDurableExecution
+        | Op::DeleteFunctionUrlConfig | Op::DeleteProvisionedConcurrencyConfig
+        | Op::DeleteResourcePolicy | Op::GetCapacityProvider | Op::GetDurableExecution
         | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
-        | Op::GetEventSourceMapping
-        | Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig
-        | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig
-        | Op::GetPolicy | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy
-        | Op::InvokeAsync
-        | Op::ListAliases | Op::ListCapacityProviders
+        | Op::GetEventSourceMapping | Op::GetFunctionConcurrency
+        | Op::GetFunctionEventInvokeConfig | Op::GetFunctionScalingConfig
+        | Op::GetFunctionUrlConfig | Op::GetPolicy | Op::GetProvisionedConcurrencyConfig
+        | Op::GetResourcePolicy | Op::InvokeAsync | Op::ListCapacityProviders
         | Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings
         | Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs
-        | Op::ListFunctionVersionsByCapacityProvider
-        | Op::ListProvisionedConcurrencyConfigs
-        | Op::ListVersionsByFunction | Op::PauseDurableExecution
-        | Op::PublishVersion
-        | Op::PutFunctionConcurrency | Op::PutFunctionEventInvokeConfig
-        | Op::PutFunctionScalingConfig
-        | Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy
-        | Op::RemovePermission
+        | Op::ListFunctionVersionsByCapacityProvider | Op::ListProvisionedConcurrencyConfigs
+        | Op::PauseDurableExecution | Op::PutFunctionConcurrency
+        | Op::PutFunctionEventInvokeConfig | Op::PutFunctionScalingConfig
+        | Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy | Op::RemovePermission
         | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
         | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
-        | Op::StopDurableExecution | Op::UpdateAlias
-        | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
+        | Op::StopDurableExecution | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
         | Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
             Err(Error::not_offered(op.name()))
         }

@@ -15,7 +15,7 @@ use lambic_model_lambda::{
 };
 use lambic_wire::{Arn, Error};
 
-use super::change::{read, read_version};
+use super::find;
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, LATEST, Target};
@@ -39,11 +39,8 @@ impl Serve for GetRuntimeManagementConfig {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
         let version = version(&target)?;
-        let record = read(cx, &target).await?.value;
-        if version != LATEST && read_version(cx, &target, version).await?.is_none() {
-            return Err(target.not_found());
-        }
-        let settings = record.qualified.get(version);
+        let function = find(cx, &target)?;
+        let settings = function.stored.value.qualified.get(version);
         let mode = settings.and_then(|settings| settings.runtime_management.clone());
         let (update_runtime_on, runtime_version_arn) = show(mode);
         Ok(GetRuntimeManagementConfigResponse {

@@ -13,13 +13,12 @@
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{ListCodeSigningConfigsRequest, ListCodeSigningConfigsResponse};
-use lambic_wire::{Arn, Error, paging};
+use lambic_wire::{Arn, Error};
 
 use super::change::read_failed;
 use super::code_signing::show;
-use super::list_functions::invalid_marker;
+use super::paging;
 use crate::Lambda;
-use crate::limits::PAGE_ITEMS_MAX;
 use crate::state::code_signing::CodeSigningRecord;
 
 /// The operation.
@@ -37,38 +36,16 @@ impl Serve for ListCodeSigningConfigs {
         cx: &Cx<'_, Lambda>,
         input: ListCodeSigningConfigsRequest,
     ) -> Result<ListCodeSigningConfigsResponse, Error> {
-        let Page { after, limit } = Page::asked(input.marker.as_deref(), input.max_items)?;
+        let after = paging::after(input.marker.as_deref())?;
+        let limit = paging::usual_limit(input.max_items);
         let key = after.as_deref().map(|id| [cx.account, cx.region, id]);
         let key = key.as_ref().map(|key| &key[..]);
         let table = cx.service.store.table::<CodeSigningRecord>();
         let found = table.list(&[cx.account, cx.region], key, limit + 1).await;
         let mut found = found.map_err(read_failed)?;
-        let mut next_marker = None;
-        if found.len() > limit {
-            found.truncate(limit);
-            next_marker = found.last().map(|last| paging::encode(&last.value.id));
-        }
+        let next_marker = paging::cut(&mut found, limit, |last| last.value.id.clone());
         let shown = found.iter().map(|stored| show(&stored.value)).collect();
         Ok(ListCodeSigningConfigsResponse { next_marker, code_signing_configs: Some(shown) })
-    }
-}
-
-/// Which page of a list a caller wants.
-pub(super) struct Page {
-    /// The last key of the page before.
-    pub(super) after: Option<String>,
-    /// 1 to [`PAGE_ITEMS_MAX`].
-    pub(super) limit: usize,
-}
-
-impl Page {
-    pub(super) fn asked(marker: Option<&str>, max_items: Option<i32>) -> Result<Page, Error> {
-        let after = match marker.filter(|marker| !marker.is_empty()) {
-            Some(marker) => Some(paging::decode(marker).ok_or_else(invalid_marker)?),
-            None => None,
-        };
-        let wanted = max_items.and_then(|items| usize::try_from(items).ok());
-        Ok(Page { after, limit: wanted.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX) })
     }
 }
 

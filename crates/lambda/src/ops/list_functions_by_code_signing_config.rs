@@ -12,10 +12,10 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{
     ListFunctionsByCodeSigningConfigRequest, ListFunctionsByCodeSigningConfigResponse,
 };
-use lambic_wire::{Arn, Error, paging};
+use lambic_wire::{Arn, Error};
 
 use super::code_signing::{read, resource, users};
-use super::list_code_signing_configs::Page;
+use super::paging;
 use crate::Lambda;
 use crate::names::function_arn;
 
@@ -34,14 +34,11 @@ impl Serve for ListFunctionsByCodeSigningConfig {
         cx: &Cx<'_, Lambda>,
         input: ListFunctionsByCodeSigningConfigRequest,
     ) -> Result<ListFunctionsByCodeSigningConfigResponse, Error> {
-        let Page { after, limit } = Page::asked(input.marker.as_deref(), input.max_items)?;
+        let after = paging::after(input.marker.as_deref())?;
+        let limit = paging::usual_limit(input.max_items);
         let config = read(cx, &input.code_signing_config_arn).await?.value;
         let mut found = users(cx, &config, after.as_deref(), limit + 1).await?;
-        let mut next_marker = None;
-        if found.len() > limit {
-            found.truncate(limit);
-            next_marker = found.last().map(|name| paging::encode(name));
-        }
+        let next_marker = paging::cut(&mut found, limit, String::clone);
         let arn = |name: &String| function_arn(&config.account, &config.region, name);
         let function_arns = Some(found.iter().map(arn).collect());
         Ok(ListFunctionsByCodeSigningConfigResponse { next_marker, function_arns })

@@ -37,7 +37,7 @@ impl Serve for PutFunctionRecursionConfig {
     ) -> Result<PutFunctionRecursionConfigResponse, Error> {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         let allowed = input.recursive_loop == RecursiveLoop::Allow;
-        edit(cx, &target, &[], |record, _| {
+        edit(cx, &target, |record| {
             record.recursion_allowed = allowed;
             Ok(())
         })

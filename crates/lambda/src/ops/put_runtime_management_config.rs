@@ -17,7 +17,7 @@ use lambic_model_lambda::{
 };
 use lambic_wire::{Arn, Error};
 
-use super::change::{edit, read_version};
+use super::change::{edit, read, read_version};
 use super::get_runtime_management_config::{show, version};
 use crate::Lambda;
 use crate::limits::invalid;
@@ -46,13 +46,14 @@ impl Serve for PutRuntimeManagementConfig {
         let version = version(&target)?;
         let mode = mode(&input)?;
         // What a published version runs never changes, so it may be looked at before.
-        let published = match version {
-            LATEST => None,
-            number => read_version(cx, &target, number).await?,
+        let record = read(cx, &target).await?.value;
+        let published = match record.number(version) {
+            Some(number) => read_version(cx, &record, number).await?,
+            None => None,
         };
-        let published = published.map(|stored| stored.value.configuration.runtime);
-        edit(cx, &target, &[version], |record, known| {
-            if !known.has(record, version) {
+        let published = published.map(|version| version.configuration.runtime);
+        edit(cx, &target, |record| {
+            if !record.has(version) {
                 return Err(target.not_found());
             }
             let runtime = published.as_ref().unwrap_or(&record.shown().runtime);

@@ -96,7 +96,7 @@ async fn of_function(
     let Some(change) = change else {
         return Ok(find(cx, &target)?.stored.value.tags.clone());
     };
-    let changed = edit(cx, &target, &[], |record, _| {
+    let changed = edit(cx, &target, |record| {
         record.revision_id = cx.rt.uuid();
         change.apply(&mut record.tags)
     });

@@ -17,6 +17,7 @@ pub mod ops;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;
+pub mod signing;
 pub mod state;
 mod tasks;
 pub mod telemetry;

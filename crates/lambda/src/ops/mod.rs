@@ -12,6 +12,7 @@ mod publish;
 mod qualifier;
 mod settings;
 mod show;
+mod signatures;
 mod tags;
 
 mod add_layer_version_permission;

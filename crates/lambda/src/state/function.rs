@@ -24,6 +24,7 @@ use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
 use crate::names::{LATEST, function_arn};
+use crate::signing::Signature;
 
 /// Life of a function.
 ///
@@ -78,6 +79,9 @@ pub struct Code {
     /// Of everything that came out of it, in bytes; absent in records from before it was kept.
     #[serde(default)]
     pub unzipped_bytes: Option<u64>,
+    /// Who had signed the zip when it was deployed, if that counted then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Everything that a version is made of.
@@ -273,7 +277,12 @@ pub(crate) mod tests {
             active_tracing: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
-            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
+            code: Code {
+                sha256: Digest::of(b"zip"),
+                zip_bytes: 3,
+                unzipped_bytes: None,
+                signature: None,
+            },
             layers: Vec::new(),
             last_modified_micros: 1_763_674_200_123_456,
             generation,

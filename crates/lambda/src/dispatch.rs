@@ -27,17 +27,21 @@ pub(crate) async fn dispatch(
         Op::DeleteCodeSigningConfig => serve::<ops::DeleteCodeSigningConfig>(cx, request, labels).await,
         Op::DeleteFunction => serve::<ops::DeleteFunction>(cx, request, labels).await,
         Op::DeleteFunctionCodeSigningConfig => serve::<ops::DeleteFunctionCodeSigningConfig>(cx, request, labels).await,
+        Op::DeleteFunctionConcurrency => serve::<ops::DeleteFunctionConcurrency>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
+        Op::DeleteProvisionedConcurrencyConfig => serve::<ops::DeleteProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetCodeSigningConfig => serve::<ops::GetCodeSigningConfig>(cx, request, labels).await,
         Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
         Op::GetFunctionCodeSigningConfig => serve::<ops::GetFunctionCodeSigningConfig>(cx, request, labels).await,
+        Op::GetFunctionConcurrency => serve::<ops::GetFunctionConcurrency>(cx, request, labels).await,
         Op::GetFunctionConfiguration => serve::<ops::GetFunctionConfiguration>(cx, request, labels).await,
         Op::GetFunctionRecursionConfig => serve::<ops::GetFunctionRecursionConfig>(cx, request, labels).await,
         Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
         Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::GetLayerVersionPolicy => serve::<ops::GetLayerVersionPolicy>(cx, request, labels).await,
+        Op::GetProvisionedConcurrencyConfig => serve::<ops::GetProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::GetRuntimeManagementConfig => serve::<ops::GetRuntimeManagementConfig>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
@@ -47,12 +51,15 @@ pub(crate) async fn dispatch(
         Op::ListFunctionsByCodeSigningConfig => serve::<ops::ListFunctionsByCodeSigningConfig>(cx, request, labels).await,
         Op::ListLayerVersions => serve::<ops::ListLayerVersions>(cx, request, labels).await,
         Op::ListLayers => serve::<ops::ListLayers>(cx, request, labels).await,
+        Op::ListProvisionedConcurrencyConfigs => serve::<ops::ListProvisionedConcurrencyConfigs>(cx, request, labels).await,
         Op::ListTags => serve::<ops::ListTags>(cx, request, labels).await,
         Op::ListVersionsByFunction => serve::<ops::ListVersionsByFunction>(cx, request, labels).await,
         Op::PublishLayerVersion => serve::<ops::PublishLayerVersion>(cx, request, labels).await,
         Op::PublishVersion => serve::<ops::PublishVersion>(cx, request, labels).await,
         Op::PutFunctionCodeSigningConfig => serve::<ops::PutFunctionCodeSigningConfig>(cx, request, labels).await,
+        Op::PutFunctionConcurrency => serve::<ops::PutFunctionConcurrency>(cx, request, labels).await,
         Op::PutFunctionRecursionConfig => serve::<ops::PutFunctionRecursionConfig>(cx, request, labels).await,
+        Op::PutProvisionedConcurrencyConfig => serve::<ops::PutProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::PutRuntimeManagementConfig => serve::<ops::PutRuntimeManagementConfig>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
         Op::TagResource => serve::<ops::TagResource>(cx, request, labels).await,
@@ -66,23 +73,20 @@ pub(crate) async fn dispatch(
         Op::AddPermission | Op::CheckpointDurableExecution | Op::CreateCapacityProvider
         | Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig
         | Op::DeleteCapacityProvider | Op::DeleteDurableExecution | Op::DeleteEventSourceMapping
-        | Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig
-        | Op::DeleteFunctionUrlConfig | Op::DeleteProvisionedConcurrencyConfig
+        | Op::DeleteFunctionEventInvokeConfig | Op::DeleteFunctionUrlConfig
         | Op::DeleteResourcePolicy | Op::GetCapacityProvider | Op::GetDurableExecution
         | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
-        | Op::GetEventSourceMapping | Op::GetFunctionConcurrency
-        | Op::GetFunctionEventInvokeConfig | Op::GetFunctionScalingConfig
-        | Op::GetFunctionUrlConfig | Op::GetPolicy | Op::GetProvisionedConcurrencyConfig
+        | Op::GetEventSourceMapping | Op::GetFunctionEventInvokeConfig
+        | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig | Op::GetPolicy
         | Op::GetResourcePolicy | Op::InvokeAsync | Op::ListCapacityProviders
         | Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings
         | Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs
-        | Op::ListFunctionVersionsByCapacityProvider | Op::ListProvisionedConcurrencyConfigs
-        | Op::PauseDurableExecution | Op::PutFunctionConcurrency
+        | Op::ListFunctionVersionsByCapacityProvider | Op::PauseDurableExecution
         | Op::PutFunctionEventInvokeConfig | Op::PutFunctionScalingConfig
-        | Op::PutProvisionedConcurrencyConfig | Op::PutResourcePolicy | Op::RemovePermission
-        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
-        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
-        | Op::StopDurableExecution | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
+        | Op::PutResourcePolicy | Op::RemovePermission | Op::ResumeDurableExecution
+        | Op::SendDurableExecutionCallbackFailure | Op::SendDurableExecutionCallbackHeartbeat
+        | Op::SendDurableExecutionCallbackSuccess | Op::StopDurableExecution
+        | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
         | Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
             Err(Error::not_offered(op.name()))
         }

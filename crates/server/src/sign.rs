@@ -75,8 +75,12 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".signing");
     let beside = path.with_file_name(name);
-    std::fs::write(&beside, bytes)?;
-    std::fs::rename(&beside, path)
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        // Half a package helps nobody; what matters to the caller is why it is half.
+        drop(std::fs::remove_file(&beside));
+    }
+    written
 }
 
 /// The ARN, if it is one that a code signing configuration could name.

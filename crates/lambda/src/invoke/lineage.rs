@@ -135,6 +135,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_one_invocation_more_is_a_lineage(text in "[0-9a-fx:|]{0,600}|(?s).{0,50}") {
+            let header = format!("{ROOT};Lineage={text}");
+            let passed = passes(ARN, Some(&header));
+            let next = continued(ARN, lineage_of(&header));
+            assert!(is_lineage(&next), "{next}");
+            assert_eq!(passes_of(&next), passed.saturating_add(1));
+        }
+    }
+
     #[test]
     fn what_is_none() {
         for good in ["a:1", "a87bd80c:1|68fd508a:5", "2:a87bd80c:0"] {

@@ -60,6 +60,8 @@ mod tests {
         let harness = Harness::new().await;
         harness.code_signing_config("Enforce").await;
         harness.check(&documented(include_str!("list_code_signing_configs.rs"))).await;
+        // As old SDKs write it.
+        assert_eq!(harness.get(&format!("{PATH}/")).await.json(), harness.get(PATH).await.json());
     }
 
     #[tokio::test]

@@ -193,6 +193,21 @@ pub(crate) mod tests {
         assert!(matches!(verify(&evil, &profiles(""), at(1)), Err(Distrust::Broken(_))));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_upset_it(before: Vec<u8>, comment: Vec<u8>, text in "(?s).{0,200}") {
+            let profiles = profiles("");
+            let meant = [b"Lambic-Signature: 1\n", text.as_bytes()].concat();
+            for comment in [comment, meant] {
+                let length = u16::try_from(comment.len()).unwrap().to_le_bytes();
+                let end = [&before[..], b"PK\x05\x06", &[0; 16], &length, &comment].concat();
+                for zip in [&before[..], &end] {
+                    assert!(verify(zip, &profiles, at(1)).is_err());
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_signed_and_what_is_not() {
         assert_eq!(verify(&zip(), &profiles(""), at(1)), Err(Distrust::Unsigned));

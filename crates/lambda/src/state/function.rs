@@ -219,6 +219,17 @@ impl FunctionRecord {
         (self.versions.contains(number) && number.to_string() == qualifier).then_some(number)
     }
 
+    /// Environments that are provisioned for all of its versions and aliases.
+    pub fn provisioned(&self) -> u32 {
+        let all = self.qualified.values().filter_map(|settings| settings.provisioned);
+        all.fold(0, |sum, one| sum.saturating_add(one.requested))
+    }
+
+    /// Concurrency that it keeps from the other functions of its account.
+    pub fn kept_concurrency(&self) -> u32 {
+        self.reserved_concurrency.unwrap_or_else(|| self.provisioned())
+    }
+
     /// What callers read: the newest acknowledged configuration.
     pub fn shown(&self) -> &Configuration {
         self.updating.as_ref().unwrap_or(&self.running)
@@ -263,6 +274,7 @@ pub fn new_generation(rt: &Rt) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::state::runtime_management::RuntimeManagement;
 
     pub(crate) fn configuration(generation: u64) -> Configuration {
         Configuration {
@@ -335,6 +347,27 @@ pub(crate) mod tests {
         let code = value["running"]["code"].as_object_mut().unwrap();
         assert!(code.remove("unzipped_bytes").is_some());
         assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
+    }
+
+    #[test]
+    fn a_record_from_before_recursion_and_signing_opens_with_the_defaults() {
+        let plain = serde_json::to_value(record("hello")).unwrap();
+        let before = ["recursion_allowed", "code_signing_config", "qualified"];
+        assert!(before.iter().all(|member| plain.get(member).is_none()), "{plain}");
+        assert!(plain["running"]["code"].get("signature").is_none(), "{plain}");
+
+        let mut all = record("hello");
+        all.recursion_allowed = true;
+        all.code_signing_config = Some("arn".to_owned());
+        let pinned = RuntimeManagement::Manual { version_arn: "arn".to_owned() };
+        for mode in [RuntimeManagement::FunctionUpdate, pinned] {
+            let settings = Qualified { runtime_management: Some(mode), ..Qualified::default() };
+            all.qualified.insert(LATEST.to_owned(), settings);
+            let (profile_version_arn, job_arn) = ("arn".to_owned(), "arn".to_owned());
+            all.running.code.signature = Some(Signature { profile_version_arn, job_arn });
+            let text = serde_json::to_string(&all).unwrap();
+            assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), all);
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Serve for CreateFunction {
         let publishes = input.publish == Some(true);
         check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
         let package = cx.service.packages.take(zip.0.clone()).await?;
-        let signature = admit(demanded, examine(cx, &zip.0).await, &target.name)?;
+        let signature = admit(cx, demanded, examine(cx, &zip.0).await, &target.name)?;
         let code = Code { signature, ..package.code.clone() };
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;

@@ -280,7 +280,6 @@ NOT_YET = {
     "arm64": {"Architectures": ["arm64"]},
     "CodeSigningConfigArn": {"CodeSigningConfigArn":
                              f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-0123456789abcdefg"},
-    "TenancyConfig": {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
     "DurableConfig": {"DurableConfig": {"ExecutionTimeout": 10}},
 }
 

@@ -289,6 +289,7 @@ impl Catalog {
             log_group: configuration.logging.group_of(&record.name),
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
+            isolates_tenants: configuration.isolates_tenants,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),

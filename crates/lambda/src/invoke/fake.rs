@@ -227,6 +227,7 @@ impl Machine {
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
             active_tracing: false,
+            isolates_tenants: false,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             layers_path: None,
@@ -273,6 +274,7 @@ pub(super) fn request(payload: &str) -> Invocation {
         client_context: None,
         trace_id: None,
         log_tail: true,
+        tenant_id: None,
     }
 }
 

@@ -51,6 +51,7 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::limits::TENANT_ENVIRONMENTS_MAX;
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
 use crate::state::version::Version;
@@ -78,6 +79,8 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// Whether the last 4 KB of the log are wanted.
     pub log_tail: bool,
+    /// For whom it is; there exactly when the function isolates tenants.
+    pub tenant_id: Option<String>,
 }
 
 /// What the function answered.
@@ -145,8 +148,8 @@ pub(crate) struct Common {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
     pub(crate) figures: Figures,
-    /// Pools by generation of their snapshot.
-    pools: RwLock<HashMap<u64, Arc<Shell>>>,
+    /// Pools by generation of their snapshot and by tenant, where a function isolates tenants.
+    pools: RwLock<HashMap<PoolKey, Arc<Shell>>>,
     /// By account and region, as AWS counts.
     accounts: Mutex<HashMap<(String, String), Arc<Account>>>,
     used: Mutex<Used>,
@@ -158,6 +161,9 @@ pub(crate) struct Common {
 pub struct Invoker {
     common: Arc<Common>,
 }
+
+/// No environment is ever in two pools, so none serves two tenants.
+type PoolKey = (u64, Option<Arc<str>>);
 
 /// How often idle and overdue environments are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -213,7 +219,7 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<Answer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let work = async move {
             let finished = target::run(pool, &invocation, None).await;
@@ -232,7 +238,7 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<StreamedAnswer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
         let (sender, ended) = oneshot::channel();
@@ -307,16 +313,35 @@ impl Common {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The pool of this snapshot, made if there is none.
-    pub(crate) fn pool(self: &Arc<Common>, version: &Arc<Version>) -> Arc<Shell> {
+    /// The pool of this snapshot and tenant, made if there is none.
+    pub(crate) fn pool(
+        self: &Arc<Common>,
+        version: &Arc<Version>,
+        tenant: Option<&str>,
+    ) -> Arc<Shell> {
+        let key: PoolKey = (version.generation, tenant.map(Arc::from));
         let known = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shell) = known.get(&version.generation) {
+        if let Some(shell) = known.get(&key) {
             return shell.clone();
         }
         drop(known);
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Shell::new(self.clone(), version.clone());
-        pools.entry(version.generation).or_insert_with(fresh).clone()
+        let fresh = || Shell::new(self.clone(), version.clone(), key.1.clone());
+        pools.entry(key.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// Whether one more environment of a function that isolates tenants may be started. Idle ones
+    /// count, and those of other tenants do not give way, as on AWS.
+    pub(crate) fn may_start_for_tenant(&self, version: &Version) -> bool {
+        let max = u64::from(self.config.concurrency_max) * TENANT_ENVIRONMENTS_MAX.0
+            / TENANT_ENVIRONMENTS_MAX.1;
+        let of_function = |shell: &&Arc<Shell>| {
+            shell.tenant().is_some() && shell.version().function_arn == version.function_arn
+        };
+        let pools = self.all_pools();
+        let environments: usize =
+            pools.iter().filter(of_function).map(|shell| shell.environments()).sum();
+        (environments as u64) < max
     }
 
     pub(crate) fn all_pools(&self) -> Vec<Arc<Shell>> {
@@ -336,9 +361,9 @@ impl Common {
     /// Forgets one closed pool, so that the next request gets a fresh one.
     pub(crate) fn forget(&self, shell: &Arc<Shell>) {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let generation = shell.version().generation;
-        if pools.get(&generation).is_some_and(|known| Arc::ptr_eq(known, shell)) {
-            pools.remove(&generation);
+        let key = (shell.version().generation, shell.tenant().cloned());
+        if pools.get(&key).is_some_and(|known| Arc::ptr_eq(known, shell)) {
+            pools.remove(&key);
         }
     }
 

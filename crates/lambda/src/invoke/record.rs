@@ -58,6 +58,8 @@ const CHUNK_BYTES: usize = 4 * 1024;
 /// The log of one environment.
 pub struct Recorder {
     version: Arc<Version>,
+    /// For whom the environment is, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     rt: Rt,
     log_stream: String,
     /// The log group, when it is not the function's own.
@@ -177,7 +179,12 @@ impl Recorder {
         let is_json = matches!(version.log_format, LogFormat::Json { .. });
         let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
-        Recorder { version, rt, log_stream, log_group, hub, state, reading }
+        Recorder { version, tenant: None, rt, log_stream, log_group, hub, state, reading }
+    }
+
+    /// The log of an environment that serves this tenant only.
+    pub fn of_tenant(self, tenant: Option<Arc<str>>) -> Recorder {
+        Recorder { tenant, ..self }
     }
 
     /// What tells extensions of this environment.
@@ -297,6 +304,7 @@ impl Recorder {
             function_arn: self.version.function_arn.clone(),
             version: self.version.version.clone(),
             tracing: state.tracing.clone(),
+            tenant_id: self.tenant.as_deref().map(str::to_owned),
         };
         self.platform(&mut state, PlatformRecord::Start(start));
     }
@@ -320,6 +328,7 @@ impl Recorder {
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
         let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
+        let report = report.of_tenant(self.tenant.as_deref().map(str::to_owned));
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }

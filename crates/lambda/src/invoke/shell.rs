@@ -117,6 +117,8 @@ struct Inner {
 pub(crate) struct Shell {
     pub(super) common: Arc<Common>,
     version: Arc<Version>,
+    /// For whom all of its environments are, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     account: Arc<Account>,
     /// Environments with extensions that are ending.
     pub(super) farewells: AtomicUsize,
@@ -124,14 +126,27 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
+    pub(super) fn new(
+        common: Arc<Common>,
+        version: Arc<Version>,
+        tenant: Option<Arc<str>>,
+    ) -> Arc<Shell> {
         let account = common.account(&version);
         let farewells = AtomicUsize::new(0);
-        Arc::new(Shell { common, version, account, farewells, inner: Mutex::default() })
+        Arc::new(Shell { common, version, tenant, account, farewells, inner: Mutex::default() })
     }
 
     pub(super) fn version(&self) -> &Arc<Version> {
         &self.version
+    }
+
+    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
+        self.tenant.as_ref()
+    }
+
+    /// Environments there are or that are being started.
+    pub(super) fn environments(&self) -> usize {
+        self.lock().entries.len()
     }
 
     /// A place in the account's concurrency, or 429.
@@ -189,8 +204,15 @@ impl Shell {
         inner.pool.withdraw(ticket)
     }
 
-    /// Starts one more environment. `false`: the machine has no room for it.
+    /// Starts one more environment. `false`: there is no room for it.
     fn start_one(self: &Arc<Shell>) -> bool {
+        if self.tenant.is_some() && !self.common.may_start_for_tenant(&self.version) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                "the function's tenants have as many environments as they may: the request is throttled"
+            );
+            return false;
+        }
         let memory_mb = self.version.memory_mb;
         if !self.common.make_room(memory_mb) {
             tracing::warn!(

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use super::fake::{Inside, Machine, echo, exited, gated, script, tail};
+use super::fake::{Inside, Machine, echo, exited, gated, request, script, tail};
 use super::fault::Exit;
 use super::launcher::Ended;
 use super::*;
@@ -297,6 +297,41 @@ async fn idle_environments_of_others_make_room_and_busy_ones_do_not() {
     let (four, five, six) = tokio::join!(four, five, six);
     assert!(four.is_ok() && five.is_ok());
     assert_eq!(six.status, 429);
+}
+
+#[tokio::test]
+async fn environments_are_of_one_tenant_only() {
+    let machine = Machine::new(script(echo));
+    let version = Arc::new(Version { isolates_tenants: true, ..machine.version(1) });
+    let invoke = async |tenant: &str| {
+        let tenant_id = Some(tenant.to_owned());
+        let asked = Invocation { tenant_id, ..request("1") };
+        machine.invoker.invoke(version.clone(), asked).await.map_err(|error| error.status)
+    };
+    for tenant in ["blue", "green", "blue", "green", "Blue"] {
+        invoke(tenant).await.unwrap();
+    }
+    assert_eq!(machine.launches(), 3);
+    machine.invoker.retire(&version.function_arn, None);
+    machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn tenants_have_so_many_environments_and_idle_ones_do_not_give_way() {
+    // 2,500 for each 1,000 that may run at once.
+    let config = InvokeConfig { concurrency_max: 1, ..InvokeConfig::default() };
+    let machine = Machine::with(config, script(echo), false);
+    let version = Arc::new(Version { isolates_tenants: true, ..machine.version(1) });
+    let invoke = async |tenant: &str| {
+        let tenant_id = Some(tenant.to_owned());
+        let asked = Invocation { tenant_id, ..request("1") };
+        machine.invoker.invoke(version.clone(), asked).await.map(drop)
+    };
+    assert_eq!((invoke("a").await, invoke("b").await), (Ok(()), Ok(())));
+    let refused = invoke("c").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (429, "TooManyRequestsException"));
+    assert_eq!(invoke("a").await, Ok(()));
+    assert_eq!(machine.launches(), 2);
 }
 
 #[tokio::test]

@@ -179,7 +179,8 @@ impl Drop for Leaving {
 /// Starts it, if need be a second time. `None`: it failed and whoever waited has been told.
 async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
-    let recorder = Arc::new(Recorder::new(shell.version().clone(), rt.clone()));
+    let recorder = Recorder::new(shell.version().clone(), rt.clone());
+    let recorder = Arc::new(recorder.of_tenant(shell.tenant().cloned()));
     let session = open_session(shell);
     let since = rt.instant();
     let limit = shell.common.config.init_max;

@@ -111,6 +111,7 @@ struct Settings {
     memory_mb: u32,
     tmp_mb: u32,
     active_tracing: bool,
+    isolates_tenants: bool,
     architecture: &'static str,
     logging: Logging,
 }
@@ -133,6 +134,7 @@ impl Settings {
             tmp_mb: settings::tmp_mb(&storage)?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref())
                 .unwrap_or(false),
+            isolates_tenants: input.tenancy_config.is_some(),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
         })
@@ -155,6 +157,7 @@ impl Settings {
             tmp_mb: self.tmp_mb,
             environment: None,
             active_tracing: self.active_tracing,
+            isolates_tenants: self.isolates_tenants,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
             code,
@@ -180,7 +183,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     refuse_if(input.publish == Some(true), "Publish")?;
     refuse_if(input.publish_to.is_some(), "PublishTo")?;
     refuse_if(has_signing, "CodeSigningConfigArn")?;
-    refuse_if(input.tenancy_config.is_some(), "TenancyConfig")?;
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
@@ -304,7 +306,6 @@ mod tests {
             ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
-            ("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}), "TenancyConfig"),
             ("DurableConfig", json!({}), "DurableConfig"),
             ("Runtime", json!("java21"), "java21"),
             ("Architectures", json!(["arm64"]), "arm64"),

@@ -6,7 +6,7 @@ use lambic_model_lambda::{
     Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
     LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
     SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
-    StateReasonCode, TracingConfigResponse, TracingMode,
+    StateReasonCode, TenancyConfig, TenantIsolationMode, TracingConfigResponse, TracingMode,
 };
 use lambic_rt::Timestamp;
 
@@ -103,6 +103,9 @@ fn show_configuration(
             optimization_status: Some(SnapStartOptimizationStatus::Off),
         }),
         logging_config: Some(logging::shown(&configuration.logging, &record.name)),
+        tenancy_config: configuration
+            .isolates_tenants
+            .then_some(TenancyConfig { tenant_isolation_mode: TenantIsolationMode::PerTenant }),
         ..FunctionConfiguration::default()
     }
 }

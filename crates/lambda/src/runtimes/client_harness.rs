@@ -239,6 +239,7 @@ impl Function {
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
             active_tracing: false,
+            isolates_tenants: false,
             bundle: String::new(),
             bundle_path: task,
             layers_path: None,
@@ -308,6 +309,7 @@ fn invocation(version: &Version, event: &[u8], client_context: Option<&str>) -> 
         client_context: client_context.map(str::to_owned),
         trace_id: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".into()),
         log_tail: true,
+        tenant_id: None,
     }
 }
 

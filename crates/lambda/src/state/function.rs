@@ -101,6 +101,10 @@ pub struct Configuration {
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
+    /// Whether every tenant has environments of its own (`TenancyConfig` PER_TENANT). Decided when the
+    /// function is created. Records from before it was offered do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolates_tenants: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -234,6 +238,7 @@ pub(crate) mod tests {
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
             active_tracing: false,
+            isolates_tenants: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },

@@ -59,6 +59,8 @@ pub struct Version {
     pub log_format: LogFormat,
     /// Whether it traces actively (`TracingConfig`), or passes traces through.
     pub active_tracing: bool,
+    /// Whether every tenant has environments of its own (`TenancyConfig`).
+    pub isolates_tenants: bool,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.

@@ -21,6 +21,7 @@ use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{settle, sweep};
 
@@ -46,6 +47,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// Runtimes that functions may have though AWS has retired them.
+    pub allow_retired: AllowRetired,
 }
 
 impl Default for ControlConfig {
@@ -54,6 +57,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            allow_retired: AllowRetired::default(),
         }
     }
 }

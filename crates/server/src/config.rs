@@ -97,6 +97,8 @@ pub(crate) struct Functions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runtimes {
     pub(crate) strict: bool,
+    /// Ids, or `*`.
+    pub(crate) allow_retired: Vec<String>,
     /// Runtime id to interpreter.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
 }

@@ -6,6 +6,7 @@ use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
@@ -40,7 +41,11 @@ fn lambda_config(config: &Config) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
-        control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
+        control: ControlConfig {
+            settle_after: functions.transition,
+            allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
+            ..ControlConfig::default()
+        },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
             budget: budget(usual.budget, functions),

@@ -26,7 +26,7 @@ use lambic_model_lambda::{CreateFunctionRequest, FunctionConfiguration, errors};
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
-use super::change::{commit, settle_at};
+use super::change::{commit, settle_at, today};
 use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered, refuse_if};
@@ -60,7 +60,7 @@ impl Serve for CreateFunction {
     ) -> Result<FunctionConfiguration, Error> {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
-        let settings = Settings::check(&input, &target.name)?;
+        let settings = Settings::check(cx, &input, &target.name)?;
         let tags = settings::tags(input.tags.take().unwrap_or_default())?;
         let environment = input.environment.take().map(settings::environment).transpose()?;
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
@@ -117,10 +117,14 @@ struct Settings {
 }
 
 impl Settings {
-    fn check(input: &CreateFunctionRequest, name: &str) -> Result<Settings, Error> {
+    fn check(
+        cx: &Cx<'_, Lambda>,
+        input: &CreateFunctionRequest,
+        name: &str,
+    ) -> Result<Settings, Error> {
         let runtime = input.runtime.as_ref().map(|runtime| runtime.as_str().to_owned());
         let runtime = runtime.ok_or_else(runtime_and_handler)?;
-        runtime_id::check(&runtime)?;
+        runtime_id::check_new(&runtime, &cx.service.config.allow_retired, &today(cx))?;
         let has_handler = input.handler.as_ref().is_some_and(|handler| !handler.is_empty());
         if !has_handler && !runtime_id::is_provided(&runtime) {
             return Err(runtime_and_handler());

@@ -23,7 +23,7 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionCodeRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, update};
+use super::change::{check, read, today, update};
 use super::create_function::{check_storage, no_code};
 use super::layers::check_size;
 use super::settings::{self, refuse_if};
@@ -32,6 +32,7 @@ use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
 use crate::state::function::{Code, Configuration, FunctionRecord, new_generation};
+use crate::state::runtime_id;
 
 /// The operation.
 pub struct UpdateFunctionCode;
@@ -56,6 +57,8 @@ impl Serve for UpdateFunctionCode {
         // Asked before the package is unpacked, which is the dear part, and once more afterwards.
         let stored = read(cx, &target).await?;
         check(&stored.value, revision_id)?;
+        let runtime = &stored.value.shown().runtime;
+        runtime_id::check_kept(runtime, &cx.service.config.allow_retired, &today(cx))?;
         let zip = input.zip_file.take().ok_or_else(no_code)?;
         check_storage(cx, zip.0.len() as u64).await?;
         let next = |record: &FunctionRecord, code: &Code| {

@@ -24,7 +24,7 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, update};
+use super::change::{check, read, today, update};
 use super::layers;
 use super::logging;
 use super::settings::{self, Unoffered};
@@ -72,6 +72,7 @@ impl Serve for UpdateFunctionConfiguration {
         };
         let updated = update(cx, &target, revision_id.as_deref(), |record| {
             let mut next = record.shown().clone();
+            check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
             next.generation = new_generation(cx.rt);
             Ok(next)
@@ -98,9 +99,6 @@ struct Changes {
 impl Changes {
     fn check(input: UpdateFunctionConfigurationRequest) -> Result<Changes, Error> {
         let runtime = input.runtime.map(|runtime| runtime.as_str().to_owned());
-        if let Some(runtime) = &runtime {
-            runtime_id::check(runtime)?;
-        }
         Ok(Changes {
             runtime,
             role: input.role,
@@ -145,6 +143,15 @@ impl Changes {
     }
 }
 
+/// A function may keep a retired runtime longer than others may get it.
+fn check_runtime(cx: &Cx<'_, Lambda>, kept: &str, wanted: Option<&str>) -> Result<(), Error> {
+    let allowed = &cx.service.config.allow_retired;
+    match wanted {
+        Some(wanted) if wanted != kept => runtime_id::check_new(wanted, allowed, &today(cx)),
+        _ => runtime_id::check_kept(kept, allowed, &today(cx)),
+    }
+}
+
 fn set<T: Clone>(to: &mut T, given: &Option<T>) {
     if let Some(value) = given {
         to.clone_from(value);
@@ -169,9 +176,12 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
+    use lambic_rt::Rt;
+    use lambic_store::Store;
     use serde_json::json;
 
-    use crate::ops::testing::{Harness, documented};
+    use crate::ops::testing::{Harness, documented, zip_base64};
+    use crate::state::runtime_id::AllowRetired;
 
     const PATH: &str = "/2015-03-31/functions/hello/configuration";
 
@@ -195,6 +205,45 @@ mod tests {
             (updated.status, &updated.json()["Layers"][0]["Arn"]),
             (200, &layers["Layers"][0])
         );
+    }
+
+    #[tokio::test]
+    async fn retired_runtimes_run_on_but_do_not_change() {
+        let (rt, refused) = (Rt::real(), 400);
+        let store = Store::in_memory(rt.clone()).unwrap();
+        let allow =
+            |ids: &[&str]| AllowRetired::new(ids.iter().map(|id| (*id).to_owned()).collect());
+        let before =
+            Harness::on(store.clone(), rt.clone(), |it| it.allow_retired = allow(&["*"])).await;
+        let mut body = Harness::creation("old");
+        body["Runtime"] = json!("nodejs12.x");
+        assert_eq!(before.post("/2015-03-31/functions", &body).await.status, 201);
+        before.settle().await;
+
+        let harness = Harness::on(store, rt, |it| it.allow_retired = allow(&["nodejs24.x"])).await;
+        let (function, invoke) =
+            ("/2015-03-31/functions/old", "/2015-03-31/functions/old/invocations");
+        assert_eq!(harness.invoke(invoke, b"1", &[]).await.status, 200);
+        let (settings, code) = (format!("{function}/configuration"), format!("{function}/code"));
+        let text = "is no longer supported for creating or updating AWS Lambda functions. We \
+                    recommend you use a supported runtime while creating or updating functions.";
+        for (path, change, runtime) in [
+            (&settings, json!({"Timeout": 9}), "nodejs12.x"),
+            (&settings, json!({"Runtime": "nodejs12.x"}), "nodejs12.x"),
+            (&settings, json!({"Runtime": "python3.7"}), "python3.7"),
+            (&code, json!({"ZipFile": zip_base64()}), "nodejs12.x"),
+        ] {
+            let reply = harness.put(path, &change).await;
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (refused, "InvalidParameterValueException")
+            );
+            assert_eq!(reply.message(), format!("The runtime parameter of {runtime} {text}"));
+        }
+        let reply = harness.put(&settings, &json!({"Runtime": "nodejs24.x", "Timeout": 9})).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        harness.settle().await;
+        assert_eq!(harness.put(&code, &json!({"ZipFile": zip_base64()})).await.status, 200);
     }
 
     #[tokio::test]

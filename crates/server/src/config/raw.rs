@@ -67,6 +67,7 @@ pub(super) struct RawFunctions {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRuntimes {
     pub(super) strict: bool,
+    pub(super) allow_retired: Vec<String>,
     pub(super) interpreters: BTreeMap<String, String>,
 }
 

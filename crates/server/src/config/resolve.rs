@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::state::runtime_id::{self, AllowRetired};
 use toml::Value;
 
 use super::machine::Machine;
@@ -247,7 +248,14 @@ fn runtimes(origins: &Origins<'_>, raw: RawRuntimes) -> Result<Runtimes, Failure
         }
         interpreters.insert(id, path);
     }
-    Ok(Runtimes { strict: raw.strict, interpreters })
+    for id in &raw.allow_retired {
+        if id != AllowRetired::ALL && !runtime_id::is_known(id) {
+            let what = format!("has \"{id}\", which is no runtime of AWS Lambda");
+            return Err(origins.refuse("runtimes.allow_retired", &what));
+        }
+    }
+    let allow_retired = raw.allow_retired;
+    Ok(Runtimes { strict: raw.strict, allow_retired, interpreters })
 }
 
 /// Functions without isolation must be somebody's conscious act, so a file cannot ask for it.

@@ -107,6 +107,17 @@ fn users_of_a_file_open_an_address() {
 }
 
 #[test]
+fn retired_runtimes_are_allowed_by_their_ids() {
+    let allowed = |flag: &str| load("", &[], &[flag]).map(|config| config.runtimes.allow_retired);
+    assert_eq!(allowed("--set log.level=info").unwrap(), Vec::<String>::new());
+    let two = "--set runtimes.allow_retired=python3.7,nodejs14.x";
+    assert_eq!(allowed(two).unwrap(), ["python3.7", "nodejs14.x"]);
+    assert_eq!(allowed("--set runtimes.allow_retired=*").unwrap(), ["*"]);
+    let failure = allowed("--set runtimes.allow_retired=python3.77").unwrap_err();
+    assert!(failure.message.contains("\"python3.77\", which is no runtime"), "{failure}");
+}
+
+#[test]
 fn private_networks_are_blocks_of_the_file() {
     let block = |name: &str, functions: &str, reach: &str| {
         format!(

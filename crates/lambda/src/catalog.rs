@@ -18,9 +18,9 @@ use lambic_store::{
 use tokio::sync::watch;
 
 use crate::names::{LATEST, function_arn};
-use crate::state::function::{FunctionRecord, State};
+use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
-use crate::state::version::{Version, VersionState};
+use crate::state::version::{SealedVariables, Version, VersionState};
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
 const CATCH_UP_S_MAX: u64 = 5;
@@ -286,6 +286,7 @@ impl Catalog {
             timeout_s: configuration.timeout_s,
             tmp_mb: configuration.tmp_mb,
             environment: environment.0.0,
+            sealed_environment: sealed_variables(configuration),
             log_group: configuration.logging.group_of(&record.name),
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
@@ -343,6 +344,12 @@ impl Contents {
         }
         Some(old)
     }
+}
+
+fn sealed_variables(configuration: &Configuration) -> Option<SealedVariables> {
+    let key_arn = configuration.kms_key_arn.clone()?;
+    let sealed = configuration.sealed_environment.clone()?;
+    Some(SealedVariables { key_arn, sealed })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::dispatch::dispatch;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
@@ -49,6 +50,9 @@ pub struct ControlConfig {
     pub concurrency_max: u32,
     /// Runtimes that functions may have though AWS has retired them.
     pub allow_retired: AllowRetired,
+    /// Keys that functions' variables may be encrypted under. [`Lambda::start`] takes them from the
+    /// invoke path's configuration, which decrypts with them.
+    pub keys: Arc<Keys>,
 }
 
 impl Default for ControlConfig {
@@ -58,6 +62,7 @@ impl Default for ControlConfig {
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
             allow_retired: AllowRetired::default(),
+            keys: Arc::default(),
         }
     }
 }
@@ -153,7 +158,11 @@ impl Lambda {
         let dir = store.dir().join("runtimes");
         let clients = rt.blocking("install clients", move || Clients::install(&dir)).await?;
         let LambdaConfig { control, invoke, packs } = config;
-        let control = ControlConfig { concurrency_max: invoke.concurrency_max, ..control };
+        let control = ControlConfig {
+            concurrency_max: invoke.concurrency_max,
+            keys: invoke.keys.clone(),
+            ..control
+        };
         let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));

@@ -5,6 +5,7 @@
 //! Only `Config` travels inward: nothing further in knows about "auto", units of the file, or
 //! where a value was written.
 
+mod keys;
 mod layers;
 mod machine;
 mod networks;
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) front: Front,
     pub(crate) functions: Functions,
     pub(crate) runtimes: Runtimes,
+    /// Key files by the ARN of their key or alias.
+    pub(crate) keys: BTreeMap<String, PathBuf>,
     pub(crate) isolation: Isolation,
     /// Whether functions of no private network reach what the machine can reach.
     pub(crate) outbound: bool,

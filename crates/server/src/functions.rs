@@ -6,6 +6,7 @@ use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::keys::Keys;
 use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
@@ -51,11 +52,21 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
+            keys: Arc::new(keys(config)),
             lifetime_max: functions.lifetime,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// The keys, after a word about those that cannot be used now.
+fn keys(config: &Config) -> Keys {
+    let keys = Keys::new(config.keys.clone());
+    for problem in keys.problems() {
+        tracing::warn!("a key of kms.keys cannot be used: {problem}");
+    }
+    keys
 }
 
 /// Which network has which functions.

@@ -228,6 +228,7 @@ impl Machine {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            sealed_environment: None,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             layers_path: None,

@@ -51,6 +51,7 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::keys::Keys;
 use crate::limits::TENANT_ENVIRONMENTS_MAX;
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
@@ -117,6 +118,8 @@ pub struct InvokeConfig {
     pub files_max: u32,
     /// Which private network a function is in.
     pub networks: Networks,
+    /// Keys that functions' variables are encrypted under.
+    pub keys: Arc<Keys>,
     /// Where invocations and environments are counted.
     pub metrics: Metrics,
 }
@@ -134,6 +137,7 @@ impl Default for InvokeConfig {
             pids_max: 1_024,
             files_max: 1_024,
             networks: Networks::default(),
+            keys: Arc::default(),
             metrics: Metrics::process().clone(),
         }
     }

@@ -40,6 +40,7 @@ fn version_of(log_format: LogFormat) -> Version {
         log_format,
         active_tracing: false,
         isolates_tenants: false,
+        sealed_environment: None,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         layers_path: None,

@@ -11,8 +11,10 @@ use super::fake::{Inside, Machine, echo, exited, gated, request, script, tail};
 use super::fault::Exit;
 use super::launcher::Ended;
 use super::*;
+use crate::keys::Owner;
 use crate::runtime_api::connection::CONNECTIONS_MAX;
 use crate::runtime_api::testing::Client;
+use crate::state::version::SealedVariables;
 
 #[tokio::test]
 async fn an_environment_is_reused_and_its_start_is_reported_once() {
@@ -332,6 +334,34 @@ async fn tenants_have_so_many_environments_and_idle_ones_do_not_give_way() {
     assert_eq!((refused.status, refused.code.as_ref()), (429, "TooManyRequestsException"));
     assert_eq!(invoke("a").await, Ok(()));
     assert_eq!(machine.launches(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_away_stops_new_environments_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, rt) = (folder.path().join("k"), Rt::real());
+    std::fs::write(&file, [1; 32]).unwrap();
+    let key_arn = "arn:aws:kms:us-east-1:000000000000:key/k".to_owned();
+    let keys = Arc::new(Keys::new([(key_arn.clone(), file.clone())].into()));
+    let config = InvokeConfig { keys: keys.clone(), ..InvokeConfig::default() };
+    let machine = Machine::with(config, script(echo), false);
+    let plain = machine.version(1);
+    let (account, region) = (plain.account.as_str(), plain.region.as_str());
+    let owner = Owner { account, region, function_arn: &plain.function_arn };
+    let sealed = keys.seal(&rt, &key_arn, owner, br#"{"OWN":"1"}"#).unwrap();
+    let sealed_environment = Some(SealedVariables { key_arn, sealed });
+    let sealed = |generation| Version {
+        environment: Vec::new(),
+        sealed_environment: sealed_environment.clone(),
+        ..machine.version(generation)
+    };
+    assert_eq!(&machine.invoke(sealed(1), "1").await.unwrap().payload[..], b"1");
+    std::fs::remove_file(&file).unwrap();
+    // The environment that there is has its variables.
+    assert_eq!(&machine.invoke(sealed(1), "2").await.unwrap().payload[..], b"2");
+    let refused = machine.invoke(sealed(2), "3").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (502, "KMSNotFoundException"));
+    assert_eq!(machine.launches(), 1);
 }
 
 #[tokio::test]

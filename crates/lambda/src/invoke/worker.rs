@@ -10,11 +10,13 @@
 //! over when all have asked for an event, the first failure of any ends the environment, and the end
 //! is a sequence of its own (`shutdown`).
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lambic_rt::Instant;
+use lambic_wire::error::Error;
 use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
@@ -26,6 +28,7 @@ use super::shell::{Grant, Shell};
 use super::shutdown;
 use super::target;
 use crate::limits;
+use crate::ops::secrets;
 use crate::runtime_api::desk::{Completion, Desk, Outcome, Owner};
 use crate::runtime_api::extensions::crew::Info;
 use crate::runtime_api::extensions::{About, ShutdownReason};
@@ -98,9 +101,27 @@ impl Owner for Keeper {
     }
 }
 
+/// Why there is no environment.
+#[derive(Debug)]
+enum Unmade {
+    /// The sandbox could not make it.
+    Sandbox(LaunchFault),
+    /// What the function needs is not to be had; this is the caller's answer.
+    Refused(Error),
+}
+
+impl fmt::Display for Unmade {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmade::Sandbox(fault) => fault.fmt(out),
+            Unmade::Refused(error) => write!(out, "{}: {}", error.code, error.message),
+        }
+    }
+}
+
 /// A start that failed.
 struct StartFailed {
-    completion: Result<Completion, LaunchFault>,
+    completion: Result<Completion, Unmade>,
     status: Status,
     /// What had become of them.
     extensions: Vec<Info>,
@@ -124,8 +145,17 @@ impl StartFailed {
     }
 
     fn sandbox(fault: LaunchFault) -> StartFailed {
+        StartFailed::unmade(Unmade::Sandbox(fault))
+    }
+
+    /// It is not to be made, for a reason that the caller is told.
+    fn refused(error: Error) -> StartFailed {
+        StartFailed::unmade(Unmade::Refused(error))
+    }
+
+    fn unmade(unmade: Unmade) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
-        StartFailed { completion: Err(fault), status, extensions: Vec::new(), left: None }
+        StartFailed { completion: Err(unmade), status, extensions: Vec::new(), left: None }
     }
 }
 
@@ -169,7 +199,7 @@ impl Drop for Leaving {
             && let Some(sender) = self.shell.claim(self.id)
         {
             // One request pays for it, so that a worker that always panics does not go on for ever.
-            let error = lambic_wire::error::Error::internal("an execution environment was lost");
+            let error = Error::internal("an execution environment was lost");
             let _ = sender.send(Grant::Refused(error));
         }
         self.shell.gone(self.id);
@@ -225,7 +255,8 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
 fn refusal(failed: StartFailed, recorder: Arc<Recorder>, since: Instant) -> Grant {
     match failed.completion {
         Ok(completion) => Grant::Failed { recorder, completion, status: failed.status, since },
-        Err(fault) => Grant::Refused(lambic_wire::error::Error::internal(format!(
+        Err(Unmade::Refused(error)) => Grant::Refused(error),
+        Err(Unmade::Sandbox(fault)) => Grant::Refused(Error::internal(format!(
             "no execution environment could be made: {fault}"
         ))),
     }
@@ -259,6 +290,20 @@ fn open_session(shell: &Arc<Shell>) -> OpenSession {
     OpenSession { shell: shell.clone(), session }
 }
 
+/// The version with variables that can be read.
+async fn readable(shell: &Arc<Shell>) -> Result<Arc<Version>, Error> {
+    let version = shell.version().clone();
+    if version.sealed_environment.is_none() {
+        return Ok(version);
+    }
+    let keys = shell.common.config.keys.clone();
+    let open = move || {
+        let environment = secrets::opened(&keys, &version)?;
+        Ok(Arc::new(Version { environment, ..(*version).clone() }))
+    };
+    shell.common.rt.blocking("decrypt variables", open).await
+}
+
 /// Makes an environment and waits until its runtime asks for work, as long as the phase allows.
 async fn start(
     shell: &Arc<Shell>,
@@ -268,7 +313,7 @@ async fn start(
     phase: Phase,
 ) -> Result<Running, StartFailed> {
     let common = &shell.common;
-    let version = shell.version();
+    let version = &readable(shell).await.map_err(StartFailed::refused)?;
     let share = limits::cpu_millis(version.memory_mb);
     let log_stream = recorder.log_stream();
     let made = plan::make(common, version, session, log_stream, id).await;

@@ -29,6 +29,7 @@ use lambic_wire::{Arn, Error};
 use super::change::{commit, settle_at, today};
 use super::layers;
 use super::logging;
+use super::secrets;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
 use crate::Lambda;
@@ -62,7 +63,10 @@ impl Serve for CreateFunction {
         refuse_unoffered(&input)?;
         let settings = Settings::check(cx, &input, &target.name)?;
         let tags = settings::tags(input.tags.take().unwrap_or_default())?;
-        let environment = input.environment.take().map(settings::environment).transpose()?;
+        let secrets = secrets::Change {
+            variables: input.environment.take().map(settings::environment).transpose()?,
+            key_arn: input.kms_key_arn.take(),
+        };
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
             return Err(already_exists(&target));
         }
@@ -72,12 +76,12 @@ impl Serve for CreateFunction {
         let package = cx.service.packages.take(zip.0).await?;
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
-        let configuration = Configuration {
-            environment,
+        let mut configuration = Configuration {
             layers,
             description: input.description.take().unwrap_or_default(),
             ..settings.into_configuration(cx, input.role, input.handler, package.code)
         };
+        secrets.apply(cx, &target, &mut configuration)?;
         let record = FunctionRecord {
             account: target.account.clone(),
             region: target.region.clone(),
@@ -98,7 +102,7 @@ impl Serve for CreateFunction {
         let mut transaction = Transaction::new();
         transaction.insert(&record.key(), &record);
         match commit(cx, transaction).await? {
-            Some(_) => Ok(show(&record, false)),
+            Some(_) => Ok(show(cx, &record, false)),
             None => Err(already_exists(&target)),
         }
     }
@@ -160,6 +164,8 @@ impl Settings {
             memory_mb: self.memory_mb,
             tmp_mb: self.tmp_mb,
             environment: None,
+            kms_key_arn: None,
+            sealed_environment: None,
             active_tracing: self.active_tracing,
             isolates_tenants: self.isolates_tenants,
             architecture: self.architecture.to_owned(),
@@ -194,7 +200,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         durable_config: input.durable_config.as_ref(),
         file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
-        kms_key_arn: input.kms_key_arn.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         vpc_config: input.vpc_config.as_ref(),
@@ -307,7 +312,6 @@ mod tests {
             ),
             ("Publish", json!(true), "Publish"),
             ("PackageType", json!("Image"), "PackageType"),
-            ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
             ("DurableConfig", json!({}), "DurableConfig"),

@@ -40,7 +40,7 @@ impl Serve for GetFunction {
         let record = &function.stored.value;
         let link = cx.service.links.link(cx.endpoint, &record.shown().code.sha256);
         Ok(GetFunctionResponse {
-            configuration: Some(show(record, target.qualifier.is_some())),
+            configuration: Some(show(cx, record, target.qualifier.is_some())),
             code: Some(FunctionCodeLocation {
                 repository_type: Some("S3".to_owned()),
                 location: Some(link),

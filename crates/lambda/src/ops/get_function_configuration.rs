@@ -44,7 +44,7 @@ impl Serve for GetFunctionConfiguration {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
         let function = find(cx, &target)?;
-        Ok(show(&function.stored.value, target.qualifier.is_some()))
+        Ok(show(cx, &function.stored.value, target.qualifier.is_some()))
     }
 }
 

@@ -60,7 +60,8 @@ impl Serve for ListFunctions {
             found.truncate(limit);
             page.next_marker = found.last().map(|last| paging::encode(&last.stored.value.name));
         }
-        let shown = found.iter().map(|function| show_listed(&function.stored.value, every_version));
+        let shown =
+            found.iter().map(|function| show_listed(cx, &function.stored.value, every_version));
         page.functions = Some(shown.collect());
         Ok(page)
     }

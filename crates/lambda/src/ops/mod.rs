@@ -5,6 +5,7 @@ mod invocation;
 mod json;
 mod layers;
 mod logging;
+pub(crate) mod secrets;
 mod settings;
 mod show;
 

@@ -47,7 +47,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
     pub(crate) file_system_configs: Option<&'a [model::FileSystemConfig]>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
-    pub(crate) kms_key_arn: Option<&'a str>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
     pub(crate) vpc_config: Option<&'a model::VpcConfig>,
@@ -66,7 +65,6 @@ impl Unoffered<'_> {
             ("DurableConfig", self.durable_config.is_some()),
             ("FileSystemConfigs", self.file_system_configs.is_some_and(|all| !all.is_empty())),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
-            ("KMSKeyArn", self.kms_key_arn.is_some_and(|arn| !arn.is_empty())),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
             ("VpcConfig", self.vpc_config.is_some_and(has_network)),
@@ -226,7 +224,6 @@ mod tests {
             dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
             file_system_configs: Some(&[]),
             image_config: Some(&model::ImageConfig::default()),
-            kms_key_arn: Some(""),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
             vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
@@ -236,9 +233,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_by_name() {
-        let error = Unoffered { kms_key_arn: Some("arn:key"), ..Default::default() }.check();
+        let durable = model::DurableConfig::default();
+        let error = Unoffered { durable_config: Some(&durable), ..Default::default() }.check();
         let error = error.unwrap_err();
-        assert_eq!((error.status, error.message.contains("KMSKeyArn")), (501, true));
+        assert_eq!((error.status, error.message.contains("DurableConfig")), (501, true));
     }
 
     #[test]

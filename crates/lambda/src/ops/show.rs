@@ -2,15 +2,18 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lambic_front::Cx;
 use lambic_model_lambda::{
-    Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
+    Architecture, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
     LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
     SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
     StateReasonCode, TenancyConfig, TenantIsolationMode, TracingConfigResponse, TracingMode,
 };
 use lambic_rt::Timestamp;
 
-use super::logging;
+use super::{logging, secrets};
+use crate::Lambda;
+use crate::keys::Owner;
 use crate::names::LATEST;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::layer::LayerUse;
@@ -21,8 +24,12 @@ const BEING_CREATED: &str = "The function is being created.";
 
 /// `$LATEST` as GetFunctionConfiguration answers it. `qualified` adds the version to the ARN, as
 /// AWS does when the caller named one.
-pub(crate) fn show(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
-    let mut shown = show_configuration(record, record.shown(), qualified);
+pub(crate) fn show(
+    cx: &Cx<'_, Lambda>,
+    record: &FunctionRecord,
+    qualified: bool,
+) -> FunctionConfiguration {
+    let mut shown = show_configuration(cx, record, record.shown(), qualified);
     shown.runtime_version_config = Some(RuntimeVersionConfig {
         runtime_version_arn: Some(runtime_id::version_arn(&record.region, &record.shown().runtime)),
         error: None,
@@ -51,8 +58,12 @@ pub(crate) fn show(record: &FunctionRecord, qualified: bool) -> FunctionConfigur
 }
 
 /// `$LATEST` as ListFunctions answers it: without states and without the runtime's version.
-pub(crate) fn show_listed(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
-    show_configuration(record, record.shown(), qualified)
+pub(crate) fn show_listed(
+    cx: &Cx<'_, Lambda>,
+    record: &FunctionRecord,
+    qualified: bool,
+) -> FunctionConfiguration {
+    show_configuration(cx, record, record.shown(), qualified)
 }
 
 /// Absent without layers, as on AWS.
@@ -67,11 +78,14 @@ fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
 }
 
 fn show_configuration(
+    cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
     configuration: &Configuration,
     qualified: bool,
 ) -> FunctionConfiguration {
     let arn = record.arn();
+    let owner = Owner { account: &record.account, region: &record.region, function_arn: &arn };
+    let environment = secrets::shown(&cx.service.config.keys, owner, configuration);
     let modified = Timestamp::from_micros(configuration.last_modified_micros);
     let tracing =
         if configuration.active_tracing { TracingMode::Active } else { TracingMode::PassThrough };
@@ -89,10 +103,8 @@ fn show_configuration(
         last_modified: Some(modified.lambda_text()),
         code_sha256: Some(STANDARD.encode(configuration.code.sha256.to_bytes())),
         version: Some(LATEST.to_owned()),
-        environment: configuration.environment.as_ref().map(|variables| EnvironmentResponse {
-            variables: Some(variables.0.clone()),
-            error: None,
-        }),
+        environment,
+        kms_key_arn: configuration.kms_key_arn.clone(),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
         revision_id: Some(record.revision_id.clone()),
         package_type: Some(PackageType::Zip),

@@ -73,12 +73,12 @@ impl Serve for UpdateFunctionCode {
         if input.dry_run == Some(true) {
             let code = cx.service.packages.check(zip.0).await?;
             let running = next(&stored.value, &code)?;
-            return Ok(show(&FunctionRecord { running, ..stored.value }, false));
+            return Ok(show(cx, &FunctionRecord { running, ..stored.value }, false));
         }
         let package = cx.service.packages.take(zip.0).await?;
         let updated =
             update(cx, &target, revision_id, |record| next(record, &package.code)).await?;
-        Ok(show(&updated, false))
+        Ok(show(cx, &updated, false))
     }
 }
 

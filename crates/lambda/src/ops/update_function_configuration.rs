@@ -27,12 +27,13 @@ use lambic_wire::{Arn, Error};
 use super::change::{check, read, today, update};
 use super::layers;
 use super::logging;
+use super::secrets;
 use super::settings::{self, Unoffered};
 use super::show::show;
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
-use crate::state::function::{Configuration, Variables, new_generation};
+use crate::state::function::{Configuration, new_generation};
 use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
 
@@ -74,10 +75,11 @@ impl Serve for UpdateFunctionConfiguration {
             let mut next = record.shown().clone();
             check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
+            changes.secrets.apply(cx, &target, &mut next)?;
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(&updated.await?, false))
+        Ok(show(cx, &updated.await?, false))
     }
 }
 
@@ -91,7 +93,7 @@ struct Changes {
     memory_mb: Option<u32>,
     tmp_mb: Option<u32>,
     active_tracing: Option<bool>,
-    environment: Option<Variables>,
+    secrets: secrets::Change,
     layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
 }
@@ -108,7 +110,10 @@ impl Changes {
             memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref()),
-            environment: input.environment.map(settings::environment).transpose()?,
+            secrets: secrets::Change {
+                variables: input.environment.map(settings::environment).transpose()?,
+                key_arn: input.kms_key_arn,
+            },
             layers: None,
             logging: input.logging_config,
         })
@@ -128,9 +133,6 @@ impl Changes {
         if let Some(layers) = &self.layers {
             layers::check_size(&to.code, layers)?;
             to.layers.clone_from(layers);
-        }
-        if self.environment.is_some() {
-            to.environment = self.environment.clone();
         }
         to.logging = logging::changed(&to.logging, self.logging.as_ref(), name)?;
         if to.handler.is_none() && !runtime_id::is_provided(&to.runtime) {
@@ -166,7 +168,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         durable_config: input.durable_config.as_ref(),
         file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
-        kms_key_arn: input.kms_key_arn.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
         vpc_config: input.vpc_config.as_ref(),

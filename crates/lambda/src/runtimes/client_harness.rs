@@ -240,6 +240,7 @@ impl Function {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            sealed_environment: None,
             bundle: String::new(),
             bundle_path: task,
             layers_path: None,

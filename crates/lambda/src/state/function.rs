@@ -22,6 +22,7 @@ use super::alias::Alias;
 use super::layer::LayerUse;
 use super::logging::Logging;
 use super::qualified::Qualified;
+use super::sealed::Sealed;
 use crate::names::function_arn;
 
 /// Life of a function.
@@ -98,6 +99,13 @@ pub struct Configuration {
     pub tmp_mb: u32,
     /// Absent when none were ever given, which callers can tell from none.
     pub environment: Option<Variables>,
+    /// They are encrypted under this key, which is an operator's; absent in records from before there
+    /// were keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
+    /// The variables under that key; `environment` is absent then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_environment: Option<Sealed>,
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
@@ -237,6 +245,8 @@ pub(crate) mod tests {
             memory_mb: 128,
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
+            kms_key_arn: None,
+            sealed_environment: None,
             active_tracing: false,
             isolates_tenants: false,
             architecture: "x86_64".to_owned(),

@@ -9,4 +9,5 @@ pub mod logging;
 pub mod published;
 pub mod qualified;
 pub mod runtime_id;
+pub mod sealed;
 pub mod version;

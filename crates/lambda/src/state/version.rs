@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use lambic_store::Hold;
 
 use super::logging::LogFormat;
+use super::sealed::Sealed;
 
 /// Whether invokes may run a function at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum VersionState {
     Active,
     /// Its creation failed; an invoke answers ResourceConflictException.
     Failed,
+}
+
+/// Variables that are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedVariables {
+    /// Of the key, or of an alias of it.
+    pub key_arn: String,
+    /// Under that key.
+    pub sealed: Sealed,
 }
 
 /// One version of one function as it is run.
@@ -53,6 +63,9 @@ pub struct Version {
     pub tmp_mb: u32,
     /// The function's own variables. Values are secrets.
     pub environment: Vec<(String, String)>,
+    /// The variables as they are stored when they are encrypted; `environment` is empty then. They are
+    /// decrypted for each environment, so that a key that is taken away stops new ones.
+    pub sealed_environment: Option<SealedVariables>,
     /// CloudWatch log group, `/aws/lambda/<name>` by default.
     pub log_group: String,
     /// In which form the log is written, and which lines of it.

@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) front: RawFront,
     pub(super) functions: RawFunctions,
     pub(super) runtimes: RawRuntimes,
+    pub(super) kms: RawKms,
     pub(super) sandbox: RawSandbox,
 }
 
@@ -69,6 +70,12 @@ pub(super) struct RawRuntimes {
     pub(super) strict: bool,
     pub(super) allow_retired: Vec<String>,
     pub(super) interpreters: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKms {
+    pub(super) keys: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use toml::Value;
 
 use super::machine::Machine;
 use super::raw::{Raw, RawFront, RawFunctions, RawRuntimes, RawUser};
-use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, networks};
+use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, keys, networks};
 use crate::failure::{Failure, Kind};
 
 /// The names of settings and their sources, for messages.
@@ -76,11 +76,13 @@ pub(super) fn resolve(
     let threads = origins.number_or_auto("threads", &raw.threads, 1, 1_024)?;
     let isolation = isolation(&origins, &raw.sandbox.isolation)?;
     let formats = [("auto", !machine.terminal), ("json", true), ("text", false)];
+    let data_dir = data_dir(&origins, &raw.data_dir, machine)?;
     Ok(Config {
         file: None,
         variables_unknown: Vec::new(),
         listen,
-        data_dir: data_dir(&origins, &raw.data_dir, machine)?,
+        keys: keys::resolve(&origins, raw.kms.keys, &data_dir)?,
+        data_dir,
         region: region(&origins, raw.region)?,
         auth_required,
         users,

@@ -118,6 +118,29 @@ fn retired_runtimes_are_allowed_by_their_ids() {
 }
 
 #[test]
+fn keys_are_files_by_their_arns() {
+    let file = |line: &str| load(&format!("data_dir = \"/d\"\n[kms.keys]\n{line}\n"), &[], &[]);
+    let keys = file(
+        "\"arn:aws:kms:us-east-1:000000000000:key/1-2\" = \"/etc/k\"\n\
+         \"arn:aws:kms:us-east-1:000000000000:alias/a/b\" = \"k\"",
+    );
+    let files: Vec<_> = keys.unwrap().keys.into_values().collect();
+    assert_eq!(files, [PathBuf::from("/d/keys/k"), PathBuf::from("/etc/k")]);
+    for (line, text) in [
+        ("\"alias/orders\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:0000:key/a\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:000000000000:grant/a\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:000000000000:key/a\" = \"\"", "no file"),
+    ] {
+        let failure = file(line).unwrap_err();
+        assert!(
+            failure.message.contains("'kms.keys'") && failure.message.contains(text),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
 fn private_networks_are_blocks_of_the_file() {
     let block = |name: &str, functions: &str, reach: &str| {
         format!(

@@ -273,7 +273,6 @@ NOT_YET = {
     "FileSystemConfigs": {"FileSystemConfigs": [{
         "Arn": f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-0123456789abcdef0",
         "LocalMountPath": "/mnt/x"}]},
-    "Publish": {"Publish": True},
     "SnapStart": {"SnapStart": {"ApplyOn": "PublishedVersions"}},
     "java21": {"Runtime": "java21"},
     "arm64": {"Architectures": ["arm64"]},

@@ -11,9 +11,9 @@ use lambic_model_lambda::errors;
 use lambic_wire::Error;
 
 use super::change::pending;
+use super::qualifier::snapshot;
 use super::{find, json};
 use crate::Lambda;
-use crate::catalog::Function;
 use crate::invoke::Invocation;
 use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, invalid, payload_too_large};
 use crate::names::{self, LATEST};
@@ -30,7 +30,7 @@ pub(super) struct Asked<'a> {
 
 /// A request whose function there is.
 pub(super) struct Ready {
-    function: Arc<Function>,
+    version: Arc<Version>,
     invoked_arn: String,
     client_context: Option<String>,
     log_tail: bool,
@@ -38,21 +38,22 @@ pub(super) struct Ready {
 }
 
 /// Finds the function, and checks all but the event.
-pub(super) fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
+pub(super) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
     let mut target = names::resolve(cx.account, cx.region, asked.function_name, asked.qualifier)?;
     let invoked_arn = target.qualified_arn();
     // AWS names $LATEST when it does not find what was to be invoked.
     target.qualifier.get_or_insert_with(|| LATEST.to_owned());
     let function = find(cx, &target)?;
-    check_tenant(&function, asked.tenant_id)?;
+    let version = snapshot(cx, &function, &target).await?;
+    check_tenant(&version, asked.tenant_id)?;
     let client_context = asked.client_context.map(client_context).transpose()?;
     let tenant_id = asked.tenant_id.map(str::to_owned);
-    Ok(Ready { function, invoked_arn, client_context, log_tail: asked.log_tail, tenant_id })
+    Ok(Ready { version, invoked_arn, client_context, log_tail: asked.log_tail, tenant_id })
 }
 
 /// A tenant is named exactly when the function isolates tenants.
-fn check_tenant(function: &Function, tenant_id: Option<&str>) -> Result<(), Error> {
-    match (function.latest.isolates_tenants, tenant_id) {
+fn check_tenant(version: &Version, tenant_id: Option<&str>) -> Result<(), Error> {
+    match (version.isolates_tenants, tenant_id) {
         (true, None) => Err(invalid(
             "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in \
              your request and try again.",
@@ -73,7 +74,7 @@ impl Ready {
         given: Bytes,
     ) -> Result<(Arc<Version>, Invocation), Error> {
         let payload = payload(given)?;
-        let version = self.function.latest.clone();
+        let version = self.version;
         match version.state {
             VersionState::Active => {}
             VersionState::Pending => return Err(errors::resource_conflict(pending("Pending"))),

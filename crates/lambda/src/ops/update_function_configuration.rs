@@ -71,7 +71,7 @@ impl Serve for UpdateFunctionConfiguration {
             }
             None => Vec::new(),
         };
-        let updated = update(cx, &target, revision_id.as_deref(), |record| {
+        let updated = update(cx, &target, revision_id.as_deref(), false, |record| {
             let mut next = record.shown().clone();
             check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
@@ -79,7 +79,7 @@ impl Serve for UpdateFunctionConfiguration {
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(cx, &updated.await?, false))
+        Ok(show(cx, &updated.await?.0, None))
     }
 }
 

@@ -424,7 +424,7 @@ impl Contents {
 
 fn sealed_variables(configuration: &Configuration) -> Option<SealedVariables> {
     let key_arn = configuration.kms_key_arn.clone()?;
-    let sealed = configuration.sealed_environment.clone()?;
+    let sealed = *configuration.sealed_environment.clone()?;
     Some(SealedVariables { key_arn, sealed })
 }
 

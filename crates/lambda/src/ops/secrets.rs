@@ -56,7 +56,7 @@ impl Change {
         let text = serde_json::to_vec(&variables)
             .map_err(|error| Error::internal(format!("variables cannot be encrypted: {error}")))?;
         let sealed = keys.seal(cx.rt, key, owner, &text).map_err(|fault| unusable(&fault))?;
-        configuration.sealed_environment = Some(sealed);
+        configuration.sealed_environment = Some(Box::new(sealed));
         Ok(())
     }
 }

@@ -106,7 +106,7 @@ pub struct Configuration {
     pub kms_key_arn: Option<String>,
     /// The variables under that key; `environment` is absent then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed_environment: Option<Sealed>,
+    pub sealed_environment: Option<Box<Sealed>>,
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,

@@ -1,5 +1,6 @@
 //! The service as one value: all of its state, its start, and its door for requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct ControlConfig {
     /// Keys that functions' variables may be encrypted under. [`Lambda::start`] takes them from the
     /// invoke path's configuration, which decrypts with them.
     pub keys: Arc<Keys>,
+    /// ARNs of the access points that functions may have; the sandbox knows their folders.
+    pub access_points: BTreeSet<String>,
 }
 
 impl Default for ControlConfig {
@@ -64,6 +67,7 @@ impl Default for ControlConfig {
             concurrency_max: InvokeConfig::default().concurrency_max,
             allow_retired: AllowRetired::default(),
             keys: Arc::default(),
+            access_points: BTreeSet::new(),
         }
     }
 }

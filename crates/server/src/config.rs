@@ -5,6 +5,7 @@
 //! Only `Config` travels inward: nothing further in knows about "auto", units of the file, or
 //! where a value was written.
 
+mod file_systems;
 mod keys;
 mod layers;
 mod machine;
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lambic_sandbox::PrivateNetwork;
+use lambic_sandbox::{FileSystem, PrivateNetwork};
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
 pub(crate) use machine::is_root;
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) outbound: bool,
     /// In the order of the file: the first that has a function is the function's.
     pub(crate) networks: Vec<Network>,
+    /// Folders that functions may have mounted.
+    pub(crate) file_systems: Vec<FileSystem>,
     pub(crate) io_uring: bool,
 }
 

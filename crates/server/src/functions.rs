@@ -44,6 +44,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
     LambdaConfig {
         control: ControlConfig {
             settle_after: functions.transition,
+            access_points: config.file_systems.iter().map(|one| one.name.clone()).collect(),
             allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
             ..ControlConfig::default()
         },

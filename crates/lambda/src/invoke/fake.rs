@@ -121,8 +121,13 @@ impl Drop for Alive {
 impl Launcher for Fake {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        if plan.file_system.is_some() {
+            // It has none.
+            let fault = LaunchFault::FileSystem("/srv/data: No such file or directory".into());
+            return std::future::ready(Err(fault)).boxed();
+        }
         if self.fails {
-            return std::future::ready(Err(LaunchFault("no room".into()))).boxed();
+            return std::future::ready(Err(LaunchFault::Sandbox("no room".into()))).boxed();
         }
         let (inherited, ours) = tokio::io::duplex(64 * 1024);
         let (output, printed) = tokio::io::duplex(64 * 1024);
@@ -232,6 +237,7 @@ impl Machine {
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             layers_path: None,
+            file_system: None,
             generation,
             state: VersionState::Active,
             holds: Vec::new(),

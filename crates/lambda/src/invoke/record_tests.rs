@@ -44,6 +44,7 @@ fn version_of(log_format: LogFormat) -> Version {
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         layers_path: None,
+        file_system: None,
         generation: 1,
         state: VersionState::Active,
         holds: Vec::new(),

@@ -14,6 +14,7 @@ use super::*;
 use crate::keys::Owner;
 use crate::runtime_api::connection::CONNECTIONS_MAX;
 use crate::runtime_api::testing::Client;
+use crate::state::file_system::FileSystemUse;
 use crate::state::function::tests::{configuration, record};
 use crate::state::version::SealedVariables;
 
@@ -363,6 +364,18 @@ async fn a_key_that_is_taken_away_stops_new_environments_only() {
     let refused = machine.invoke(sealed(2), "3").await.unwrap_err();
     assert_eq!((refused.status, refused.code.as_ref()), (502, "KMSNotFoundException"));
     assert_eq!(machine.launches(), 1);
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_not_to_be_had_is_the_caller_s_answer() {
+    let machine = Machine::new(script(echo));
+    let file_system =
+        Some(FileSystemUse { arn: "arn:ap".into(), local_mount_path: "/mnt/x".into() });
+    let version = Version { file_system, ..machine.version(1) };
+    let refused = machine.invoke(version, "1").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (403, "EFSMountFailureException"));
+    let text = "The function couldn't mount the file system of access point arn:ap.";
+    assert_eq!(refused.message, text);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambic_model_lambda::errors;
 use lambic_rt::Instant;
 use lambic_wire::error::Error;
 use tokio::sync::oneshot;
@@ -140,12 +141,24 @@ impl StartFailed {
         match ended {
             Ended::Exited(exit) => StartFailed::fault(Fault::Exited(exit)),
             Ended::NotExecuted(why) => StartFailed::fault(bootstrap_refused(program, &why)),
-            Ended::NotMade(step) => StartFailed::sandbox(LaunchFault(step)),
+            Ended::NotMade(step) => {
+                StartFailed::unmade(Unmade::Sandbox(LaunchFault::Sandbox(step)))
+            }
         }
     }
 
-    fn sandbox(fault: LaunchFault) -> StartFailed {
-        StartFailed::unmade(Unmade::Sandbox(fault))
+    fn sandbox(fault: LaunchFault, version: &Version) -> StartFailed {
+        match (&fault, &version.file_system) {
+            (LaunchFault::FileSystem(reason), Some(used)) => {
+                tracing::error!(reason, access_point = used.arn, "a file system was not mounted");
+                // The reason names folders of the host, which are not the caller's business.
+                StartFailed::refused(errors::efs_mount_failure(format!(
+                    "The function couldn't mount the file system of access point {}.",
+                    used.arn
+                )))
+            }
+            _ => StartFailed::unmade(Unmade::Sandbox(fault)),
+        }
     }
 
     /// It is not to be made, for a reason that the caller is told.
@@ -335,7 +348,8 @@ async fn start(
     let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
     let desk = Desk::new(Box::new(keeper), common.rt.clone(), about(version), extensions.clone());
     let program = made.plan.argv.first().cloned().unwrap_or_default();
-    let launched = common.launcher.launch(made.plan).await.map_err(StartFailed::sandbox)?;
+    let launched = common.launcher.launch(made.plan).await;
+    let launched = launched.map_err(|fault| StartFailed::sandbox(fault, version))?;
     let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);
     let limit = match phase {
         Phase::Init(limit) => limit,

@@ -27,6 +27,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{commit, settle_at, today};
+use super::file_systems;
 use super::layers;
 use super::logging;
 use super::publish::{check_publish_to, publish};
@@ -80,8 +81,14 @@ impl Serve for CreateFunction {
         let package = cx.service.packages.take(zip.0).await?;
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
+        let file_system = file_systems::used(
+            cx,
+            &target,
+            input.file_system_configs.as_deref().unwrap_or_default(),
+        )?;
         let mut configuration = Configuration {
             layers,
+            file_system,
             description: input.description.take().unwrap_or_default(),
             ..settings.into_configuration(cx, input.role, input.handler, package.code)
         };
@@ -186,6 +193,7 @@ impl Settings {
             logging: self.logging,
             code,
             layers: Vec::new(),
+            file_system: None,
             last_modified_micros: cx.rt.now().micros(),
             generation: new_generation(cx.rt),
         }
@@ -210,7 +218,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         capacity_provider_config: input.capacity_provider_config.as_ref(),
         dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
-        file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),

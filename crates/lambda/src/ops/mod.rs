@@ -2,6 +2,7 @@
 
 mod alias;
 mod change;
+mod file_systems;
 mod invocation;
 mod json;
 mod layers;

@@ -45,7 +45,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) capacity_provider_config: Option<&'a model::CapacityProviderConfig>,
     pub(crate) dead_letter_config: Option<&'a model::DeadLetterConfig>,
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
-    pub(crate) file_system_configs: Option<&'a [model::FileSystemConfig]>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
@@ -63,7 +62,6 @@ impl Unoffered<'_> {
             ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
             ("DeadLetterConfig", self.dead_letter_config.is_some_and(has_target)),
             ("DurableConfig", self.durable_config.is_some()),
-            ("FileSystemConfigs", self.file_system_configs.is_some_and(|all| !all.is_empty())),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
@@ -222,7 +220,6 @@ mod tests {
     fn neutral_values_pass() {
         let unoffered = Unoffered {
             dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
-            file_system_configs: Some(&[]),
             image_config: Some(&model::ImageConfig::default()),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
             vpc_config: Some(&model::VpcConfig::default()),

@@ -11,7 +11,7 @@ use lambic_model_lambda::{
 };
 use lambic_rt::Timestamp;
 
-use super::{logging, secrets};
+use super::{file_systems, logging, secrets};
 use crate::Lambda;
 use crate::keys::Owner;
 use crate::names::LATEST;
@@ -141,6 +141,7 @@ fn show_configuration(
         handler: configuration.handler.clone(),
         code_size: Some(configuration.code.zip_bytes as i64),
         layers: show_layers(configuration),
+        file_system_configs: file_systems::shown(configuration.file_system.as_deref()),
         description: Some(configuration.description.clone()),
         timeout: Some(configuration.timeout_s as i32),
         memory_size: Some(configuration.memory_mb as i32),

@@ -25,6 +25,7 @@ use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequ
 use lambic_wire::{Arn, Error};
 
 use super::change::{check, read, today, update};
+use super::file_systems;
 use super::layers;
 use super::logging;
 use super::secrets;
@@ -32,7 +33,8 @@ use super::settings::{self, Unoffered};
 use super::show::show;
 use crate::Lambda;
 use crate::limits::invalid;
-use crate::names;
+use crate::names::{self, Target};
+use crate::state::file_system::FileSystemUse;
 use crate::state::function::{Configuration, new_generation};
 use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
@@ -56,7 +58,7 @@ impl Serve for UpdateFunctionConfiguration {
         refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
         let arns = input.layers.take();
-        let mut changes = Changes::check(input)?;
+        let mut changes = Changes::check(cx, &target, input)?;
         let _merged = match arns {
             Some(arns) => {
                 // Asked before the layers are made one, which is the dear part, and once more
@@ -94,12 +96,19 @@ struct Changes {
     tmp_mb: Option<u32>,
     active_tracing: Option<bool>,
     secrets: secrets::Change,
+    /// `Some(None)` takes it away.
+    file_system: Option<Option<Box<FileSystemUse>>>,
     layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
 }
 
 impl Changes {
-    fn check(input: UpdateFunctionConfigurationRequest) -> Result<Changes, Error> {
+    fn check(
+        cx: &Cx<'_, Lambda>,
+        target: &Target,
+        input: UpdateFunctionConfigurationRequest,
+    ) -> Result<Changes, Error> {
+        let file_systems = input.file_system_configs.as_deref();
         let runtime = input.runtime.map(|runtime| runtime.as_str().to_owned());
         Ok(Changes {
             runtime,
@@ -114,6 +123,9 @@ impl Changes {
                 variables: input.environment.map(settings::environment).transpose()?,
                 key_arn: input.kms_key_arn,
             },
+            file_system: file_systems
+                .map(|given| file_systems::used(cx, target, given))
+                .transpose()?,
             layers: None,
             logging: input.logging_config,
         })
@@ -127,6 +139,7 @@ impl Changes {
         set(&mut to.memory_mb, &self.memory_mb);
         set(&mut to.tmp_mb, &self.tmp_mb);
         set(&mut to.active_tracing, &self.active_tracing);
+        set(&mut to.file_system, &self.file_system);
         if let Some(handler) = &self.handler {
             to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
         }
@@ -166,7 +179,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         capacity_provider_config: input.capacity_provider_config.as_ref(),
         dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
-        file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),

@@ -95,7 +95,10 @@ impl Launcher for Processes {
             let address = listener.local_addr()?.to_string();
             self.start(plan, listener, address)
         };
-        made.map(|made: io::Result<_>| made.map_err(|error| LaunchFault(error.to_string()))).boxed()
+        made.map(|made: io::Result<_>| {
+            made.map_err(|error| LaunchFault::Sandbox(error.to_string()))
+        })
+        .boxed()
     }
 }
 
@@ -244,6 +247,7 @@ impl Function {
             bundle: String::new(),
             bundle_path: task,
             layers_path: None,
+            file_system: None,
             generation: 1,
             state: VersionState::Active,
             holds: Vec::new(),

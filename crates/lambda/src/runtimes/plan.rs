@@ -122,6 +122,7 @@ pub(crate) async fn make(
         env,
         cwd: TASK.to_owned(),
         network: common.config.networks.of(&version.function_name).map(str::to_owned),
+        file_system: version.file_system.clone(),
         log_frames: is_provided(&version.runtime),
         extensions,
     };

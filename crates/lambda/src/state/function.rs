@@ -19,6 +19,7 @@ use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
 use super::alias::Alias;
+use super::file_system::FileSystemUse;
 use super::layer::LayerUse;
 use super::logging::Logging;
 use super::numbers::Numbers;
@@ -125,6 +126,9 @@ pub struct Configuration {
     /// none.
     #[serde(default)]
     pub layers: Vec<LayerUse>,
+    /// What is mounted below `/mnt`. Records from before it was offered have nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<Box<FileSystemUse>>,
     /// When it was last changed, in microseconds since the epoch.
     pub last_modified_micros: i64,
     /// Unique among all configurations of all functions.
@@ -284,6 +288,7 @@ pub(crate) mod tests {
             logging: Logging::default(),
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
             layers: Vec::new(),
+            file_system: None,
             last_modified_micros: 1_763_674_200_123_456,
             generation,
         }

@@ -2,6 +2,7 @@
 
 pub mod alias;
 pub mod code_link_secret;
+pub mod file_system;
 pub mod function;
 pub mod layer;
 pub mod layer_policy;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use lambic_store::Hold;
 
+use super::file_system::FileSystemUse;
 use super::logging::LogFormat;
 use super::sealed::Sealed;
 
@@ -80,6 +81,8 @@ pub struct Version {
     pub bundle_path: PathBuf,
     /// Where its layers are, made one: to be mounted read-only at `/opt`.
     pub layers_path: Option<PathBuf>,
+    /// What is mounted below `/mnt`.
+    pub file_system: Option<FileSystemUse>,
     /// Unique among all snapshots ever made on this server: changes with every update of code or
     /// configuration, and is another one when a deleted name is created again.
     pub generation: u64,

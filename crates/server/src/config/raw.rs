@@ -84,7 +84,19 @@ pub(super) struct RawSandbox {
     pub(super) isolation: String,
     pub(super) outbound: bool,
     pub(super) network: Vec<RawNetwork>,
+    pub(super) file_system: Vec<RawFileSystem>,
     pub(super) io_uring: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFileSystem {
+    pub(super) arn: String,
+    pub(super) path: String,
+    pub(super) uid: i64,
+    pub(super) gid: i64,
+    #[serde(default)]
+    pub(super) read_only: bool,
 }
 
 #[derive(Deserialize)]

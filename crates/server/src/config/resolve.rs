@@ -12,7 +12,9 @@ use toml::Value;
 
 use super::machine::Machine;
 use super::raw::{Raw, RawFront, RawFunctions, RawRuntimes, RawUser};
-use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, keys, networks};
+use super::{
+    Config, Front, Functions, Isolation, Log, Runtimes, User, file_systems, keys, networks,
+};
 use crate::failure::{Failure, Kind};
 
 /// The names of settings and their sources, for messages.
@@ -100,6 +102,7 @@ pub(super) fn resolve(
         isolation,
         outbound: raw.sandbox.outbound,
         networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
+        file_systems: file_systems::resolve(&origins, raw.sandbox.file_system, isolation)?,
         io_uring: raw.sandbox.io_uring,
     })
 }

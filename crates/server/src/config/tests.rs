@@ -141,6 +141,35 @@ fn keys_are_files_by_their_arns() {
 }
 
 #[test]
+fn file_systems_are_blocks_of_the_file() {
+    let arn =
+        "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0";
+    let block =
+        |arn: &str, rest: &str| format!("[[sandbox.file_system]]\narn = \"{arn}\"\n{rest}\n");
+    let good = block(arn, "path = \"/nowhere/data\"\nuid = 1000\ngid = 1001\nread_only = true");
+    let found = load(&good, &[], &[]).unwrap().file_systems;
+    assert_eq!((found[0].name.as_str(), found[0].read_only), (arn, true));
+    assert_eq!((found[0].uid, found[0].gid), (1000, 1001));
+    assert_eq!(found[0].path, PathBuf::from("/nowhere/data"));
+    for (arn, rest, text) in [
+        ("fsap-1", "path = \"/x\"\nuid = 1\ngid = 1", "is no ARN of an access point"),
+        (arn, "path = \"x\"\nuid = 1\ngid = 1", "is not absolute"),
+        (arn, "path = \"/x/../y\"\nuid = 1\ngid = 1", "is not absolute"),
+        (arn, "path = \"/\"\nuid = 1\ngid = 1", "name a folder"),
+        (arn, "path = \"/x\"\nuid = 0\ngid = 1", "not root anywhere"),
+        (arn, "path = \"/x\"\nuid = 1\ngid = -1", "gid -1"),
+        (arn, "path = \"/x\"\nuid = 1", "gid"),
+    ] {
+        let failure = load(&block(arn, rest), &[], &[]).unwrap_err();
+        assert!(failure.message.contains(text), "{failure}");
+    }
+    let failure = load(&format!("{good}{good}"), &[], &[]).unwrap_err();
+    assert!(failure.message.contains("is there twice"), "{failure}");
+    let failure = load(&good, &[], &["--isolation sandbox.isolation=none"]).unwrap_err();
+    assert!(failure.message.contains("--isolation none"), "{failure}");
+}
+
+#[test]
 fn private_networks_are_blocks_of_the_file() {
     let block = |name: &str, functions: &str, reach: &str| {
         format!(

@@ -270,9 +270,6 @@ NOT_YET = {
                  "Runtime": ABSENT, "Handler": ABSENT},
     "VpcConfig": {"VpcConfig": {"SubnetIds": ["subnet-0123"], "SecurityGroupIds": ["sg-0123"]}},
     "DeadLetterConfig": {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"}},
-    "FileSystemConfigs": {"FileSystemConfigs": [{
-        "Arn": f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-0123456789abcdef0",
-        "LocalMountPath": "/mnt/x"}]},
     "SnapStart": {"SnapStart": {"ApplyOn": "PublishedVersions"}},
     "java21": {"Runtime": "java21"},
     "arm64": {"Architectures": ["arm64"]},

@@ -365,6 +365,7 @@ impl Catalog {
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
             file_system: configuration.file_system.as_deref().cloned(),
+            vpc: configuration.vpc.as_deref().cloned(),
             generation: configuration.generation,
             state: VersionState::Pending,
             holds: kept.map(|digest| blobs.hold(digest)).collect(),

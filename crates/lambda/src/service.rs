@@ -15,8 +15,10 @@ use crate::catalog::Catalog;
 use crate::code::link::CodeLinks;
 use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
+use crate::invoke::networks::Networks;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
+use crate::invoke::vpcs::Vpcs;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
 use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
@@ -57,6 +59,10 @@ pub struct ControlConfig {
     pub keys: Arc<Keys>,
     /// ARNs of the access points that functions may have; the sandbox knows their folders.
     pub access_points: BTreeSet<String>,
+    /// Subnets and security groups; as `keys`, the invoke path's.
+    pub vpcs: Arc<Vpcs>,
+    /// Functions that are in a network by their names; as `keys`, the invoke path's.
+    pub networks: Networks,
 }
 
 impl Default for ControlConfig {
@@ -68,6 +74,8 @@ impl Default for ControlConfig {
             allow_retired: AllowRetired::default(),
             keys: Arc::default(),
             access_points: BTreeSet::new(),
+            vpcs: Arc::default(),
+            networks: Networks::default(),
         }
     }
 }
@@ -166,6 +174,8 @@ impl Lambda {
         let control = ControlConfig {
             concurrency_max: invoke.concurrency_max,
             keys: invoke.keys.clone(),
+            vpcs: invoke.vpcs.clone(),
+            networks: invoke.networks.clone(),
             ..control
         };
         let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);

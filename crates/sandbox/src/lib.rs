@@ -41,7 +41,9 @@ pub use barrier::BarrierKind;
 pub use filesystem::FileSystem;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
 pub use landlock::Reach as FileReach;
-pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached};
+pub use network::{
+    AddressRange, EGRESS_MAX, Egress, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached,
+};
 pub use protocol::{
     Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, Mounted,
     ProgramEnd, Spec,
@@ -66,6 +68,8 @@ pub struct SpawnerConfig {
     pub outbound: bool,
     /// The private networks that [`Spec::network`] may name.
     pub networks: Vec<PrivateNetwork>,
+    /// Whether [`Spec::egress`] is going to be used, so that it has to be possible.
+    pub limits_egress: bool,
     /// The folders that [`Spec::file_system`] may name.
     pub file_systems: Vec<FileSystem>,
     /// Whether functions may use io_uring, whose work the system call filter does not see.

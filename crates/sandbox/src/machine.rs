@@ -15,7 +15,7 @@ use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::filesystem::FileSystems;
 use crate::init::{self, Setup};
-use crate::network::{Network, Way};
+use crate::network::{Network, Way, egress};
 use crate::oom::Notice;
 use crate::protocol::{Assignment, Go, InitReport, Mode, Refusal, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
@@ -285,6 +285,10 @@ impl Machine {
         if let Some(mounted) = &spec.file_system {
             let mount = self.file_systems.mount(&mounted.name, (uid, gid));
             mounts.push(mount.map_err(Refusal::FileSystem)?);
+        }
+        // Before anything can pass.
+        if let Some(allowed) = &spec.egress {
+            egress::restrict(waiting.pid, allowed)?;
         }
         let network = self.network.find(spec.network.as_deref())?;
         let confinement = self.network.join(&waiting.way, network)?;

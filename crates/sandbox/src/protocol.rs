@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::barrier::BarrierKind;
+use crate::network::{EGRESS_MAX, Egress};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Spec {
     pub cwd: String,
     /// One of the private networks of [`crate::SpawnerConfig::networks`]; `None` is the default one.
     pub network: Option<String>,
+    /// What it may send to of what its network reaches; `None` is all of it. At most [`EGRESS_MAX`].
+    pub egress: Option<Vec<Egress>>,
     /// One of the folders of [`crate::SpawnerConfig::file_systems`], and where it appears.
     pub file_system: Option<Mounted>,
     /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
@@ -95,6 +98,9 @@ impl Spec {
         }
         for bind in &self.binds {
             check_bind(bind, bind_roots)?;
+        }
+        if self.egress.as_ref().is_some_and(|list| list.len() > EGRESS_MAX) {
+            return Err(format!("more than {EGRESS_MAX} entries of egress"));
         }
         if let Some(mounted) = &self.file_system {
             check_mounted(mounted)?;
@@ -348,6 +354,7 @@ mod tests {
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
             network: None,
+            egress: None,
             file_system: None,
             log_pipe: false,
             extensions: None,

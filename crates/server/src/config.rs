@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::invoke::vpcs::SecurityGroup;
 use lambic_sandbox::{FileSystem, PrivateNetwork};
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) outbound: bool,
     /// In the order of the file: the first that has a function is the function's.
     pub(crate) networks: Vec<Network>,
+    /// By their ids.
+    pub(crate) security_groups: BTreeMap<String, SecurityGroup>,
     /// Folders that functions may have mounted.
     pub(crate) file_systems: Vec<FileSystem>,
     pub(crate) io_uring: bool,
@@ -116,6 +119,12 @@ pub(crate) struct Network {
     pub(crate) private: PrivateNetwork,
     /// Names of functions, with `*` for any characters.
     pub(crate) functions: Vec<String>,
+    /// By which functions that are not named may be in it.
+    pub(crate) subnet_ids: Vec<String>,
+    /// Of the subnets.
+    pub(crate) vpc_id: String,
+    /// Whose functions may name the subnets.
+    pub(crate) account: String,
 }
 
 /// How functions are kept apart from each other and from the machine.

@@ -1,11 +1,13 @@
 //! The lambda service, started from the configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
 use lambic_lambda::keys::Keys;
 use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
@@ -53,6 +55,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
+            vpcs: Arc::new(vpcs(config)),
             keys: Arc::new(keys(config)),
             lifetime_max: functions.lifetime,
             ..usual
@@ -68,6 +71,22 @@ fn keys(config: &Config) -> Keys {
         tracing::warn!("a key of kms.keys cannot be used: {problem}");
     }
     keys
+}
+
+/// Which subnet is which network, and what the groups allow.
+fn vpcs(config: &Config) -> Vpcs {
+    let mut subnets = BTreeMap::new();
+    for network in &config.networks {
+        for id in &network.subnet_ids {
+            let subnet = Subnet {
+                account: network.account.clone(),
+                vpc_id: network.vpc_id.clone(),
+                network: network.private.name.clone(),
+            };
+            subnets.insert(id.clone(), subnet);
+        }
+    }
+    Vpcs { subnets, security_groups: config.security_groups.clone() }
 }
 
 /// Which network has which functions.

@@ -158,6 +158,7 @@ fn start_in(
         bind_roots,
         outbound,
         networks,
+        limits_egress: !config.security_groups.is_empty(),
         file_systems: config.file_systems.clone(),
         io_uring: config.io_uring,
         ready_count,

@@ -238,6 +238,7 @@ impl Machine {
             bundle_path: self.folder.path().to_owned(),
             layers_path: None,
             file_system: None,
+            vpc: None,
             generation,
             state: VersionState::Active,
             holds: Vec::new(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use lambic_sandbox::Egress;
 use thiserror::Error;
 
 use super::fault::Exit;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub cwd: String,
     /// The private network that it is in; `None` is the default one.
     pub network: Option<String>,
+    /// What it may send to of what its network reaches; `None` is all of it.
+    pub egress: Option<Vec<Egress>>,
     /// A folder of the operator's that is mounted inside.
     pub file_system: Option<FileSystemUse>,
     /// Whether the runtime gets a descriptor of its own for framed log records.

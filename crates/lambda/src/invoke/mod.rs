@@ -39,6 +39,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod vpcs;
 mod worker;
 
 use std::collections::HashMap;
@@ -66,6 +67,7 @@ use place::{Budget, Used};
 use shell::Shell;
 use streamed::StreamedAnswer;
 use tokio::sync::oneshot;
+use vpcs::Vpcs;
 
 /// One request to run a function.
 #[derive(Clone, Debug)]
@@ -120,6 +122,8 @@ pub struct InvokeConfig {
     pub files_max: u32,
     /// Which private network a function is in.
     pub networks: Networks,
+    /// Subnets and security groups by their ids.
+    pub vpcs: Arc<Vpcs>,
     /// Keys that functions' variables are encrypted under.
     pub keys: Arc<Keys>,
     /// Where invocations and environments are counted.
@@ -139,6 +143,7 @@ impl Default for InvokeConfig {
             pids_max: 1_024,
             files_max: 1_024,
             networks: Networks::default(),
+            vpcs: Arc::default(),
             keys: Arc::default(),
             metrics: Metrics::process().clone(),
         }

@@ -49,6 +49,7 @@ impl SandboxLauncher {
             env: plan.env,
             cwd: plan.cwd,
             network: plan.network,
+            egress: plan.egress,
             file_system: plan.file_system.map(mounted),
             log_pipe: plan.log_frames,
             extensions: plan.extensions.map(extensions),

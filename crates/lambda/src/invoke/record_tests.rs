@@ -45,6 +45,7 @@ fn version_of(log_format: LogFormat) -> Version {
         bundle_path: PathBuf::new(),
         layers_path: None,
         file_system: None,
+        vpc: None,
         generation: 1,
         state: VersionState::Active,
         holds: Vec::new(),

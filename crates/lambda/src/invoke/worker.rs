@@ -329,7 +329,9 @@ async fn start(
     let version = &readable(shell).await.map_err(StartFailed::refused)?;
     let share = limits::cpu_millis(version.memory_mb);
     let log_stream = recorder.log_stream();
-    let made = plan::make(common, version, session, log_stream, id).await;
+    let place = common.config.vpcs.place(&common.config.networks, version);
+    let place = place.map_err(StartFailed::refused)?;
+    let made = plan::make(common, version, session, log_stream, id, place).await;
     let made = made.map_err(StartFailed::fault)?;
     let recorded = match phase {
         Phase::Init(_) => InitPhase::Init,

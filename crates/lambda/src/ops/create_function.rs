@@ -86,9 +86,12 @@ impl Serve for CreateFunction {
             &target,
             input.file_system_configs.as_deref().unwrap_or_default(),
         )?;
+        let vpc = input.vpc_config.take().map(|given| settings::vpc(cx, &target, given));
+        let vpc = vpc.transpose()?.filter(|used| !used.is_none());
         let mut configuration = Configuration {
             layers,
             file_system,
+            vpc,
             description: input.description.take().unwrap_or_default(),
             ..settings.into_configuration(cx, input.role, input.handler, package.code)
         };
@@ -194,6 +197,7 @@ impl Settings {
             code,
             layers: Vec::new(),
             file_system: None,
+            vpc: None,
             last_modified_micros: cx.rt.now().micros(),
             generation: new_generation(cx.rt),
         }
@@ -221,7 +225,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
 }
@@ -337,7 +340,6 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_offered_is_named() {
         let cases = [
-            ("VpcConfig", json!({"SubnetIds": ["subnet-1"]}), "VpcConfig"),
             (
                 "DeadLetterConfig",
                 json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),

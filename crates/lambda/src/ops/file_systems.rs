@@ -37,6 +37,13 @@ pub(super) fn used(
              Error Message: Access point '{id}' does not exist."
         )));
     }
+    // AWS's pattern lets these through; they are other folders.
+    if matches!(given.local_mount_path.as_str(), "/mnt/." | "/mnt/..") {
+        return Err(invalid(format!(
+            "The local mount path {} is not a folder of /mnt.",
+            given.local_mount_path
+        )));
+    }
     let (arn, local_mount_path) = (given.arn.clone(), given.local_mount_path.clone());
     Ok(Some(Box::new(FileSystemUse { arn, local_mount_path })))
 }
@@ -128,6 +135,7 @@ mod tests {
         two["FileSystemConfigs"] = json!([one, one]);
         assert!(refused(&two).await.contains("length less than or equal to 1"));
         let dots = refused(&creation(ARN, "/mnt/..")).await;
-        assert!(dots.starts_with("400 "), "{dots}");
+        let text = "The local mount path /mnt/.. is not a folder of /mnt.";
+        assert_eq!(dots, format!("400 InvalidParameterValueException: {text}"));
     }
 }

@@ -4,14 +4,19 @@
 //! Nothing is accepted and then ignored. A member whose value says what happens anyway is let
 //! through; any other value of a setting that is not built yet answers 501 with its name.
 
+use lambic_front::Cx;
 use lambic_model_lambda as model;
 use lambic_wire::{Error, Pairs};
 
+use crate::Lambda;
+use crate::invoke::vpcs::Member;
 use crate::limits::{
     ENVIRONMENT_BYTES_MAX, MEMORY_MB_MAX, TAGS_MAX, TIMEOUT_S_MAX, TMP_MB_MAX,
     environment_too_large, invalid, out_of_range, too_many_tags,
 };
+use crate::names::Target;
 use crate::state::function::Variables;
+use crate::state::vpc::VpcUse;
 
 /// Names that the execution environment sets by itself.
 const RESERVED: [&str; 21] = [
@@ -48,7 +53,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) image_config: Option<&'a model::ImageConfig>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
-    pub(crate) vpc_config: Option<&'a model::VpcConfig>,
 }
 
 impl Unoffered<'_> {
@@ -65,7 +69,6 @@ impl Unoffered<'_> {
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
-            ("VpcConfig", self.vpc_config.is_some_and(has_network)),
         ];
         for (member, is_set) in members {
             refuse_if(is_set, member)?;
@@ -93,10 +96,18 @@ fn applies(config: &model::SnapStart) -> bool {
     config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
 }
 
-fn has_network(config: &model::VpcConfig) -> bool {
-    config.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.ipv6_allowed_for_dual_stack == Some(true)
+/// The VPC that is asked for, if the function may be in it.
+///
+/// # Errors
+/// See [`crate::invoke::vpcs::Vpcs`].
+pub(crate) fn vpc(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    given: model::VpcConfig,
+) -> Result<Box<VpcUse>, Error> {
+    let member = Member { account: &target.account, function_name: &target.name };
+    let config = &cx.service.config;
+    config.vpcs.check(&config.networks, member, given).map(Box::new)
 }
 
 /// Seconds, 1 to 900.
@@ -222,7 +233,6 @@ mod tests {
             dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
             image_config: Some(&model::ImageConfig::default()),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
-            vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
         };
         assert_eq!(unoffered.check(), Ok(()));

@@ -8,6 +8,7 @@ use lambic_model_lambda::{
     LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
     SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
     StateReasonCode, TenancyConfig, TenantIsolationMode, TracingConfigResponse, TracingMode,
+    VpcConfigResponse,
 };
 use lambic_rt::Timestamp;
 
@@ -19,6 +20,7 @@ use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus}
 use crate::state::layer::LayerUse;
 use crate::state::published::VersionRecord;
 use crate::state::runtime_id;
+use crate::state::vpc::VpcUse;
 
 /// AWS gives this reason for creations and for updates alike.
 const BEING_CREATED: &str = "The function is being created.";
@@ -117,6 +119,15 @@ fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
     (!layers.is_empty()).then(|| layers.iter().map(layer).collect())
 }
 
+fn show_vpc(used: &VpcUse) -> VpcConfigResponse {
+    VpcConfigResponse {
+        subnet_ids: Some(used.subnet_ids.clone()),
+        security_group_ids: Some(used.security_group_ids.clone()),
+        vpc_id: Some(used.vpc_id.clone()),
+        ipv6_allowed_for_dual_stack: Some(false),
+    }
+}
+
 fn show_configuration(
     cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
@@ -150,6 +161,7 @@ fn show_configuration(
         version: Some(version.to_owned()),
         environment,
         kms_key_arn: configuration.kms_key_arn.clone(),
+        vpc_config: configuration.vpc.as_deref().map(show_vpc),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),

@@ -38,6 +38,7 @@ use crate::state::file_system::FileSystemUse;
 use crate::state::function::{Configuration, new_generation};
 use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
+use crate::state::vpc::VpcUse;
 
 /// The operation.
 pub struct UpdateFunctionConfiguration;
@@ -98,6 +99,7 @@ struct Changes {
     secrets: secrets::Change,
     /// `Some(None)` takes it away.
     file_system: Option<Option<Box<FileSystemUse>>>,
+    vpc: Option<Box<VpcUse>>,
     layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
 }
@@ -126,6 +128,7 @@ impl Changes {
             file_system: file_systems
                 .map(|given| file_systems::used(cx, target, given))
                 .transpose()?,
+            vpc: input.vpc_config.map(|given| settings::vpc(cx, target, given)).transpose()?,
             layers: None,
             logging: input.logging_config,
         })
@@ -140,6 +143,12 @@ impl Changes {
         set(&mut to.tmp_mb, &self.tmp_mb);
         set(&mut to.active_tracing, &self.active_tracing);
         set(&mut to.file_system, &self.file_system);
+        if let Some(vpc) = &self.vpc {
+            // One that never had any shows none.
+            if to.vpc.is_some() || !vpc.is_none() {
+                to.vpc = Some(vpc.clone());
+            }
+        }
         if let Some(handler) = &self.handler {
             to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
         }
@@ -182,7 +191,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
 }

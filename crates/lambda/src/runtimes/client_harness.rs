@@ -248,6 +248,7 @@ impl Function {
             bundle_path: task,
             layers_path: None,
             file_system: None,
+            vpc: None,
             generation: 1,
             state: VersionState::Active,
             holds: Vec::new(),

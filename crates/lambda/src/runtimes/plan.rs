@@ -22,6 +22,7 @@ use super::packs::{Family, Pack, is_host_system};
 use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Extensions, Plan, Session};
+use crate::invoke::vpcs::Place;
 use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
 use crate::state::logging::LogFormat;
 use crate::state::runtime_id::is_provided;
@@ -93,6 +94,7 @@ pub(crate) async fn make(
     session: &Session,
     log_stream: &str,
     id: u64,
+    place: Place,
 ) -> Result<Made, Fault> {
     let pack = common
         .packs
@@ -121,7 +123,8 @@ pub(crate) async fn make(
         argv: start.argv,
         env,
         cwd: TASK.to_owned(),
-        network: common.config.networks.of(&version.function_name).map(str::to_owned),
+        network: place.network,
+        egress: place.egress,
         file_system: version.file_system.clone(),
         log_frames: is_provided(&version.runtime),
         extensions,

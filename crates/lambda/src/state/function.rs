@@ -25,6 +25,7 @@ use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
 use super::sealed::Sealed;
+use super::vpc::VpcUse;
 use crate::names::{LATEST, function_arn};
 
 /// Life of a function.
@@ -129,6 +130,9 @@ pub struct Configuration {
     /// What is mounted below `/mnt`. Records from before it was offered have nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_system: Option<Box<FileSystemUse>>,
+    /// Its subnets and security groups. Records from before they were offered have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<Box<VpcUse>>,
     /// When it was last changed, in microseconds since the epoch.
     pub last_modified_micros: i64,
     /// Unique among all configurations of all functions.
@@ -289,6 +293,7 @@ pub(crate) mod tests {
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
             layers: Vec::new(),
             file_system: None,
+            vpc: None,
             last_modified_micros: 1_763_674_200_123_456,
             generation,
         }

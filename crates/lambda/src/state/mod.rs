@@ -13,3 +13,4 @@ pub mod qualified;
 pub mod runtime_id;
 pub mod sealed;
 pub mod version;
+pub mod vpc;

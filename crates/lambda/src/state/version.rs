@@ -14,6 +14,7 @@ use lambic_store::Hold;
 use super::file_system::FileSystemUse;
 use super::logging::LogFormat;
 use super::sealed::Sealed;
+use super::vpc::VpcUse;
 
 /// Whether invokes may run a function at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Version {
     pub layers_path: Option<PathBuf>,
     /// What is mounted below `/mnt`.
     pub file_system: Option<FileSystemUse>,
+    /// Its subnets and security groups.
+    pub vpc: Option<VpcUse>,
     /// Unique among all snapshots ever made on this server: changes with every update of code or
     /// configuration, and is another one when a deleted name is created again.
     pub generation: u64,

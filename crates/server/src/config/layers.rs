@@ -21,7 +21,8 @@ pub(crate) const DEFAULTS: &str = include_str!("../../../../lambic.default.toml"
 const OPEN_TABLES: &[&str] = &["runtimes.interpreters", "kms.keys"];
 
 /// Blocks, which only a file can hold.
-const BLOCKS: &[&str] = &["user", "sandbox.network", "sandbox.file_system"];
+const BLOCKS: &[&str] =
+    &["user", "sandbox.network", "sandbox.security_group", "sandbox.file_system"];
 
 /// Where configuration comes from, besides the defaults.
 pub(crate) struct Sources {

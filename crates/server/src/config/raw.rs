@@ -84,8 +84,24 @@ pub(super) struct RawSandbox {
     pub(super) isolation: String,
     pub(super) outbound: bool,
     pub(super) network: Vec<RawNetwork>,
+    pub(super) security_group: Vec<RawSecurityGroup>,
     pub(super) file_system: Vec<RawFileSystem>,
     pub(super) io_uring: bool,
+}
+
+/// Of requests that name none.
+fn usual_account() -> String {
+    "000000000000".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSecurityGroup {
+    pub(super) id: String,
+    pub(super) vpc_id: String,
+    #[serde(default = "usual_account")]
+    pub(super) account: String,
+    pub(super) allow: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +119,15 @@ pub(super) struct RawFileSystem {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNetwork {
     pub(super) name: String,
+    #[serde(default)]
     pub(super) functions: Vec<String>,
     pub(super) reach: Vec<String>,
+    #[serde(default)]
+    pub(super) subnet_ids: Vec<String>,
+    #[serde(default)]
+    pub(super) vpc_id: String,
+    #[serde(default = "usual_account")]
+    pub(super) account: String,
     #[serde(default)]
     pub(super) members_reach_each_other: bool,
 }

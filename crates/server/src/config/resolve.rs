@@ -78,6 +78,7 @@ pub(super) fn resolve(
     let threads = origins.number_or_auto("threads", &raw.threads, 1, 1_024)?;
     let isolation = isolation(&origins, &raw.sandbox.isolation)?;
     let formats = [("auto", !machine.terminal), ("json", true), ("text", false)];
+    let networks = networks::resolve(&origins, raw.sandbox.network, isolation)?;
     let data_dir = data_dir(&origins, &raw.data_dir, machine)?;
     Ok(Config {
         file: None,
@@ -101,7 +102,12 @@ pub(super) fn resolve(
         runtimes: runtimes(&origins, raw.runtimes)?,
         isolation,
         outbound: raw.sandbox.outbound,
-        networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
+        security_groups: networks::security_groups(
+            &origins,
+            raw.sandbox.security_group,
+            &networks,
+        )?,
+        networks,
         file_systems: file_systems::resolve(&origins, raw.sandbox.file_system, isolation)?,
         io_uring: raw.sandbox.io_uring,
     })

@@ -170,6 +170,43 @@ fn file_systems_are_blocks_of_the_file() {
 }
 
 #[test]
+fn networks_may_be_subnets_and_have_security_groups() {
+    let network = |name: &str, rest: &str| {
+        format!("[[sandbox.network]]\nname = \"{name}\"\nreach = [\"10.0.0.0/8\"]\n{rest}\n")
+    };
+    let group = |id: &str, vpc: &str, allow: &str| {
+        format!("[[sandbox.security_group]]\nid = \"{id}\"\nvpc_id = \"{vpc}\"\nallow = {allow}\n")
+    };
+    let subnets = network("a", "subnet_ids = [\"subnet-1a\", \"subnet-1b\"]\nvpc_id = \"vpc-1\"");
+    let file = subnets.clone() + &group("sg-1", "vpc-1", "[\"10.1.0.0/16:5432\", \"10.2.0.1\"]");
+    let config = load(&file, &[], &[]).unwrap();
+    let found = &config.networks[0];
+    assert_eq!((found.subnet_ids.len(), found.vpc_id.as_str()), (2, "vpc-1"));
+    assert_eq!((found.account.as_str(), found.functions.len()), ("000000000000", 0));
+    let allow: Vec<String> =
+        config.security_groups["sg-1"].allow.iter().map(ToString::to_string).collect();
+    let rules = ["ip daddr 10.1.0.0/16 tcp dport 5432-5432 accept", "ip daddr 10.2.0.1/32 accept"];
+    assert_eq!(allow, rules);
+    for (file, text) in [
+        (network("a", "subnet_ids = [\"net-1\"]\nvpc_id = \"vpc-1\""), "the subnet 'net-1'"),
+        (network("a", "subnet_ids = [\"subnet-1\"]"), "the vpc_id ''"),
+        (
+            network("a", "subnet_ids = [\"subnet-1\"]\nvpc_id = \"vpc-1\"\naccount = \"1\""),
+            "12 digits",
+        ),
+        (subnets.clone() + &subnets.replace("\"a\"", "\"b\""), "'subnet-1a', as another has"),
+        (subnets.clone() + &group("group", "vpc-1", "[]"), "'group' is no id"),
+        (subnets.clone() + &group("sg-1", "vpc-2", "[]"), "is of vpc-2, which no network"),
+        (subnets.clone() + &group("sg-1", "vpc-1", "[\"10.0.0.1/8\"]"), "cannot be read"),
+        (file.clone() + &group("sg-1", "vpc-1", "[]"), "'sg-1' is there twice"),
+        (group("sg-1", "vpc-1", "[]"), "which no network"),
+    ] {
+        let failure = load(&file, &[], &[]).unwrap_err();
+        assert!(failure.message.contains(text), "{failure}\nshould say {text}");
+    }
+}
+
+#[test]
 fn private_networks_are_blocks_of_the_file() {
     let block = |name: &str, functions: &str, reach: &str| {
         format!(

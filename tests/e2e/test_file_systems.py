@@ -24,7 +24,7 @@ class Machine:
 
     def __init__(self, folder):
         self.folders = {}
-        self.server = Server(folder / "server", "--config", "folders.toml")
+        self.server = Server(folder / "server", "--config", "folders.toml", "--set", "functions.transition_ms=250")
         self.server.folder.mkdir()
         blocks = []
         for arn, name in ((SHARED, "shared"), (FROZEN, "frozen"), (GOES, "goes")):

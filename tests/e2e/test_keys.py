@@ -20,7 +20,7 @@ class Vault:
 
     def __init__(self, folder):
         self.far = folder / "far"
-        self.server = Server(folder / "server", "--config", "keys.toml")
+        self.server = Server(folder / "server", "--config", "keys.toml", "--set", "functions.transition_ms=250")
         self.near = self.server.data / "keys" / "orders.key"
         self.near.parent.mkdir(parents=True)
         self.far.mkdir()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambic_front::metrics::{Counter, Metrics};
 use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service};
 use lambic_model_lambda::{Op, Routed, route};
 use lambic_rt::{Rt, TaskKind};
@@ -19,16 +20,17 @@ use crate::invoke::networks::Networks;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
 use crate::invoke::vpcs::Vpcs;
-use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
 use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{settle, sweep};
+use crate::tasks::{provision, settle, sweep};
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +54,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// When an alias loses its second version.
+    pub rollback: RollbackConfig,
     /// Runtimes that functions may have though AWS has retired them.
     pub allow_retired: AllowRetired,
     /// Keys that functions' variables may be encrypted under. [`Lambda::start`] takes them from the
@@ -71,6 +75,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            rollback: RollbackConfig::default(),
             allow_retired: AllowRetired::default(),
             keys: Arc::default(),
             access_points: BTreeSet::new(),
@@ -99,6 +104,12 @@ pub trait Runner: Send + Sync + 'static {
     /// The function has changed to this (`None`: it is deleted): what is no longer to be run, and
     /// how much of it may run at once.
     fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>);
+
+    /// So many environments of this version are to be there before anybody asks for them.
+    fn provision(&self, version: &Arc<Version>, count: u32);
+
+    /// How far that is.
+    fn provisioned(&self, version: &Arc<Version>) -> Provision;
 }
 
 impl Runner for Invoker {
@@ -121,6 +132,14 @@ impl Runner for Invoker {
     fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         Invoker::follow(self, function_arn, now);
     }
+
+    fn provision(&self, version: &Arc<Version>, count: u32) {
+        Invoker::provision(self, version, count);
+    }
+
+    fn provisioned(&self, version: &Arc<Version>) -> Provision {
+        Invoker::provisioned(self, version)
+    }
 }
 
 /// Why the service could not start.
@@ -137,6 +156,31 @@ pub enum StartError {
     Clients(#[from] std::io::Error),
 }
 
+/// What operations refuse, or let pass with a warning, and an operator wants to know of.
+pub(crate) struct Counts {
+    /// AWS's `RecursiveInvocationsDropped`.
+    pub(crate) recursions_stopped: Counter,
+    /// AWS's `SignatureValidationErrors`.
+    pub(crate) signatures_doubted: Counter,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Counts {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        Counts {
+            recursions_stopped: counter(
+                "lambic_recursive_invocations_dropped_total",
+                "Invokes refused because the function is part of a recursive loop.",
+            ),
+            signatures_doubted: counter(
+                "lambic_signature_validation_errors_total",
+                "Packages and layers that their function's code signing configuration does not \
+                 accept, whether they were refused or deployed with a warning.",
+            ),
+        }
+    }
+}
+
 /// AWS Lambda.
 pub struct Lambda {
     /// How the control plane behaves.
@@ -149,8 +193,12 @@ pub struct Lambda {
     pub(crate) packages: Packages,
     /// Links for downloading them.
     pub(crate) links: Arc<CodeLinks>,
+    /// What `/metrics` shows of operations.
+    pub(crate) counts: Counts,
     /// The invoke path, as operations see it.
     pub(crate) runner: Arc<dyn Runner>,
+    /// Held by whoever divides the account's concurrency among its functions.
+    pub(crate) dividing: tokio::sync::Mutex<()>,
     /// The invoke path itself; absent in tests of operations.
     invoker: Option<Invoker>,
 }
@@ -184,6 +232,10 @@ impl Lambda {
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
         let runner = Arc::new(invoker.clone());
         let mut lambda = Lambda::new(control, rt.clone(), store, runner).await?;
+        let (catalog, store) = (&lambda.catalog, &lambda.store);
+        if let Some(observer) = rollback::observer(lambda.config.rollback, catalog, store, &rt) {
+            invoker.set_observer(observer);
+        }
         lambda.invoker = Some(invoker);
         lambda.spawn_tasks(&rt);
         Ok(Arc::new(lambda))
@@ -210,7 +262,9 @@ impl Lambda {
             links: Arc::new(CodeLinks::new(secret, store.clone(), rt)),
             store,
             catalog,
+            counts: Counts::new(Metrics::process()),
             runner,
+            dividing: tokio::sync::Mutex::default(),
             invoker: None,
         })
     }
@@ -219,6 +273,8 @@ impl Lambda {
     fn spawn_tasks(&self, rt: &Rt) {
         let settling = settle::run(self.catalog.clone(), self.store.clone(), rt.clone());
         rt.spawn("settle functions", TaskKind::Essential, settling).detach();
+        let provisioning = provision::run(self.catalog.clone(), self.runner.clone(), rt.clone());
+        rt.spawn("provision environments", TaskKind::Essential, provisioning).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
     }
@@ -325,7 +381,9 @@ mod tests {
     async fn open(dir: &Path, rt: &Rt) -> (Harness, Store) {
         let store = Store::open(dir, rt.clone()).await.unwrap();
         let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
-        let lambda = Lambda::new(config, rt.clone(), store.clone(), Arc::new(Echo)).await.unwrap();
+        let lambda = Lambda::new(config, rt.clone(), store.clone(), Arc::new(Echo::default()))
+            .await
+            .unwrap();
         (Harness::of(lambda, rt.clone()), store)
     }
 

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambic_lambda::invoke::vpcs::SecurityGroup;
+use lambic_lambda::rollback::RollbackConfig;
 use lambic_sandbox::{FileSystem, PrivateNetwork};
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
@@ -97,6 +98,8 @@ pub(crate) struct Front {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Functions {
     pub(crate) concurrency_max: u32,
+    pub(crate) scale_out_max: u32,
+    pub(crate) rollback: RollbackConfig,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,

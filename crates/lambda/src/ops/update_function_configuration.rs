@@ -28,9 +28,11 @@ use super::change::{check, read, today, update};
 use super::file_systems;
 use super::layers;
 use super::logging;
+use super::put_runtime_management_config::check_change;
 use super::secrets;
 use super::settings::{self, Unoffered};
 use super::show::show;
+use super::signatures::{admit_layers, check_config, config_of};
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, Target};
@@ -60,6 +62,8 @@ impl Serve for UpdateFunctionConfiguration {
         let revision_id = input.revision_id.take();
         let arns = input.layers.take();
         let mut changes = Changes::check(cx, &target, input)?;
+        let mut config = None;
+        let brings_layers = arns.is_some();
         let _merged = match arns {
             Some(arns) => {
                 // Asked before the layers are made one, which is the dear part, and once more
@@ -68,6 +72,8 @@ impl Serve for UpdateFunctionConfiguration {
                 check(&stored.value, revision_id.as_deref())?;
                 let layers = layers::used(cx, &arns).await?;
                 layers::check_size(&stored.value.shown().code, &layers)?;
+                config = config_of(cx, &stored.value).await?;
+                Box::pin(admit_layers(cx, config.as_ref(), &layers)).await?;
                 let merged = cx.service.packages.merge(&layers).await?;
                 changes.layers = Some(layers);
                 merged
@@ -79,10 +85,14 @@ impl Serve for UpdateFunctionConfiguration {
             check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
             changes.secrets.apply(cx, &target, &mut next)?;
+            check_change(record, &next.runtime)?;
+            if brings_layers {
+                check_config(&target, record, config.as_ref())?;
+            }
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(cx, &updated.await?.0, None))
+        Ok(show(cx, &Box::pin(updated).await?.0, None))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod alias;
 pub mod code_link_secret;
+pub mod code_signing;
 pub mod file_system;
 pub mod function;
 pub mod layer;
@@ -11,6 +12,7 @@ pub mod numbers;
 pub mod published;
 pub mod qualified;
 pub mod runtime_id;
+pub mod runtime_management;
 pub mod sealed;
 pub mod version;
 pub mod vpc;

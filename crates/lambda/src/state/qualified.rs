@@ -3,13 +3,31 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::runtime_management::RuntimeManagement;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// Which version of its runtime it runs; absent for AWS's default, always the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_management: Option<RuntimeManagement>,
+    /// Execution environments that are there before anybody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioned>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.
     pub fn is_empty(&self) -> bool {
         *self == Qualified::default()
     }
+}
+
+/// A provisioned concurrency configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioned {
+    /// At least 1.
+    pub requested: u32,
+    /// When it was set, in microseconds since the epoch.
+    pub last_modified_micros: i64,
 }

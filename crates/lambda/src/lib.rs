@@ -20,5 +20,6 @@ mod service;
 pub mod state;
 mod tasks;
 pub mod telemetry;
+pub mod urls;
 
 pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

@@ -24,6 +24,7 @@ use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use crate::tasks::{settle, sweep};
+use crate::urls::UrlBase;
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// Where the URLs of functions are.
+    pub url_base: UrlBase,
 }
 
 impl Default for ControlConfig {
@@ -55,6 +58,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            url_base: UrlBase::local(4_566),
         }
     }
 }

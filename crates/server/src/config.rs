@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::urls::UrlBase;
 use lambic_sandbox::PrivateNetwork;
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
@@ -92,6 +93,8 @@ pub(crate) struct Functions {
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
+    /// Where the URLs of functions are; `None`: on this machine, at the port of the API.
+    pub(crate) url_base: Option<UrlBase>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

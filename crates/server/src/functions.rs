@@ -1,11 +1,13 @@
 //! The lambda service, started from the configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
@@ -18,12 +20,13 @@ use crate::machine_runtimes;
 /// Starts the service.
 pub(crate) async fn start(
     config: &Config,
+    address: SocketAddr,
     rt: &Rt,
     store: &Store,
     sandboxes: Sandboxes,
     credentials: &Arc<CredentialTable>,
 ) -> Result<Arc<Lambda>, Failure> {
-    let config = lambda_config(config);
+    let config = lambda_config(config, address);
     let started =
         Lambda::start(config, rt.clone(), store.clone(), sandboxes, credentials.clone()).await;
     started.map_err(|error| {
@@ -36,11 +39,15 @@ pub(crate) async fn start(
     })
 }
 
-fn lambda_config(config: &Config) -> LambdaConfig {
+fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
-        control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
+        control: ControlConfig {
+            settle_after: functions.transition,
+            url_base: url_base(functions, address),
+            ..ControlConfig::default()
+        },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
             budget: budget(usual.budget, functions),
@@ -51,6 +58,12 @@ fn lambda_config(config: &Config) -> LambdaConfig {
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// Where the URLs of functions are, at the port that is really listened on unless the configuration
+/// knows better.
+fn url_base(functions: &Functions, address: SocketAddr) -> UrlBase {
+    functions.url_base.clone().unwrap_or_else(|| UrlBase::local(address.port()))
 }
 
 /// Which network has which functions.
@@ -82,7 +95,14 @@ mod tests {
             let (idle, transition, lifetime) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             budget(
                 usual,
-                &Functions { concurrency_max, memory_mb_max: 512, idle, lifetime, transition },
+                &Functions {
+                    concurrency_max,
+                    memory_mb_max: 512,
+                    idle,
+                    lifetime,
+                    transition,
+                    url_base: None,
+                },
             )
         };
         assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });

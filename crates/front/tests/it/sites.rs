@@ -55,11 +55,8 @@ impl Sites for Site {
                     let call = call.call("fake", principal, "us-east-1");
                     let resource = Arn::new("fake", "us-east-1", "111111111111", "site");
                     let pieces = Box::new(CutShort(Some(Bytes::from_static(b"half"))));
-                    let response = Response {
-                        status: 200,
-                        headers: Vec::new(),
-                        body: Body::Pieces(pieces),
-                    };
+                    let response =
+                        Response { status: 200, headers: Vec::new(), body: Body::Pieces(pieces) };
                     recorded(&call, "VisitSite", resource, async { Ok(response) }).await
                 }
                 _ => {

@@ -245,6 +245,7 @@ impl Invoker {
         let pool = self.common.pool(&version);
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
+        let content_type = sink.content_type();
         let (sender, ended) = oneshot::channel();
         let work = async move {
             let finished = target::run(pool, &invocation, Some(&sink)).await;
@@ -255,7 +256,7 @@ impl Invoker {
         };
         // Not driven by whoever takes the answer: time runs also while a slow caller takes nothing.
         self.common.rt.spawn("streamed invocation", TaskKind::Request, work).detach();
-        StreamedAnswer::begin(version.version.clone(), pieces, ended).await
+        StreamedAnswer::begin(version.version.clone(), &content_type, pieces, ended).await
     }
 
     /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are

@@ -3,6 +3,7 @@
 pub mod alias;
 pub mod code_link_secret;
 pub mod function;
+pub mod function_url;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;

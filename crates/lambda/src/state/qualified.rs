@@ -3,9 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::function_url::FunctionUrl;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// Its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<FunctionUrl>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.

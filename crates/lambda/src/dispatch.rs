@@ -25,16 +25,20 @@ pub(crate) async fn dispatch(
         Op::CreateFunctionUrlConfig => serve::<ops::CreateFunctionUrlConfig>(cx, request, labels).await,
         Op::DeleteAlias => serve::<ops::DeleteAlias>(cx, request, labels).await,
         Op::DeleteFunction => serve::<ops::DeleteFunction>(cx, request, labels).await,
+        Op::DeleteFunctionConcurrency => serve::<ops::DeleteFunctionConcurrency>(cx, request, labels).await,
         Op::DeleteFunctionUrlConfig => serve::<ops::DeleteFunctionUrlConfig>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
+        Op::DeleteProvisionedConcurrencyConfig => serve::<ops::DeleteProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
+        Op::GetFunctionConcurrency => serve::<ops::GetFunctionConcurrency>(cx, request, labels).await,
         Op::GetFunctionConfiguration => serve::<ops::GetFunctionConfiguration>(cx, request, labels).await,
         Op::GetFunctionUrlConfig => serve::<ops::GetFunctionUrlConfig>(cx, request, labels).await,
         Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
         Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::GetLayerVersionPolicy => serve::<ops::GetLayerVersionPolicy>(cx, request, labels).await,
+        Op::GetProvisionedConcurrencyConfig => serve::<ops::GetProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
         Op::ListAliases => serve::<ops::ListAliases>(cx, request, labels).await,
@@ -42,9 +46,12 @@ pub(crate) async fn dispatch(
         Op::ListFunctions => serve::<ops::ListFunctions>(cx, request, labels).await,
         Op::ListLayerVersions => serve::<ops::ListLayerVersions>(cx, request, labels).await,
         Op::ListLayers => serve::<ops::ListLayers>(cx, request, labels).await,
+        Op::ListProvisionedConcurrencyConfigs => serve::<ops::ListProvisionedConcurrencyConfigs>(cx, request, labels).await,
         Op::ListVersionsByFunction => serve::<ops::ListVersionsByFunction>(cx, request, labels).await,
         Op::PublishLayerVersion => serve::<ops::PublishLayerVersion>(cx, request, labels).await,
         Op::PublishVersion => serve::<ops::PublishVersion>(cx, request, labels).await,
+        Op::PutFunctionConcurrency => serve::<ops::PutFunctionConcurrency>(cx, request, labels).await,
+        Op::PutProvisionedConcurrencyConfig => serve::<ops::PutProvisionedConcurrencyConfig>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
         Op::UpdateAlias => serve::<ops::UpdateAlias>(cx, request, labels).await,
         Op::UpdateFunctionCode => serve::<ops::UpdateFunctionCode>(cx, request, labels).await,
@@ -56,27 +63,23 @@ pub(crate) async fn dispatch(
         | Op::CreateCodeSigningConfig | Op::CreateEventSourceMapping
         | Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution
         | Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig
-        | Op::DeleteFunctionConcurrency | Op::DeleteFunctionEventInvokeConfig
-        | Op::DeleteProvisionedConcurrencyConfig | Op::DeleteResourcePolicy
+        | Op::DeleteFunctionEventInvokeConfig | Op::DeleteResourcePolicy
         | Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution
         | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
         | Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig
-        | Op::GetFunctionConcurrency | Op::GetFunctionEventInvokeConfig
-        | Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig | Op::GetPolicy
-        | Op::GetProvisionedConcurrencyConfig | Op::GetResourcePolicy
+        | Op::GetFunctionEventInvokeConfig | Op::GetFunctionRecursionConfig
+        | Op::GetFunctionScalingConfig | Op::GetPolicy | Op::GetResourcePolicy
         | Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::ListCapacityProviders
         | Op::ListCodeSigningConfigs | Op::ListDurableExecutionsByFunction
         | Op::ListEventSourceMappings | Op::ListFunctionEventInvokeConfigs
         | Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig
-        | Op::ListProvisionedConcurrencyConfigs | Op::ListTags | Op::PauseDurableExecution
-        | Op::PutFunctionCodeSigningConfig | Op::PutFunctionConcurrency
+        | Op::ListTags | Op::PauseDurableExecution | Op::PutFunctionCodeSigningConfig
         | Op::PutFunctionEventInvokeConfig | Op::PutFunctionRecursionConfig
-        | Op::PutFunctionScalingConfig | Op::PutProvisionedConcurrencyConfig
-        | Op::PutResourcePolicy | Op::PutRuntimeManagementConfig | Op::RemovePermission
-        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
-        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
-        | Op::StopDurableExecution | Op::TagResource | Op::UntagResource
-        | Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig
+        | Op::PutFunctionScalingConfig | Op::PutResourcePolicy | Op::PutRuntimeManagementConfig
+        | Op::RemovePermission | Op::ResumeDurableExecution
+        | Op::SendDurableExecutionCallbackFailure | Op::SendDurableExecutionCallbackHeartbeat
+        | Op::SendDurableExecutionCallbackSuccess | Op::StopDurableExecution | Op::TagResource
+        | Op::UntagResource | Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig
         | Op::UpdateEventSourceMapping | Op::UpdateFunctionEventInvokeConfig => {
             Err(Error::not_offered(op.name()))
         }

@@ -50,6 +50,7 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
         },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
+            scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
@@ -92,18 +93,16 @@ mod tests {
     fn the_machine_holds_what_an_account_may_use() {
         let usual = InvokeConfig::default().budget;
         let of = |concurrency_max| {
-            let (idle, transition, lifetime) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            budget(
-                usual,
-                &Functions {
-                    concurrency_max,
-                    memory_mb_max: 512,
-                    idle,
-                    lifetime,
-                    transition,
-                    url_base: None,
-                },
-            )
+            let functions = Functions {
+                concurrency_max,
+                scale_out_max: 1_000,
+                memory_mb_max: 512,
+                idle: Duration::ZERO,
+                lifetime: Duration::ZERO,
+                transition: Duration::ZERO,
+                url_base: None,
+            };
+            budget(usual, &functions)
         };
         assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });
         assert_eq!(of(20_000).environments_max, 20_000);

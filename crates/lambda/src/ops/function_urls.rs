@@ -1,16 +1,22 @@
 //! What the operations on functions' URLs share: which function or alias is meant, AWS's texts, and how a
 //! configuration is shown.
 
-use lambic_front::Cx;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lambic_front::{Call, Cx};
 use lambic_model_lambda as model;
 use lambic_model_lambda::errors;
 use lambic_rt::Timestamp;
 use lambic_wire::{Error, Fault, MessageKey};
 
+use super::invocation::{self, Asked};
 use crate::Lambda;
+use crate::invoke::Invocation;
 use crate::names::{self, LATEST, Target};
 use crate::state::function::FunctionRecord;
 use crate::state::function_url::{FunctionUrl, UrlAuth, UrlCors, UrlInvokeMode};
+use crate::state::version::Version;
 
 /// The function, or the alias of it, that a caller means.
 pub(super) fn resolve(
@@ -129,6 +135,27 @@ fn show_cors(cors: UrlCors) -> model::Cors {
         allow_origins: cors.allow_origins,
         expose_headers: cors.expose_headers,
         max_age: cors.max_age_s.and_then(|seconds| i32::try_from(seconds).ok()),
+    }
+}
+
+impl Lambda {
+    /// What an invoke by the URL of `target` runs, in the function's own account whoever asks.
+    pub(crate) async fn by_url(
+        &self,
+        call: &Call,
+        target: &Target,
+        event: Bytes,
+    ) -> Result<(Arc<Version>, Invocation), Error> {
+        let cx = call.cx(self);
+        let name = target.arn();
+        let asked = Asked {
+            function_name: &name,
+            qualifier: target.qualifier.as_deref(),
+            tenant_id: None,
+            client_context: None,
+            log_tail: false,
+        };
+        invocation::ready(&cx, &asked).await?.with(&cx, event)
     }
 }
 

@@ -21,16 +21,16 @@ use crate::names::{self, LATEST};
 use crate::state::version::{Version, VersionState};
 
 /// What both operations are given.
-pub(crate) struct Asked<'a> {
-    pub(crate) function_name: &'a str,
-    pub(crate) qualifier: Option<&'a str>,
-    pub(crate) tenant_id: Option<&'a str>,
-    pub(crate) client_context: Option<&'a str>,
-    pub(crate) log_tail: bool,
+pub(super) struct Asked<'a> {
+    pub(super) function_name: &'a str,
+    pub(super) qualifier: Option<&'a str>,
+    pub(super) tenant_id: Option<&'a str>,
+    pub(super) client_context: Option<&'a str>,
+    pub(super) log_tail: bool,
 }
 
 /// A request whose function there is.
-pub(crate) struct Ready {
+pub(super) struct Ready {
     version: Arc<Version>,
     invoked_arn: String,
     client_context: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Ready {
 }
 
 /// Finds the function, and checks all but the event.
-pub(crate) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
+pub(super) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
     let mut target = names::resolve(cx.account, cx.region, asked.function_name, asked.qualifier)?;
     let invoked_arn = target.qualified_arn();
     // AWS names $LATEST when it does not find what was to be invoked.
@@ -52,7 +52,7 @@ pub(crate) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Read
 
 impl Ready {
     /// What is to be run, and with which event.
-    pub(crate) fn with(
+    pub(super) fn with(
         self,
         cx: &Cx<'_, Lambda>,
         given: Bytes,

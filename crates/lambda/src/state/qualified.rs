@@ -11,6 +11,9 @@ pub struct Qualified {
     /// Its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<FunctionUrl>,
+    /// Execution environments that are there before anybody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioned>,
 }
 
 impl Qualified {
@@ -18,4 +21,13 @@ impl Qualified {
     pub fn is_empty(&self) -> bool {
         *self == Qualified::default()
     }
+}
+
+/// A provisioned concurrency configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioned {
+    /// At least 1.
+    pub requested: u32,
+    /// When it was set, in microseconds since the epoch.
+    pub last_modified_micros: i64,
 }

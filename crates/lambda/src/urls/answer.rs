@@ -182,8 +182,10 @@ mod tests {
 
     use super::*;
 
+    type Seen = (u16, Vec<(String, String)>, String);
+
     /// Status, headers and body as text; `None` for what is malformed.
-    fn check(payload: &str) -> Option<(u16, Vec<(String, String)>, String)> {
+    fn check(payload: &str) -> Option<Seen> {
         let response = answer(&Bytes::copy_from_slice(payload.as_bytes())).ok()?;
         let headers = response.headers.iter().map(|(name, value)| {
             (name.to_string(), String::from_utf8(value.as_bytes().to_vec()).unwrap())
@@ -192,7 +194,7 @@ mod tests {
         Some((response.status, headers.collect(), String::from_utf8_lossy(body).into_owned()))
     }
 
-    fn of(value: &Value) -> Option<(u16, Vec<(String, String)>, String)> {
+    fn of(value: &Value) -> Option<Seen> {
         check(&value.to_string())
     }
 

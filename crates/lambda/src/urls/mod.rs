@@ -31,7 +31,6 @@ use crate::catalog::Function;
 use crate::invoke::trace;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::names::{LATEST, Target};
-use crate::ops::invocation::{self, Asked};
 use crate::state::function_url::{FunctionUrl, UrlAuth};
 
 /// What invoking by URL is called; the first of the two actions that a policy has to allow.
@@ -145,17 +144,7 @@ impl Lambda {
         if event.len() > PAYLOAD_BYTES_MAX {
             return Err(too_large());
         }
-        let cx = call.cx(self);
-        let name = found.target.arn();
-        let asked = Asked {
-            function_name: &name,
-            qualifier: found.target.qualifier.as_deref(),
-            tenant_id: None,
-            client_context: None,
-            log_tail: false,
-        };
-        let ready = invocation::ready(&cx, &asked).await?;
-        let (version, invocation) = ready.with(&cx, event)?;
+        let (version, invocation) = self.by_url(call, &found.target, event).await?;
         if found.url.streams() {
             let answer = self.runner.invoke_streamed(version, invocation).await?;
             return match stream::response(answer).await {

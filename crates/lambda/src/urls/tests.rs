@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
-use crate::invoke::{Answer, Invocation};
+use crate::invoke::{Answer, Invocation, Provision};
 use crate::ops::testing::Harness;
 use crate::service::{ControlConfig, Runner};
 use crate::state::function::FunctionRecord;
@@ -92,6 +92,12 @@ impl Runner for Mirror {
     }
 
     fn follow(&self, _: &str, _: Option<&FunctionRecord>) {}
+
+    fn provision(&self, _: &Arc<Version>, _: u32) {}
+
+    fn provisioned(&self, _: &Arc<Version>) -> Provision {
+        Provision { available: 0, fails: false }
+    }
 }
 
 /// A function `hello` whose URL wants signatures.

@@ -14,6 +14,7 @@ pub mod invoke;
 pub mod limits;
 pub mod names;
 pub mod ops;
+pub mod policy;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;

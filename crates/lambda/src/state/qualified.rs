@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::function_url::FunctionUrl;
+use crate::policy::Document;
 
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct Qualified {
     /// Execution environments that are there before anybody asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<Provisioned>,
+    /// Who else may use it; that of `$LATEST` is the policy of the function without a qualifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Document>,
 }
 
 impl Qualified {

@@ -124,12 +124,13 @@ impl Lambda {
         let target = &found.target;
         let resource = resource(target);
         let work = async {
-            if !access::allows(
-                &found.function.stored.value,
-                target,
-                found.url.auth,
-                signer.as_ref(),
-            ) {
+            let asker = access::Asker {
+                signer: signer.as_ref(),
+                source_ip: site.source_ip(),
+                now: site.rt.now(),
+            };
+            let record = &found.function.stored.value;
+            if !access::allows(record, target, found.url.auth, &asker) {
                 return Err(forbidden());
             }
             let event = event(site, found, &request, trace, signer.as_ref());

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method};
 use lambic_front::{AuthMode, CredentialTable, Front, FrontConfig, Origin};
 use lambic_rt::Rt;
-use lambic_store::Store;
+use lambic_store::{Store, Transaction};
 use lambic_wire::sigv4::{self, Credentials};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use super::*;
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, Provision};
 use crate::ops::testing::Harness;
+use crate::policy::Document;
 use crate::service::{ControlConfig, Runner};
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
@@ -159,6 +160,35 @@ impl World {
         World { harness, front, host }
     }
 
+    /// One more statement in the function's policy.
+    async fn allow(&self, action: &str, principal: &str, key: &str, value: &str) {
+        let principal = match principal {
+            "*" => json!("*"),
+            account => json!({"AWS": account}),
+        };
+        let statement = json!({
+            "Sid": action,
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": format!("lambda:{action}"),
+            "Resource": "arn:aws:lambda:us-east-1:000000000000:function:hello",
+            "Condition": {"StringEquals": {key: value}},
+        });
+        let lambda = &self.harness.lambda;
+        let table = lambda.store.table::<FunctionRecord>();
+        let stored = table.get(&["000000000000", "us-east-1", "hello"]).await.unwrap().unwrap();
+        let mut record = stored.value.clone();
+        let settings = record.qualified.entry(LATEST.to_owned()).or_default();
+        settings.policy = Some(match settings.policy.take() {
+            Some(policy) => policy.with(statement),
+            None => Document::with_first(statement),
+        });
+        let mut transaction = Transaction::new();
+        transaction.replace(&stored, &record);
+        let revision = lambda.store.commit(transaction).await.unwrap();
+        lambda.catalog.caught_up(revision).await;
+    }
+
     fn request(&self, method: Method, path: &str, body: &[u8]) -> Request {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_str(&self.host).unwrap());
@@ -285,6 +315,45 @@ async fn who_has_not_signed_rightly_is_kept_out() {
         world.sign(&mut request, account, region, service);
         assert_eq!(world.send(request).await.status, 403, "{account} {region} {service}");
     }
+}
+
+#[tokio::test]
+async fn without_a_signature_the_policy_decides() {
+    let world = World::new(json!({"AuthType": "NONE"})).await;
+    let ask = async || world.send(world.request(Method::GET, "/event", b"")).await;
+    assert_eq!(ask().await.status, 403);
+    world.allow("InvokeFunctionUrl", "*", "lambda:FunctionUrlAuthType", "NONE").await;
+    // The second of the two is missing.
+    assert_eq!(ask().await.status, 403);
+    world.allow("InvokeFunction", "*", "lambda:InvokedViaFunctionUrl", "true").await;
+    let reply = ask().await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["requestContext"]["accountId"], "anonymous");
+    // What looks like a signature is the function's own business here.
+    let mut request = world.request(Method::GET, "/event", b"");
+    request.headers.insert("authorization", HeaderValue::from_static("AWS4-HMAC-SHA256 nonsense"));
+    let reply = world.send(request).await;
+    assert_eq!(reply.json()["headers"]["authorization"], "AWS4-HMAC-SHA256 nonsense");
+    // These statements are about NONE.
+    world.harness.put(URL, &json!({"AuthType": "AWS_IAM"})).await;
+    assert_eq!(ask().await.status, 403);
+}
+
+#[tokio::test]
+async fn another_account_needs_a_statement() {
+    let world = World::new(json!({})).await;
+    let ask = async || {
+        let mut request = world.request(Method::GET, "/event", b"");
+        world.sign(&mut request, "111111111111", "us-east-1", "lambda");
+        world.send(request).await
+    };
+    assert_eq!(ask().await.status, 403);
+    let (account, key) = ("111111111111", "lambda:FunctionUrlAuthType");
+    world.allow("InvokeFunctionUrl", account, key, "AWS_IAM").await;
+    world.allow("InvokeFunction", account, "lambda:InvokedViaFunctionUrl", "true").await;
+    let reply = ask().await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["requestContext"]["accountId"], "111111111111");
 }
 
 #[tokio::test]

@@ -99,3 +99,26 @@ def test_all_that_was_published_is_there_after_a_crash(fresh_server):
     assert client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 7
     assert client.invoke(FunctionName=name, Qualifier="2")["Payload"].read().startswith(b'["new"')
     assert client.invoke(FunctionName=name, Qualifier="1")["Payload"].read().startswith(b'["old"')
+
+
+def test_a_new_version_that_fails_loses_its_traffic(fresh_server):
+    one = fresh_server("--set", "functions.transition_ms=0", "--set", "functions.rollback_error_percent=50",
+                       "--set", "functions.rollback_calls_min=3")
+    client = one.client()
+    name = new_name()
+    client.create_function(FunctionName=name, Runtime="python3.13", Handler="app.handler", Publish=True,
+                           Role="arn:aws:iam::000000000000:role/lambda", Code={"ZipFile": says("old")})
+    client.get_waiter("function_active_v2").wait(FunctionName=name)
+    broken = python_zip("def handler(event, context):\n    raise ValueError('new')\n")
+    client.update_function_code(FunctionName=name, ZipFile=broken, Publish=True)
+    client.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="2")
+    made = client.create_alias(FunctionName=name, Name="live", FunctionVersion="1",
+                               RoutingConfig={"AdditionalVersionWeights": {"2": 0.5}})
+
+    def is_rolled_back():
+        client.invoke(FunctionName=name, Qualifier="live")
+        return "RoutingConfig" not in client.get_alias(FunctionName=name, Name="live")
+    until(is_rolled_back, "the alias has only its first version")
+    alias = client.get_alias(FunctionName=name, Name="live")
+    assert alias["FunctionVersion"] == "1" and alias["RevisionId"] != made["RevisionId"]
+    until(lambda: "it gets no more" in one.text(), "the log tells")

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod names;
 pub mod ops;
 pub mod policy;
+pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;

@@ -46,6 +46,7 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
         control: ControlConfig {
             settle_after: functions.transition,
             url_base: url_base(functions, address),
+            rollback: functions.rollback,
             ..ControlConfig::default()
         },
         invoke: InvokeConfig {
@@ -87,6 +88,8 @@ fn budget(usual: Budget, functions: &Functions) -> Budget {
 mod tests {
     use std::time::Duration;
 
+    use lambic_lambda::rollback::RollbackConfig;
+
     use super::*;
 
     #[test]
@@ -96,6 +99,7 @@ mod tests {
             let functions = Functions {
                 concurrency_max,
                 scale_out_max: 1_000,
+                rollback: RollbackConfig::default(),
                 memory_mb_max: 512,
                 idle: Duration::ZERO,
                 lifetime: Duration::ZERO,

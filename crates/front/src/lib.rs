@@ -39,7 +39,7 @@ mod sites;
 mod streamed;
 
 pub use authenticate::{AuthMode, LoopbackOnly, NotLoopback};
-pub use authorize::{Decision, authorize, forbidden};
+pub use authorize::{PolicyQuestion, PolicySays, ResourcePolicies};
 pub use config::{FrontConfig, Limits};
 pub use credentials::{CredentialTable, Principal};
 pub use cx::{Call, Cx, EnvironmentOrigin, Origin};

@@ -20,6 +20,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Response, Error> {
     match op {
         Op::AddLayerVersionPermission => serve::<ops::AddLayerVersionPermission>(cx, request, labels).await,
+        Op::AddPermission => serve::<ops::AddPermission>(cx, request, labels).await,
         Op::CreateAlias => serve::<ops::CreateAlias>(cx, request, labels).await,
         Op::CreateFunction => serve::<ops::CreateFunction>(cx, request, labels).await,
         Op::CreateFunctionUrlConfig => serve::<ops::CreateFunctionUrlConfig>(cx, request, labels).await,
@@ -29,6 +30,7 @@ pub(crate) async fn dispatch(
         Op::DeleteFunctionUrlConfig => serve::<ops::DeleteFunctionUrlConfig>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
         Op::DeleteProvisionedConcurrencyConfig => serve::<ops::DeleteProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::DeleteResourcePolicy => serve::<ops::DeleteResourcePolicy>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetFunction => serve::<ops::GetFunction>(cx, request, labels).await,
@@ -38,7 +40,9 @@ pub(crate) async fn dispatch(
         Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
         Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::GetLayerVersionPolicy => serve::<ops::GetLayerVersionPolicy>(cx, request, labels).await,
+        Op::GetPolicy => serve::<ops::GetPolicy>(cx, request, labels).await,
         Op::GetProvisionedConcurrencyConfig => serve::<ops::GetProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::GetResourcePolicy => serve::<ops::GetResourcePolicy>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
         Op::ListAliases => serve::<ops::ListAliases>(cx, request, labels).await,
@@ -52,34 +56,35 @@ pub(crate) async fn dispatch(
         Op::PublishVersion => serve::<ops::PublishVersion>(cx, request, labels).await,
         Op::PutFunctionConcurrency => serve::<ops::PutFunctionConcurrency>(cx, request, labels).await,
         Op::PutProvisionedConcurrencyConfig => serve::<ops::PutProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::PutResourcePolicy => serve::<ops::PutResourcePolicy>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
+        Op::RemovePermission => serve::<ops::RemovePermission>(cx, request, labels).await,
         Op::UpdateAlias => serve::<ops::UpdateAlias>(cx, request, labels).await,
         Op::UpdateFunctionCode => serve::<ops::UpdateFunctionCode>(cx, request, labels).await,
         Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
         Op::UpdateFunctionUrlConfig => serve::<ops::UpdateFunctionUrlConfig>(cx, request, labels).await,
 
         // Not offered yet. `not-offered.txt` repeats them and may only shrink.
-        Op::AddPermission | Op::CheckpointDurableExecution | Op::CreateCapacityProvider
+        Op::CheckpointDurableExecution | Op::CreateCapacityProvider
         | Op::CreateCodeSigningConfig | Op::CreateEventSourceMapping
         | Op::DeleteCapacityProvider | Op::DeleteCodeSigningConfig | Op::DeleteDurableExecution
         | Op::DeleteEventSourceMapping | Op::DeleteFunctionCodeSigningConfig
-        | Op::DeleteFunctionEventInvokeConfig | Op::DeleteResourcePolicy
-        | Op::GetCapacityProvider | Op::GetCodeSigningConfig | Op::GetDurableExecution
-        | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
-        | Op::GetEventSourceMapping | Op::GetFunctionCodeSigningConfig
-        | Op::GetFunctionEventInvokeConfig | Op::GetFunctionRecursionConfig
-        | Op::GetFunctionScalingConfig | Op::GetPolicy | Op::GetResourcePolicy
+        | Op::DeleteFunctionEventInvokeConfig | Op::GetCapacityProvider
+        | Op::GetCodeSigningConfig | Op::GetDurableExecution | Op::GetDurableExecutionHistory
+        | Op::GetDurableExecutionState | Op::GetEventSourceMapping
+        | Op::GetFunctionCodeSigningConfig | Op::GetFunctionEventInvokeConfig
+        | Op::GetFunctionRecursionConfig | Op::GetFunctionScalingConfig
         | Op::GetRuntimeManagementConfig | Op::InvokeAsync | Op::ListCapacityProviders
         | Op::ListCodeSigningConfigs | Op::ListDurableExecutionsByFunction
         | Op::ListEventSourceMappings | Op::ListFunctionEventInvokeConfigs
         | Op::ListFunctionVersionsByCapacityProvider | Op::ListFunctionsByCodeSigningConfig
         | Op::ListTags | Op::PauseDurableExecution | Op::PutFunctionCodeSigningConfig
         | Op::PutFunctionEventInvokeConfig | Op::PutFunctionRecursionConfig
-        | Op::PutFunctionScalingConfig | Op::PutResourcePolicy | Op::PutRuntimeManagementConfig
-        | Op::RemovePermission | Op::ResumeDurableExecution
-        | Op::SendDurableExecutionCallbackFailure | Op::SendDurableExecutionCallbackHeartbeat
-        | Op::SendDurableExecutionCallbackSuccess | Op::StopDurableExecution | Op::TagResource
-        | Op::UntagResource | Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig
+        | Op::PutFunctionScalingConfig | Op::PutRuntimeManagementConfig
+        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
+        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
+        | Op::StopDurableExecution | Op::TagResource | Op::UntagResource
+        | Op::UpdateCapacityProvider | Op::UpdateCodeSigningConfig
         | Op::UpdateEventSourceMapping | Op::UpdateFunctionEventInvokeConfig => {
             Err(Error::not_offered(op.name()))
         }

@@ -138,14 +138,14 @@ pub(super) async fn find_layer(
     table.get(&key).await.map_err(read_failed)
 }
 
-/// The packages of all layers of the caller's account in its region, zipped, in bytes.
-pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
+/// The packages of all layers of an account in the caller's region, zipped, in bytes.
+pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>, account: &str) -> Result<u64, Error> {
     let table = cx.service.store.table::<LayerRecord>();
     let mut bytes = 0;
     let mut after: Option<Vec<String>> = None;
     loop {
         let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
-        let page = table.list(&[cx.account, cx.region], key.as_deref(), PAGE_RECORDS).await;
+        let page = table.list(&[account, cx.region], key.as_deref(), PAGE_RECORDS).await;
         let page = page.map_err(read_failed)?;
         bytes += page.iter().map(|stored| stored.value.code_bytes).sum::<u64>();
         match page.into_iter().last() {

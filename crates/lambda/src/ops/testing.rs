@@ -254,7 +254,13 @@ impl Harness {
     }
 
     async fn send(&self, request: Request) -> Reply {
-        let response = match self.lambda.handle(&self.call(), request).await {
+        self.send_as(Principal::root("000000000000"), request).await
+    }
+
+    /// As somebody else.
+    pub(crate) async fn send_as(&self, principal: Principal, request: Request) -> Reply {
+        let call = Call { principal: Arc::new(principal), ..self.call() };
+        let response = match self.lambda.handle(&call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
         };

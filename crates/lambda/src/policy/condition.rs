@@ -175,7 +175,7 @@ impl Condition {
 
     fn met_by(&self, value: &str, facts: &Facts<'_>) -> Met {
         let met = self.test.passed_by(value, facts);
-        if self.is_negated { met.not() } else { met }
+        if self.is_negated { met.inverted() } else { met }
     }
 }
 
@@ -498,7 +498,7 @@ mod tests {
                     let condition = condition.unwrap();
                     crate::policy::evaluate::tests::with_facts_of(&asked, |facts| condition.met(facts))
                 };
-                prop_assert_eq!(met(plain), met(negated).not());
+                prop_assert_eq!(met(plain), met(negated).inverted());
             }
         }
     }

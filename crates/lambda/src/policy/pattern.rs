@@ -21,8 +21,8 @@ impl Met {
         if known { Met::Yes } else { Met::No }
     }
 
-    /// The contrary.
-    pub fn not(self) -> Met {
+    /// Whether the contrary holds.
+    pub fn inverted(self) -> Met {
         match self {
             Met::Yes => Met::No,
             Met::No => Met::Yes,
@@ -32,7 +32,7 @@ impl Met {
 
     /// Whether one of them holds.
     pub fn any(all: impl Iterator<Item = Met>) -> Met {
-        Met::all(all.map(Met::not)).not()
+        Met::all(all.map(Met::inverted)).inverted()
     }
 
     /// Whether all of them hold.

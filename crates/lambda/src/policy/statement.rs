@@ -134,7 +134,7 @@ impl Principals {
 impl Patterns {
     fn met(&self, test: impl Fn(&Pattern) -> Met) -> Met {
         let met = Met::any(self.patterns.iter().map(test));
-        if self.is_negated { met.not() } else { met }
+        if self.is_negated { met.inverted() } else { met }
     }
 }
 

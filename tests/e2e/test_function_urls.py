@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from support.functions import Functions
-from support.http import request
+from support.http import Wire, request
 from support.streams import NODE, Bells
 from support.tools import need
 from support.urls import Url, open_to, url_of
@@ -169,6 +169,13 @@ def test_answers(public):
     assert public.says({"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}).body == b"\x00\xff"
     assert public.says({"statusCode": "418", "body": "tea"}).status == 418
     assert public.says({"statusCode": 204}).status == 204
+    # A body where HTTP has none does not spoil the connection.
+    body = '{"statusCode": 204, "body": "none"}'
+    with public.wire("/answer", body) as wire:
+        assert wire.reply().status == 204
+        again = wire.send(f"POST /answer HTTP/1.1\r\nHost: {public.host}\r\nContent-Type: text/plain\r\n"
+                          f"Content-Length: {len(body)}\r\n\r\n{body}")
+        assert again.reply().status == 204
     for value, body in [({"a": [1, None]}, b'{"a": [1, null]}'), ("text", b"text"), (3, b"3"), (None, b"null"),
                         ([True], b"[true]")]:
         answer = public.says(value)
@@ -191,6 +198,27 @@ def test_what_goes_wrong(public, client, server, obedient):
         assert (answer.status, answer.json) == (429, {"Message": "Rate Exceeded."})
     finally:
         client.delete_function_concurrency(FunctionName=obedient)
+
+
+def test_odd_requests(public):
+    """Whatever HTTP allows has an answer, and whatever it does not allow harms nobody."""
+    host = f"Host: {public.host}\r\n"
+    for head, path in [
+        (f"GET http://elsewhere.example/event HTTP/1.1\r\n{host}", "/event"),
+        (f"GET /event HTTP/1.0\r\n{host}", "/event"),
+        (f"GET /event?{'&'.join(f'p{n}={n}' for n in range(3000))} HTTP/1.1\r\n{host}", "/event"),
+        (f"GET /event HTTP/1.1\r\n{host}" + "".join(f"X-{n}: {n}\r\n" for n in range(90)), "/event"),
+        (f"GET /event HTTP/1.1\r\nX-Bytes: \xff\xfe\r\n{host}", "/event"),
+        (f"GET /event?%ff%zz=%f HTTP/1.1\r\n{host}", "/event"),
+    ]:
+        with Wire(public.port) as wire:
+            reply = wire.send(head.encode("latin-1") + b"\r\n").reply()
+            assert (reply.status, reply.json["rawPath"]) == (200, path), head[:80]
+    for head in [f"GET /event HTTP/1.1\r\n{host}{host}", "GET /event HTTP/1.1\r\nHost: \xff\r\n",
+                 f"GET /event HTTP/1.1\r\n{host}Content-Length: x\r\n"]:
+        with Wire(public.port) as wire:
+            assert wire.send(head.encode("latin-1") + b"\r\n").reply().status in (400, 403), head[:80]
+    assert public.ask(path="/event").status == 200
 
 
 def test_curl_finds_the_url_as_it_is_told(public):
@@ -400,6 +428,23 @@ while True:
                  "Lambda-Runtime-Function-Response-Mode": "streaming", "Transfer-Encoding": "chunked"})
     api.getresponse().read()
 '''
+
+
+def test_sizes(server, client, functions):
+    """Six megabytes are the limit of what is not streamed."""
+    name = functions.node(NODE + """
+        exports.handler = awslambda.streamifyResponse(async (event, out) => {
+          for (let left = Number(event.rawPath.slice(1)); left > 0; left -= 65536)
+            out.write('x'.repeat(Math.min(left, 65536)));
+          out.end();
+        });
+    """, Timeout=60)
+    open_to(client, name)
+    url = url_of(server, client, name, InvokeMode="RESPONSE_STREAM")
+    assert len(url.ask(path=f"/{20 << 20}").body) == 20 << 20
+    client.update_function_url_config(FunctionName=name, InvokeMode="BUFFERED")
+    answer = url.ask(path=f"/{20 << 20}")
+    assert (answer.status, answer.body) == (502, b"Internal Server Error")
 
 
 def test_a_custom_runtime_streams(server, client, functions):

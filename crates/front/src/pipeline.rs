@@ -52,12 +52,13 @@ async fn steps<B: http_body::Body<Data = Bytes> + Unpin>(
     let mut request = without_body(head);
     let internal = internal::is_internal(&request.path);
     // limit
-    let slot = limit(front)?;
+    let slot = limit(front);
     // what is told by its host is none of the API
     if let Some((family, host)) = sites::find(front, &request) {
         let call = sites::SiteCall::received(front, &peer.origin, host, version, request_id);
         return Ok(sites::answer(peer, family, call, request, &mut body, slot).await);
     }
+    let slot = slot?;
     // keep web pages out
     keep_browsers_out(front, peer, &request, internal)?;
     if internal {

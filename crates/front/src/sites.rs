@@ -7,6 +7,7 @@
 //! are not a page's own to give. And nobody is authenticated, unless the site asks who signed
 //! ([`SiteCall::signer`]): `Authorization` may be the site's own business.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -161,11 +162,11 @@ pub(crate) fn find(front: &Front, request: &Request) -> Option<(Arc<dyn Sites>, 
     }
     let host = plain(host)?;
     let family = front.sites.iter().find(|family| family.has(&host))?;
-    Some((family.clone(), host))
+    Some((family.clone(), host.into_owned()))
 }
 
 /// A host's name in lower case, without its port; `None` for what is no name.
-fn plain(host: &str) -> Option<String> {
+fn plain(host: &str) -> Option<Cow<'_, str>> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         Some(_) => return None,
@@ -173,7 +174,14 @@ fn plain(host: &str) -> Option<String> {
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    (!name.is_empty() && name.bytes().all(known)).then(|| name.to_ascii_lowercase())
+    if name.is_empty() || !name.bytes().all(known) {
+        return None;
+    }
+    // Every request passes here, and hardly any host is not in lower case.
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Some(Cow::Owned(name.to_ascii_lowercase())),
+        false => Some(Cow::Borrowed(name)),
+    }
 }
 
 /// Answers a request to a site. Never fails: what goes wrong is told as the site tells it.
@@ -183,9 +191,13 @@ pub(crate) async fn answer<B: http_body::Body<Data = Bytes> + Unpin>(
     call: SiteCall,
     mut request: Request,
     body: &mut B,
-    slot: Slot,
+    slot: Result<Slot, Error>,
 ) -> InternalReply {
     let front = call.front.clone();
+    let slot = match slot {
+        Ok(slot) => slot,
+        Err(error) => return family.refusal(&error).into(),
+    };
     let bytes_max = family.body_bytes_max();
     let (bytes, loan) = match pipeline::read_body(&front, peer, &request, body, bytes_max).await {
         Ok(read) => read,

@@ -125,6 +125,16 @@ async fn refusals_are_the_site_s() {
 }
 
 #[tokio::test]
+async fn the_limit_of_requests_holds_for_sites() {
+    let mut config = development();
+    config.limits.requests_in_flight_max = 0;
+    let world = World::new(config);
+    let reply = world.ask(&post("a.site.test", "/", "", "")).await;
+    assert_eq!(reply.status, 429);
+    assert_eq!(&reply.body[..], b"<Too many requests are being served.>");
+}
+
+#[tokio::test]
 async fn signatures_are_verified_when_the_site_asks() {
     let world = World::new(required());
     let key = Credentials {

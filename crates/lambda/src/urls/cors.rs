@@ -52,7 +52,12 @@ pub(super) fn preflight(cors: &UrlCors, request: &Request) -> Option<Response> {
 /// Adds what a page may know to the answer to any other request.
 pub(super) fn decorate(cors: &UrlCors, origin: Option<&str>, response: &mut Response) {
     response.headers.retain(|(name, _)| !OURS.contains(name));
-    let Some(origin) = origin else { return };
+    let Some(origin) = origin else {
+        if !is_same_for_all(cors) {
+            response.headers.push((VARY, HeaderValue::from_static("Origin")));
+        }
+        return;
+    };
     if !allow(cors, origin, &mut response.headers) {
         return;
     }
@@ -69,7 +74,7 @@ fn allow(cors: &UrlCors, origin: &str, headers: &mut Vec<(HeaderName, HeaderValu
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let all = origins.iter().any(|allowed| allowed == "*");
     let credentials = cors.allow_credentials == Some(true);
-    let star = all && !credentials;
+    let star = is_same_for_all(cors);
     if !star {
         // The answer depends on who asks, and caches have to know.
         headers.push((VARY, HeaderValue::from_static("Origin")));
@@ -83,6 +88,12 @@ fn allow(cors: &UrlCors, origin: &str, headers: &mut Vec<(HeaderName, HeaderValu
         headers.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
     }
     true
+}
+
+/// Whether the answer is the same whoever asks.
+fn is_same_for_all(cors: &UrlCors) -> bool {
+    let origins = cors.allow_origins.as_deref().unwrap_or_default();
+    cors.allow_credentials != Some(true) && origins.iter().any(|allowed| allowed == "*")
 }
 
 /// A list as one header. A star means nothing to browsers once credentials are sent, so then it is
@@ -226,6 +237,6 @@ mod tests {
             ]
         );
         assert_eq!(check(Some("https://evil.example")), ["vary: Origin"]);
-        assert_eq!(check(None), [""; 0]);
+        assert_eq!(check(None), ["vary: Origin"]);
     }
 }

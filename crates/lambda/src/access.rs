@@ -216,6 +216,22 @@ mod tests {
         assert_eq!(harness.send_as(other, request).await.status, 403);
     }
 
+    /// Else a policy that opens a function would open its versions and aliases too.
+    #[test]
+    fn operations_that_take_a_qualifier_ask_about_what_it_names() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops");
+        let mut asking = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let source = std::fs::read_to_string(&path).unwrap();
+            if source.contains("impl Serve for") && source.contains("input.qualifier") {
+                assert!(source.contains("names::qualified_resource("), "{}", path.display());
+                asking += 1;
+            }
+        }
+        assert!(asking > 5, "{asking}");
+    }
+
     #[tokio::test]
     async fn an_alias_and_its_function_have_different_doors() {
         let harness = Harness::with_versions().await;

@@ -240,22 +240,25 @@ mod tests {
         assert_eq!(harness.get(path).await.status, 200);
     }
 
+    async fn check_refused(harness: &Harness, path: &str, members: Value, expect: String) {
+        let reply = harness.post(path, &adding("s", members.clone())).await;
+        let got = format!("{} {}: {}", reply.status, reply.code(), reply.message());
+        assert_eq!(got, expect, "{path} {members}");
+    }
+
     #[tokio::test]
-    async fn what_is_refused() {
+    async fn members_that_are_refused() {
         let harness = Harness::with_hello().await;
         statement(&harness, "s", json!({})).await;
         let invalid = "400 InvalidParameterValueException";
-        let missing = "404 ResourceNotFoundException";
-        for (path, members, expect) in [
+        for (members, expect) in [
             (
-                PATH,
                 json!({}),
                 "409 ResourceConflictException: The statement id (s) provided already exists. Please \
                  provide a new statement id, or remove the existing statement."
                     .to_owned(),
             ),
             (
-                PATH,
                 json!({"StatementId": "t", "Principal": "invalid.nonaws.com"}),
                 format!(
                     "{invalid}: The provided principal was invalid. Please check the principal and \
@@ -263,7 +266,6 @@ mod tests {
                 ),
             ),
             (
-                PATH,
                 json!({"StatementId": "t", "FunctionUrlAuthType": "NONE"}),
                 format!(
                     "{invalid}: FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl \
@@ -271,7 +273,6 @@ mod tests {
                 ),
             ),
             (
-                PATH,
                 json!({
                     "StatementId": "t", "Action": "lambda:InvokeFunctionUrl",
                     "InvokedViaFunctionUrl": true,
@@ -282,7 +283,6 @@ mod tests {
                 ),
             ),
             (
-                PATH,
                 json!({
                     "StatementId": "t", "EventSourceToken": "x", "SourceAccount": "000000000000",
                 }),
@@ -291,47 +291,12 @@ mod tests {
                 ),
             ),
             (
-                "/2015-03-31/functions/hello:$LATEST/policy?Qualifier=$LATEST",
-                json!({}),
-                format!("{invalid}: We currently do not support adding policies for $LATEST."),
-            ),
-            (
-                "/2015-03-31/functions/hello:one/policy?Qualifier=42",
-                json!({}),
-                format!(
-                    "{invalid}: The derived qualifier from the function name does not match the \
-                     specified qualifier."
-                ),
-            ),
-            (
-                "/2015-03-31/functions/doesnotexist/policy",
-                json!({}),
-                format!("{missing}: Function not found: {}", ARN.replace("hello", "doesnotexist")),
-            ),
-            (
-                "/2015-03-31/functions/hello:doesnotexist/policy",
-                json!({}),
-                format!("{missing}: Cannot find alias arn: {ARN}:doesnotexist"),
-            ),
-            (
-                "/2015-03-31/functions/hello/policy?Qualifier=42",
-                json!({}),
-                format!("{missing}: Function not found: {ARN}:42"),
-            ),
-            (
-                "/2015-03-31/functions/hello/policy?Qualifier=valid-with-$-but-doesnotexist",
-                json!({}),
-                format!("{missing}: Function not found: {ARN}:valid-with-$-but-doesnotexist"),
-            ),
-            (
-                PATH,
                 json!({"RevisionId": "wrong", "StatementId": "t"}),
                 "412 PreconditionFailedException: The Revision Id provided does not match the latest \
                  Revision Id. Call the GetPolicy API to retrieve the latest Revision Id"
                     .to_owned(),
             ),
             (
-                PATH,
                 json!({"StatementId": "example.com"}),
                 "400 ValidationException: 1 validation error detected: Value 'example.com' at \
                  'statementId' failed to satisfy constraint: Member must satisfy regular expression \
@@ -339,9 +304,45 @@ mod tests {
                     .to_owned(),
             ),
         ] {
-            let reply = harness.post(path, &adding("s", members.clone())).await;
-            let got = format!("{} {}: {}", reply.status, reply.code(), reply.message());
-            assert_eq!(got, expect, "{path} {members}");
+            check_refused(&harness, PATH, members, expect).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_are_refused() {
+        let harness = Harness::with_hello().await;
+        let invalid = "400 InvalidParameterValueException";
+        let missing = "404 ResourceNotFoundException";
+        for (path, expect) in [
+            (
+                "/2015-03-31/functions/hello:$LATEST/policy?Qualifier=$LATEST",
+                format!("{invalid}: We currently do not support adding policies for $LATEST."),
+            ),
+            (
+                "/2015-03-31/functions/hello:one/policy?Qualifier=42",
+                format!(
+                    "{invalid}: The derived qualifier from the function name does not match the \
+                     specified qualifier."
+                ),
+            ),
+            (
+                "/2015-03-31/functions/doesnotexist/policy",
+                format!("{missing}: Function not found: {}", ARN.replace("hello", "doesnotexist")),
+            ),
+            (
+                "/2015-03-31/functions/hello:doesnotexist/policy",
+                format!("{missing}: Cannot find alias arn: {ARN}:doesnotexist"),
+            ),
+            (
+                "/2015-03-31/functions/hello/policy?Qualifier=42",
+                format!("{missing}: Function not found: {ARN}:42"),
+            ),
+            (
+                "/2015-03-31/functions/hello/policy?Qualifier=valid-with-$-but-doesnotexist",
+                format!("{missing}: Function not found: {ARN}:valid-with-$-but-doesnotexist"),
+            ),
+        ] {
+            check_refused(&harness, path, json!({}), expect).await;
         }
     }
 

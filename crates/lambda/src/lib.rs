@@ -25,5 +25,6 @@ pub mod signing;
 pub mod state;
 mod tasks;
 pub mod telemetry;
+pub mod urls;
 
 pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

@@ -14,6 +14,8 @@ pub mod invoke;
 pub mod limits;
 pub mod names;
 pub mod ops;
+#[cfg(test)]
+mod random;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;

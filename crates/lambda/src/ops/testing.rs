@@ -217,7 +217,7 @@ impl Harness {
         }
     }
 
-    async fn send(&self, request: Request) -> Reply {
+    pub(crate) async fn send(&self, request: Request) -> Reply {
         let response = match self.lambda.handle(&self.call(), request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),

@@ -1,0 +1,196 @@
+//! Random requests against every operation.
+//!
+//! Inputs come from AWS's own model of the service (`model.rs`, `generate.rs`), most of them as it
+//! allows, the others with something wrong in them (`request.rs`). They name few functions and layers,
+//! so that a sequence of them meets what the ones before it left. What must hold of every answer stands
+//! in `reply.rs`, what must hold after a sequence in `state.rs`.
+//!
+//! One seed is one sequence. `LAMBIC_RANDOM_SEQUENCES=1000` makes a longer run, and
+//! `LAMBIC_RANDOM_SEED=7 LAMBIC_RANDOM_SEQUENCES=1` repeats the one that failed.
+
+mod dice;
+mod generate;
+mod model;
+mod reply;
+mod request;
+mod state;
+mod words;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::time::Duration;
+
+use lambic_model_lambda::{Routed, route};
+use lambic_rt::Rt;
+
+use self::dice::Dice;
+use self::generate::Generator;
+use self::model::{Model, Operation};
+use self::request::Draft;
+use crate::ops::testing::{Harness, Reply};
+
+/// Requests of one sequence.
+const REQUESTS: usize = 120;
+/// Sequences when nothing is said.
+const SEQUENCES: u64 = 150;
+/// An answer that takes longer never comes, in seconds.
+const ANSWER_S_MAX: u64 = 60;
+/// Requests that are told with a fault.
+const TOLD: usize = 6;
+
+/// Faults by what they are, each with the first case of it.
+type Faults = BTreeMap<String, String>;
+
+#[tokio::test]
+async fn whatever_is_asked_the_answer_is_one_of_aws_s_and_the_state_stays_whole() {
+    let model = Model::read();
+    let (mut faults, mut successes) = (Faults::new(), BTreeMap::new());
+    let first = from_environment("LAMBIC_RANDOM_SEED").unwrap_or(1);
+    let count = from_environment("LAMBIC_RANDOM_SEQUENCES").unwrap_or(SEQUENCES);
+    for seed in first..first + count {
+        let mut sequence = Sequence::new(&model, seed).await;
+        sequence.run(&mut faults).await;
+        for (operation, count) in sequence.successes {
+            *successes.entry(operation).or_insert(0) += count;
+        }
+    }
+    let mut report = String::new();
+    for (fault, case) in &faults {
+        writeln!(report, "\n=== {fault}\n{case}").unwrap();
+    }
+    assert!(faults.is_empty(), "{} faults:{report}", faults.len());
+    // A run of which nothing succeeds would show nothing.
+    if count >= SEQUENCES {
+        let offered = model.operations.iter().filter(|operation| operation.is_offered);
+        let never: Vec<_> = offered.filter(|one| !successes.contains_key(&one.name)).collect();
+        let never: Vec<&str> = never.iter().map(|one| one.name.as_str()).collect();
+        assert!(never.is_empty(), "these never succeeded: {never:?}; see words.rs");
+    }
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// One run of requests against a service of its own.
+struct Sequence<'m> {
+    model: &'m Model,
+    seed: u64,
+    dice: Dice,
+    generator: Generator<'m>,
+    harness: Harness,
+    rt: Rt,
+    /// The last requests and their answers, for whoever has to find out.
+    past: VecDeque<String>,
+    successes: BTreeMap<String, u64>,
+}
+
+impl<'m> Sequence<'m> {
+    async fn new(model: &'m Model, seed: u64) -> Sequence<'m> {
+        Sequence {
+            model,
+            seed,
+            dice: Dice::new(seed),
+            generator: Generator::new(model),
+            harness: Harness::new().await,
+            rt: Rt::real(),
+            past: VecDeque::new(),
+            successes: BTreeMap::new(),
+        }
+    }
+
+    async fn run(&mut self, faults: &mut Faults) {
+        // Without functions most requests would find nothing.
+        for name in ["CreateFunction", "CreateFunction", "PublishLayerVersion"] {
+            self.ask(name, false, faults).await;
+        }
+        for _ in 0..REQUESTS {
+            let offered = self.model.operations.iter().filter(|one| one.is_offered);
+            let offered: Vec<&Operation> = offered.collect();
+            let operation = match self.dice.below(100) {
+                // What is not offered must say so however it is asked.
+                0 | 1 => &self.model.operations[self.dice.below(self.model.operations.len())],
+                2..=6 => offered.iter().find(|one| one.name == "CreateFunction").unwrap(),
+                7..=9 => {
+                    offered.iter().find(|one| one.name == "PublishVersion").unwrap_or(&offered[0])
+                }
+                _ => offered[self.dice.below(offered.len())],
+            };
+            // Functions are to live long enough for the others to find them.
+            if operation.name == "DeleteFunction" && self.dice.percent(60) {
+                continue;
+            }
+            let spoilt = self.dice.percent(30);
+            self.ask(&operation.name, spoilt, faults).await;
+            if self.dice.percent(80) {
+                self.harness.settle().await;
+            }
+        }
+        self.harness.settle().await;
+        if let Err(fault) = state::check(self.model, &self.harness).await {
+            self.fault(faults, "state", &fault);
+        }
+        if let Err(fault) = state::clear(self.model, &self.harness).await {
+            self.fault(faults, "after everything was deleted", &fault);
+        }
+    }
+
+    async fn ask(&mut self, name: &str, spoilt: bool, faults: &mut Faults) {
+        let operation = self.model.operations.iter().find(|one| one.name == name).unwrap();
+        let input = self.generator.input(&mut self.dice, operation);
+        let mut draft = Draft::of(self.model, operation, &input);
+        if spoilt {
+            for _ in 0..=self.dice.below(2) {
+                draft.spoil(&mut self.dice);
+            }
+        }
+        let request = draft.request();
+        let asked = match route(&request.method, &request.path, &request.query) {
+            Routed::Op(op, _) => self.model.operations.iter().find(|one| one.name == op.name()),
+            Routed::MethodNotAllowed | Routed::Unknown => None,
+        };
+        let answer = self.harness.send(request);
+        let limit = Duration::from_secs(ANSWER_S_MAX);
+        let reply = self.rt.within(limit, std::panic::AssertUnwindSafe(answer)).await;
+        let Some(reply) = reply else {
+            return self.fault(faults, name, &format!("no answer\n{}", draft.told()));
+        };
+        self.remember(&draft, &reply);
+        if (200..300).contains(&reply.status) {
+            if let Ok(document) = serde_json::from_slice(&reply.body) {
+                self.generator.learn(&document);
+            }
+            if let Some(asked) = asked {
+                *self.successes.entry(asked.name.clone()).or_insert(0) += 1;
+            }
+        }
+        if let Err(fault) = reply::check(self.model, asked, &reply) {
+            let asked = asked.map_or("nothing", |one| one.name.as_str());
+            self.fault(faults, asked, &fault);
+        }
+    }
+
+    fn remember(&mut self, draft: &Draft, reply: &Reply) {
+        let body: String = String::from_utf8_lossy(&reply.body).chars().take(400).collect();
+        let code = reply.code();
+        self.past.push_back(format!("{}\n→ {} {code} {body}", draft.told(), reply.status));
+        if self.past.len() > TOLD {
+            self.past.pop_front();
+        }
+    }
+
+    /// Notes a fault, once for each kind of it.
+    fn fault(&self, faults: &mut Faults, place: &str, what: &str) {
+        // Numbers and names differ from case to case.
+        let letters = what.chars().filter(|letter| letter.is_alphabetic() || *letter == ' ');
+        let kind: String = letters.take(70).collect();
+        let case = || {
+            let past = Vec::from_iter(self.past.iter().map(String::as_str)).join("\n");
+            let seed = self.seed;
+            format!(
+                "{what}\nLAMBIC_RANDOM_SEED={seed} LAMBIC_RANDOM_SEQUENCES=1, at the end of:\n{past}"
+            )
+        };
+        faults.entry(format!("{place}: {kind}")).or_insert_with(case);
+    }
+}

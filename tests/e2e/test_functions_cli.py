@@ -58,8 +58,8 @@ def test_errors_read_as_on_aws(cli):
     assert cli.fails("get-function", "--function-name", "nobody").strip().endswith(
         "An error occurred (ResourceNotFoundException) when calling the GetFunction operation: "
         f"Function not found: {arn}")
-    text = cli.fails("publish-version", "--function-name", "nobody")
-    assert "PublishVersion" in text and "NotImplemented" in text
+    text = cli.fails("list-capacity-providers")
+    assert "ListCapacityProviders" in text and "NotImplemented" in text
 
 
 def test_account_settings_and_dry_run(cli, functions):

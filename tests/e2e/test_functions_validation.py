@@ -274,7 +274,6 @@ NOT_YET = {
         "Arn": f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-0123456789abcdef0",
         "LocalMountPath": "/mnt/x"}]},
     "KMSKeyArn": {"KMSKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/x"},
-    "Publish": {"Publish": True},
     "SnapStart": {"SnapStart": {"ApplyOn": "PublishedVersions"}},
     "java21": {"Runtime": "java21"},
     "arm64": {"Architectures": ["arm64"]},

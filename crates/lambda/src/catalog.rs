@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use lambic_rt::{Rt, TaskKind, Timestamp};
@@ -18,8 +18,9 @@ use lambic_store::{
 use tokio::sync::watch;
 
 use crate::names::{LATEST, function_arn};
-use crate::state::function::{FunctionRecord, State};
+use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
+use crate::state::published::{VersionRecord, number_key};
 use crate::state::version::{Version, VersionState};
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
@@ -34,20 +35,28 @@ pub struct Function {
     pub stored: Stored<FunctionRecord>,
     /// What `$LATEST` runs at the moment: during an update still the old snapshot.
     pub latest: Arc<Version>,
+    /// The published versions that were asked for so far.
+    published: Arc<Published>,
 }
+
+/// Snapshots of published versions by number. Read from the store when they are first invoked: most
+/// versions never are, and there may be very many.
+type Published = Mutex<HashMap<u64, Arc<Version>>>;
 
 /// What an account uses in one region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Number of functions.
     pub functions: u64,
-    /// All their packages, zipped, in bytes. Every function counts its own.
+    /// All their packages, zipped, in bytes. Every function and every published version counts its
+    /// own.
     pub code_bytes: u64,
+    /// Concurrency that functions have reserved for themselves.
+    pub reserved_concurrency: u64,
 }
 
-/// Called when snapshots are no longer to be run, with the function's ARN and the generation of the
-/// one that is now (`None`: the function is deleted).
-pub type OnRetire = Arc<dyn Fn(&str, Option<u64>) + Send + Sync>;
+/// Called after every change of a function, with its ARN and what it is now (`None`: deleted).
+pub type OnChange = Arc<dyn Fn(&str, Option<&FunctionRecord>) + Send + Sync>;
 
 /// All functions. Cheap to clone; every clone is the same catalog.
 #[derive(Clone)]
@@ -64,7 +73,7 @@ struct Inner {
     /// For everything else.
     contents: RwLock<Contents>,
     seen: watch::Sender<Revision>,
-    on_retire: OnRetire,
+    on_change: OnChange,
 }
 
 /// Parts of the look-up table. Invokes of different functions hardly ever meet at one of them.
@@ -92,7 +101,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When a stored function cannot be read.
-    pub async fn start(store: Store, rt: Rt, on_retire: OnRetire) -> Result<Catalog, StoreError> {
+    pub async fn start(store: Store, rt: Rt, on_change: OnChange) -> Result<Catalog, StoreError> {
         let (listing, watch) = store.table::<FunctionRecord>().list_and_watch(&[]).await?;
         let (seen, _) = watch::channel(listing.revision);
         let inner = Inner {
@@ -102,7 +111,7 @@ impl Catalog {
             hasher: RandomState::new(),
             contents: RwLock::default(),
             seen,
-            on_retire,
+            on_change,
         };
         let catalog = Catalog { inner: Arc::new(inner) };
         for stored in listing.records {
@@ -118,6 +127,36 @@ impl Catalog {
     pub fn find(&self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
         let arn = function_arn(account, region, name);
         self.shard(&arn).read().unwrap_or_else(PoisonError::into_inner).get(&arn).cloned()
+    }
+
+    /// The snapshot of a published version, if it is there.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub async fn published(
+        &self,
+        function: &Function,
+        number: u64,
+    ) -> Result<Option<Arc<Version>>, StoreError> {
+        let record = &function.stored.value;
+        if !record.versions.contains(number) {
+            return Ok(None);
+        }
+        if let Some(known) = lock(&function.published).get(&number) {
+            return Ok(Some(known.clone()));
+        }
+        let key = number_key(number);
+        let key = [record.account.as_str(), &record.region, &record.name, &key];
+        let table = self.inner.store.table::<VersionRecord>();
+        // Deleted since the function was looked up.
+        let Some(stored) = table.get(&key).await? else { return Ok(None) };
+        let version = Arc::new(self.published_snapshot(record, &stored.value));
+        if version.state == VersionState::Active {
+            // Another one may have read it too; all use the same.
+            let mut published = lock(&function.published);
+            return Ok(Some(published.entry(number).or_insert(version).clone()));
+        }
+        Ok(Some(version))
     }
 
     /// Up to `limit` functions in the order of their names, those after the name `after`.
@@ -218,6 +257,13 @@ impl Catalog {
             }
         }
         for stored in listing.records {
+            // It may have been deleted and created again meanwhile, with other versions of the same
+            // numbers.
+            if let [account, region, name] = &stored.key[..]
+                && let Some(known) = self.find(account, region, name)
+            {
+                lock(&known.published).clear();
+            }
             self.put(stored);
         }
         // The listing's own revision: the last commit may have been a deletion, which no record
@@ -242,18 +288,18 @@ impl Catalog {
     }
 
     fn put(&self, stored: Stored<FunctionRecord>) {
+        let arn = stored.value.arn();
+        let known = self.shard(&arn).read().unwrap_or_else(PoisonError::into_inner);
+        let published = known.get(&arn).map(|old| old.published.clone()).unwrap_or_default();
+        drop(known);
+        lock(&published).retain(|number, _| stored.value.versions.contains(*number));
         let latest = Arc::new(self.snapshot(&stored.value));
-        let function = Arc::new(Function { stored, latest: latest.clone() });
-        let old = self.write().put(function.clone());
-        let shard = self.shard(&latest.function_arn);
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        shard.insert(latest.function_arn.clone(), function);
+        let function = Arc::new(Function { stored, latest, published });
+        self.write().put(function.clone());
+        let mut shard = self.shard(&arn).write().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(arn.clone(), function.clone());
         drop(shard);
-        if let Some(old) = old
-            && old.latest.generation != latest.generation
-        {
-            (self.inner.on_retire)(&latest.function_arn, Some(latest.generation));
-        }
+        (self.inner.on_change)(&arn, Some(&function.stored.value));
     }
 
     fn remove(&self, key: &[String]) {
@@ -262,12 +308,36 @@ impl Catalog {
         if let Some(old) = old {
             let arn = &old.latest.function_arn;
             self.shard(arn).write().unwrap_or_else(PoisonError::into_inner).remove(arn);
-            (self.inner.on_retire)(&old.latest.function_arn, None);
+            (self.inner.on_change)(arn, None);
         }
     }
 
+    /// What `$LATEST` runs.
     fn snapshot(&self, record: &FunctionRecord) -> Version {
-        let configuration = &record.running;
+        Version {
+            version: LATEST.to_owned(),
+            revision_id: record.revision_id.clone(),
+            state: match record.state {
+                State::Pending => VersionState::Pending,
+                State::Active => VersionState::Active,
+                State::Failed => VersionState::Failed,
+            },
+            ..self.snapshot_of(record, &record.running)
+        }
+    }
+
+    fn published_snapshot(&self, record: &FunctionRecord, published: &VersionRecord) -> Version {
+        let is_pending = published.is_pending(self.inner.rt.now());
+        Version {
+            version: published.number.to_string(),
+            revision_id: published.revision_id.clone(),
+            state: if is_pending { VersionState::Pending } else { VersionState::Active },
+            ..self.snapshot_of(record, &published.configuration)
+        }
+    }
+
+    /// A snapshot with this configuration, to be told which version it is.
+    fn snapshot_of(&self, record: &FunctionRecord, configuration: &Configuration) -> Version {
         let blobs = self.inner.store.blobs();
         let environment = configuration.environment.clone().unwrap_or_default();
         let layers = merged_digest(&configuration.layers);
@@ -277,8 +347,8 @@ impl Catalog {
             region: record.region.clone(),
             function_name: record.name.clone(),
             function_arn: record.arn(),
-            version: LATEST.to_owned(),
-            revision_id: record.revision_id.clone(),
+            version: String::new(),
+            revision_id: String::new(),
             runtime: configuration.runtime.clone(),
             handler: configuration.handler.clone(),
             role: configuration.role.clone(),
@@ -293,11 +363,7 @@ impl Catalog {
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
             generation: configuration.generation,
-            state: match record.state {
-                State::Pending => VersionState::Pending,
-                State::Active => VersionState::Active,
-                State::Failed => VersionState::Failed,
-            },
+            state: VersionState::Pending,
             holds: kept.map(|digest| blobs.hold(digest)).collect(),
         }
     }
@@ -315,28 +381,38 @@ impl Catalog {
     }
 }
 
+/// What the function takes of the account's room for code.
+fn code_bytes(record: &FunctionRecord) -> u64 {
+    record.shown().code.zip_bytes + record.version_bytes
+}
+
+fn lock(published: &Published) -> MutexGuard<'_, HashMap<u64, Arc<Version>>> {
+    published.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Contents {
-    /// Answers what was there before.
-    fn put(&mut self, function: Arc<Function>) -> Option<Arc<Function>> {
+    fn put(&mut self, function: Arc<Function>) {
         let record = &function.stored.value;
         let [account, region, name] = record.key().map(str::to_owned);
-        let old = self.remove(&account, &region, &name);
+        self.remove(&account, &region, &name);
         if let Some(at) = record.settle_at_micros {
             self.unsettled.insert((at, (account.clone(), region.clone(), name.clone())));
         }
         let region = self.accounts.entry(account).or_default().entry(region).or_default();
         region.usage.functions += 1;
-        region.usage.code_bytes += record.shown().code.zip_bytes;
+        region.usage.code_bytes += code_bytes(record);
+        region.usage.reserved_concurrency += u64::from(record.reserved_concurrency.unwrap_or(0));
         region.functions.insert(name, function);
-        old
     }
 
     fn remove(&mut self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
         let contents = self.accounts.get_mut(account)?.get_mut(region)?;
         let old = contents.functions.remove(name)?;
         contents.usage.functions -= 1;
-        contents.usage.code_bytes -= old.stored.value.shown().code.zip_bytes;
-        if let Some(at) = old.stored.value.settle_at_micros {
+        let record = &old.stored.value;
+        contents.usage.code_bytes -= code_bytes(record);
+        contents.usage.reserved_concurrency -= u64::from(record.reserved_concurrency.unwrap_or(0));
+        if let Some(at) = record.settle_at_micros {
             let key = (account.to_owned(), region.to_owned(), name.to_owned());
             self.unsettled.remove(&(at, key));
         }
@@ -346,8 +422,6 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use lambic_store::Transaction;
 
     use super::*;
@@ -356,7 +430,7 @@ mod tests {
     struct Setup {
         store: Store,
         catalog: Catalog,
-        retired: Arc<Mutex<Vec<Option<u64>>>>,
+        changes: Arc<Mutex<Vec<Option<u64>>>>,
     }
 
     async fn setup(existing: &[FunctionRecord]) -> Setup {
@@ -367,11 +441,13 @@ mod tests {
             transaction.put(&record.key(), record);
             store.commit(transaction).await.unwrap();
         }
-        let retired = Arc::new(Mutex::new(Vec::new()));
-        let note = retired.clone();
-        let on_retire: OnRetire = Arc::new(move |_, now| note.lock().unwrap().push(now));
-        let catalog = Catalog::start(store.clone(), rt, on_retire).await.unwrap();
-        Setup { store, catalog, retired }
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let note = changes.clone();
+        let on_change: OnChange = Arc::new(move |_, now| {
+            note.lock().unwrap().push(now.map(|record| record.running.generation));
+        });
+        let catalog = Catalog::start(store.clone(), rt, on_change).await.unwrap();
+        Setup { store, catalog, changes }
     }
 
     async fn put(setup: &Setup, record: &FunctionRecord) {
@@ -399,7 +475,7 @@ mod tests {
         assert!(setup.catalog.find("000000000000", "eu-west-1", "a").is_none());
         assert!(setup.catalog.find("111111111111", "us-east-1", "a").is_none());
         let usage = setup.catalog.usage("000000000000", "us-east-1");
-        assert_eq!(usage, Usage { functions: 3, code_bytes: 9 });
+        assert_eq!(usage, Usage { functions: 3, code_bytes: 9, reserved_concurrency: 0 });
     }
 
     #[tokio::test]
@@ -411,17 +487,16 @@ mod tests {
         let find = || setup.catalog.find("000000000000", "us-east-1", "f").unwrap();
         assert_eq!(find().latest.generation, 1);
         assert_eq!(find().stored.value.shown().generation, 2);
-        assert!(setup.retired.lock().unwrap().is_empty());
 
         changed.running = configuration(2);
         changed.updating = None;
         put(&setup, &changed).await;
         assert_eq!(find().latest.generation, 2);
-        assert_eq!(*setup.retired.lock().unwrap(), [Some(2)]);
+        assert_eq!(*setup.changes.lock().unwrap(), [Some(1), Some(1), Some(2)]);
     }
 
     #[tokio::test]
-    async fn deleting_retires_and_frees() {
+    async fn deleting_is_told_and_frees() {
         let setup = setup(&[record("f")]).await;
         let mut transaction = Transaction::new();
         transaction.delete::<FunctionRecord>(&record("f").key());
@@ -430,7 +505,7 @@ mod tests {
         assert!(setup.catalog.find("000000000000", "us-east-1", "f").is_none());
         assert_eq!(setup.catalog.usage("000000000000", "us-east-1"), Usage::default());
         assert_eq!(setup.catalog.unsettled(Timestamp::from_micros(i64::MAX)).0.len(), 0);
-        assert_eq!(*setup.retired.lock().unwrap(), [None]);
+        assert_eq!(*setup.changes.lock().unwrap(), [Some(1), None]);
     }
 
     #[tokio::test]

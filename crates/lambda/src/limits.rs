@@ -8,6 +8,8 @@ pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
 pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
+/// Aliases of one function. AWS has a limit and does not tell it.
+pub const ALIASES_MAX: usize = 1_000;
 /// Everything that comes out of a zip, or of a function's package and those of its layers together,
 /// in bytes; exactly so many are too many.
 pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
@@ -64,6 +66,12 @@ pub(crate) fn unzipped_too_large() -> Error {
 pub(crate) fn policy_too_large() -> Error {
     let text = format!("The final policy size is bigger than the limit ({POLICY_BYTES_MAX}).");
     Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
+}
+
+/// More than [`ALIASES_MAX`].
+pub(crate) fn too_many_aliases() -> Error {
+    let text = format!("A function cannot have more than {ALIASES_MAX} aliases.");
+    Error::new("AliasLimitExceededException", 400, text).with_fault(Fault::User)
 }
 
 /// Too many callers change the same thing at the same time; clients try again by themselves.

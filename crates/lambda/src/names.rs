@@ -163,7 +163,8 @@ pub fn function_arn(account: &str, region: &str, name: &str) -> String {
     format!("arn:aws:lambda:{region}:{account}:function:{name}")
 }
 
-fn not_found(message: String) -> Error {
+/// `ResourceNotFoundException`, in AWS's form.
+pub(crate) fn not_found(message: String) -> Error {
     Error::new("ResourceNotFoundException", 404, message)
         .with_message_key(MessageKey::Upper)
         .with_fault(Fault::User)

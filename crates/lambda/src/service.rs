@@ -21,6 +21,7 @@ use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
+use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use crate::tasks::{settle, sweep};
 
@@ -74,9 +75,9 @@ pub trait Runner: Send + Sync + 'static {
         invocation: Invocation,
     ) -> BoxFuture<'a, Result<StreamedAnswer, Error>>;
 
-    /// Snapshots of this function other than that of generation `current` are not run any more
-    /// (`None`: the function is deleted).
-    fn retire(&self, function_arn: &str, current: Option<u64>);
+    /// The function has changed to this (`None`: it is deleted): what is no longer to be run, and
+    /// how much of it may run at once.
+    fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>);
 }
 
 impl Runner for Invoker {
@@ -96,8 +97,8 @@ impl Runner for Invoker {
         Box::pin(Invoker::invoke_streamed(self, version, invocation))
     }
 
-    fn retire(&self, function_arn: &str, current: Option<u64>) {
-        Invoker::retire(self, function_arn, current);
+    fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
+        Invoker::follow(self, function_arn, now);
     }
 }
 
@@ -172,10 +173,10 @@ impl Lambda {
         runner: Arc<dyn Runner>,
     ) -> Result<Lambda, StartError> {
         let secret = CodeLinkSecret::load(&store, &rt).await.map_err(StartError::Secret)?;
-        let retiring = runner.clone();
-        let on_retire =
-            Arc::new(move |arn: &str, current: Option<u64>| retiring.retire(arn, current));
-        let catalog = Catalog::start(store.clone(), rt.clone(), on_retire).await?;
+        let following = runner.clone();
+        let on_change =
+            Arc::new(move |arn: &str, now: Option<&FunctionRecord>| following.follow(arn, now));
+        let catalog = Catalog::start(store.clone(), rt.clone(), on_change).await?;
         Ok(Lambda {
             config,
             packages: Packages::new(store.clone(), rt.clone()),

@@ -51,8 +51,10 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::names::LATEST;
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
+use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use admit::Account;
 use figures::Figures;
@@ -159,6 +161,14 @@ pub struct Invoker {
     common: Arc<Common>,
 }
 
+/// Whether the function still runs this snapshot.
+fn is_current(record: &FunctionRecord, version: &Version) -> bool {
+    match record.number(&version.version) {
+        Some(_) => true,
+        None => version.version == LATEST && version.generation == record.running.generation,
+    }
+}
+
 /// How often idle and overdue environments are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -248,12 +258,14 @@ impl Invoker {
         StreamedAnswer::begin(version.version.clone(), pieces, ended).await
     }
 
-    /// The snapshots of this function other than `current` are no longer to be used: their idle
-    /// environments end now, busy ones when they have finished. `None` after a deletion.
-    pub fn retire(&self, function_arn: &str, current: Option<u64>) {
+    /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are
+    /// no longer to be run end: idle ones now, busy ones when they have finished.
+    pub fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         for shell in self.common.all_pools() {
             let version = shell.version();
-            if version.function_arn == function_arn && Some(version.generation) != current {
+            if version.function_arn == function_arn
+                && !now.is_some_and(|record| is_current(record, version))
+            {
                 shell.retire();
             }
         }

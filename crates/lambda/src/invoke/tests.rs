@@ -13,6 +13,7 @@ use super::launcher::Ended;
 use super::*;
 use crate::runtime_api::connection::CONNECTIONS_MAX;
 use crate::runtime_api::testing::Client;
+use crate::state::function::tests::{configuration, record};
 
 #[tokio::test]
 async fn an_environment_is_reused_and_its_start_is_reported_once() {
@@ -306,12 +307,14 @@ async fn old_snapshots_end_when_idle_and_finish_when_busy() {
     let arn = machine.version(1).function_arn;
     machine.text("1").await;
     machine.until_alive(1).await;
-    machine.invoker.retire(&arn, Some(2));
+    let mut now = record("f");
+    now.running = configuration(2);
+    machine.invoker.follow(&arn, Some(&now));
     machine.until_alive(0).await;
     let busy = machine.invoke(machine.version(2), "2");
     let change = async {
         machine.until_alive(1).await;
-        machine.invoker.retire(&arn, None);
+        machine.invoker.follow(&arn, None);
         gate.add_permits(1);
     };
     let (answer, ()) = tokio::join!(busy, change);

@@ -1,25 +1,24 @@
 //! Reading, changing and writing one function, again if somebody else was faster.
 
-use std::collections::HashSet;
-
 use lambic_front::Cx;
 use lambic_model_lambda::errors;
 use lambic_rt::Timestamp;
 use lambic_store::{CommitError, Revision, StoreError, Stored, Transaction};
 use lambic_wire::Error;
 
+use super::publish::{publish, unchanged};
 use crate::Lambda;
-use crate::names::{LATEST, Target};
+use crate::names::Target;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::published::{VersionRecord, number_key};
 
 /// Attempts before a caller is told to try again.
 const ATTEMPTS_MAX: usize = 8;
 /// The same for changes that do not exclude each other, as many callers make them at once.
-const EDIT_ATTEMPTS_MAX: usize = 64;
+pub(super) const EDIT_ATTEMPTS_MAX: usize = 64;
 
-/// Acknowledges an update of `target`: `next` makes the new configuration from the present one.
-/// Answers the record as it was committed.
+/// Acknowledges an update of `target`: `next` makes the new configuration from the present one; if
+/// it `publishes`, a version is made of it too. Answers the record as it was committed.
 ///
 /// # Errors
 /// 404, 409 while something else is in progress, 412 for another `revision_id`, and `next`'s own.
@@ -27,53 +26,54 @@ pub(crate) async fn update(
     cx: &Cx<'_, Lambda>,
     target: &Target,
     revision_id: Option<&str>,
+    publishes: bool,
     next: impl Fn(&FunctionRecord) -> Result<Configuration, Error>,
-) -> Result<FunctionRecord, Error> {
+) -> Result<(FunctionRecord, Option<VersionRecord>), Error> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(cx, target).await?;
         check(&stored.value, revision_id)?;
         let mut configuration = next(&stored.value)?;
         configuration.last_modified_micros = cx.rt.now().micros();
-        let record = stored.value.updated(configuration, cx.rt, settle_at(cx));
+        let mut record = stored.value.updated(configuration.clone(), cx.rt, settle_at(cx));
         let mut transaction = Transaction::new();
+        let version = match publishes {
+            true => Some(match unchanged(cx, &record, &configuration).await? {
+                Some(version) => version,
+                None => {
+                    let at = settle_at(cx);
+                    publish(cx, &mut record, &mut transaction, &configuration, None, at)
+                }
+            }),
+            false => None,
+        };
         transaction.replace(&stored, &record);
         if commit(cx, transaction).await?.is_some() {
-            return Ok(record);
+            return Ok((record, version));
         }
     }
     Err(in_progress(target))
 }
 
 /// Changes what is beside `$LATEST` in the record of `target`'s function: aliases, settings by
-/// qualifier. `change` is called again when somebody else was faster; it is told which of the
-/// qualifiers `named` are published versions, and they still are when the change is committed.
-/// Answers the record as it was committed and what `change` answered.
+/// qualifier. `change` is called again when somebody else was faster. Answers the record as it was
+/// committed and what `change` answered.
 ///
 /// # Errors
 /// 404, 409 when others are always faster, and `change`'s own.
-#[allow(dead_code)] // until the first operation needs it
 pub(crate) async fn edit<T>(
     cx: &Cx<'_, Lambda>,
     target: &Target,
-    named: &[&str],
-    change: impl Fn(&mut FunctionRecord, &Known) -> Result<T, Error>,
+    change: impl Fn(&mut FunctionRecord) -> Result<T, Error>,
 ) -> Result<(FunctionRecord, T), Error> {
     for _ in 0..EDIT_ATTEMPTS_MAX {
         let stored = read(cx, target).await?;
-        let mut transaction = Transaction::new();
-        let mut known = Known::default();
-        for number in named {
-            if let Some(version) = read_version(cx, target, number).await? {
-                transaction.expect_unchanged(&version);
-                known.versions.insert((*number).to_owned());
-            }
-        }
         let mut record = stored.value.clone();
-        let answer = change(&mut record, &known)?;
+        let answer = change(&mut record)?;
         record.qualified.retain(|_, settings| !settings.is_empty());
         if record == stored.value {
             return Ok((record, answer));
         }
+        let mut transaction = Transaction::new();
         transaction.replace(&stored, &record);
         if commit(cx, transaction).await?.is_some() {
             return Ok((record, answer));
@@ -82,37 +82,17 @@ pub(crate) async fn edit<T>(
     Err(in_progress(target))
 }
 
-/// The published versions among the qualifiers that a change names.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    versions: HashSet<String>,
-}
-
-impl Known {
-    /// Whether this is `$LATEST`, an alias of the function or one of its published versions.
-    pub(crate) fn has(&self, record: &FunctionRecord, qualifier: &str) -> bool {
-        qualifier == LATEST
-            || record.aliases.contains_key(qualifier)
-            || self.versions.contains(qualifier)
-    }
-
-    /// Whether this is the number of a published version.
-    pub(crate) fn has_version(&self, qualifier: &str) -> bool {
-        self.versions.contains(qualifier)
-    }
-}
-
 /// The published version of that number, if there is one.
 pub(crate) async fn read_version(
     cx: &Cx<'_, Lambda>,
-    target: &Target,
-    number: &str,
-) -> Result<Option<Stored<VersionRecord>>, Error> {
-    let Ok(number) = number.parse() else { return Ok(None) };
-    let number = number_key(number);
-    let key = [target.account.as_str(), &target.region, &target.name, &number];
+    record: &FunctionRecord,
+    number: u64,
+) -> Result<Option<VersionRecord>, Error> {
+    let key = number_key(number);
+    let key = [record.account.as_str(), &record.region, &record.name, &key];
     let table = cx.service.store.table::<VersionRecord>();
-    table.get(&key).await.map_err(read_failed)
+    let stored = table.get(&key).await.map_err(read_failed)?;
+    Ok(stored.map(|stored| stored.value))
 }
 
 /// The function as the store has it, not the catalog: a change begins from what is newest.
@@ -129,17 +109,23 @@ pub(crate) async fn read(
 
 /// Whether a change may begin.
 pub(crate) fn check(record: &FunctionRecord, revision_id: Option<&str>) -> Result<(), Error> {
-    if revision_id.is_some_and(|wanted| wanted != record.revision_id) {
-        return Err(errors::precondition_failed(
-            "The Revision Id provided does not match the latest Revision Id. Call the \
-             GetFunction/GetAlias API to retrieve the latest Revision Id",
-        ));
-    }
+    check_revision(revision_id, &record.revision_id)?;
     if record.state == State::Pending {
         return Err(errors::resource_conflict(pending("Pending")));
     }
     if record.update == UpdateStatus::InProgress {
         return Err(errors::resource_conflict(update_in_progress(&record.arn())));
+    }
+    Ok(())
+}
+
+/// Whether what is there is what the caller has seen.
+pub(crate) fn check_revision(wanted: Option<&str>, present: &str) -> Result<(), Error> {
+    if wanted.is_some_and(|wanted| wanted != present) {
+        return Err(errors::precondition_failed(
+            "The Revision Id provided does not match the latest Revision Id. Call the \
+             GetFunction/GetAlias API to retrieve the latest Revision Id",
+        ));
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ use lambic_wire::{Arn, Error};
 use super::change::{commit, settle_at};
 use super::layers;
 use super::logging;
+use super::publish::{check_publish_to, publish};
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
 use crate::Lambda;
@@ -41,6 +42,7 @@ use crate::state::function::{
     Code, Configuration, FunctionRecord, State, UpdateStatus, new_generation,
 };
 use crate::state::logging::Logging;
+use crate::state::numbers::Numbers;
 use crate::state::runtime_id;
 
 /// The operation.
@@ -60,6 +62,7 @@ impl Serve for CreateFunction {
     ) -> Result<FunctionConfiguration, Error> {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
+        check_publish_to(input.publish_to.as_ref())?;
         let settings = Settings::check(&input, &target.name)?;
         let tags = settings::tags(input.tags.take().unwrap_or_default())?;
         let environment = input.environment.take().map(settings::environment).transpose()?;
@@ -68,7 +71,8 @@ impl Serve for CreateFunction {
         }
         let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
-        check_storage(cx, zip.0.len() as u64).await?;
+        let publishes = input.publish == Some(true);
+        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
         let package = cx.service.packages.take(zip.0).await?;
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
@@ -78,7 +82,7 @@ impl Serve for CreateFunction {
             description: input.description.take().unwrap_or_default(),
             ..settings.into_configuration(cx, input.role, input.handler, package.code)
         };
-        let record = FunctionRecord {
+        let mut record = FunctionRecord {
             account: target.account.clone(),
             region: target.region.clone(),
             name: target.name.clone(),
@@ -90,17 +94,27 @@ impl Serve for CreateFunction {
             revision_id: cx.rt.uuid(),
             settle_at_micros: Some(settle_at(cx).micros()),
             last_version: 0,
+            versions: Numbers::default(),
             version_bytes: 0,
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
         };
         let mut transaction = Transaction::new();
-        transaction.insert(&record.key(), &record);
-        match commit(cx, transaction).await? {
-            Some(_) => Ok(show(&record, false)),
-            None => Err(already_exists(&target)),
+        let mut version = None;
+        if publishes {
+            let latest = record.running.clone();
+            let at = settle_at(cx);
+            let published = publish(cx, &mut record, &mut transaction, &latest, None, at);
+            version = Some(published.number.to_string());
         }
+        transaction.insert(&record.key(), &record);
+        if commit(cx, transaction).await?.is_none() {
+            return Err(already_exists(&target));
+        }
+        // AWS's answer names the version, and not in the ARN.
+        let shown = show(&record, None);
+        Ok(FunctionConfiguration { version: version.or(shown.version), ..shown })
     }
 }
 
@@ -177,8 +191,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     refuse_if(code.s3_object_version.is_some(), "Code.S3ObjectVersion")?;
     refuse_if(code.s3_object_storage_mode.is_some(), "Code.S3ObjectStorageMode")?;
     refuse_if(has_source_key, "Code.SourceKMSKeyArn")?;
-    refuse_if(input.publish == Some(true), "Publish")?;
-    refuse_if(input.publish_to.is_some(), "PublishTo")?;
     refuse_if(has_signing, "CodeSigningConfigArn")?;
     refuse_if(input.tenancy_config.is_some(), "TenancyConfig")?;
     let unoffered = Unoffered {
@@ -231,6 +243,20 @@ mod tests {
     #[tokio::test]
     async fn as_documented() {
         Harness::new().await.check(&documented(include_str!("create_function.rs"))).await;
+    }
+
+    #[tokio::test]
+    async fn published_at_once() {
+        let harness = Harness::new().await;
+        let mut body = Harness::creation("f");
+        body["Publish"] = json!(true);
+        let reply = harness.post("/2015-03-31/functions", &body).await.json();
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+        assert_eq!((&reply["Version"], &reply["FunctionArn"]), (&json!("1"), &json!(arn)));
+        assert_eq!(reply["State"], "Pending");
+        harness.settle().await;
+        let published = harness.post("/2015-03-31/functions/f/versions", &json!({})).await.json();
+        assert_eq!((&published["Version"], &published["State"]), (&json!("1"), &json!("Active")));
     }
 
     async fn refusal(change: impl FnOnce(&mut serde_json::Value)) -> String {
@@ -299,7 +325,6 @@ mod tests {
                 json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
                 "DeadLetterConfig",
             ),
-            ("Publish", json!(true), "Publish"),
             ("PackageType", json!("Image"), "PackageType"),
             ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),

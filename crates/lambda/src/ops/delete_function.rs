@@ -1,4 +1,5 @@
-//! Deletes a function. Invokes that run already finish.
+//! Deletes a function with all of its versions and aliases, or one published version that no alias
+//! leads to. Invokes that run already finish.
 //!
 //! ```text
 //! DELETE /2015-03-31/functions/hello
@@ -8,17 +9,17 @@
 
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
-use lambic_model_lambda::{DeleteFunctionRequest, DeleteFunctionResponse};
+use lambic_model_lambda::{DeleteFunctionRequest, DeleteFunctionResponse, errors};
 use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
-use super::change::{commit, in_progress, read};
+use super::change::{EDIT_ATTEMPTS_MAX, commit, in_progress, read, read_version};
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, LATEST};
-
-/// Attempts before a caller is told to try again.
-const ATTEMPTS_MAX: usize = 8;
+use crate::state::alias::Alias;
+use crate::state::function::FunctionRecord;
+use crate::state::published::{VersionRecord, number_key};
 
 /// The operation.
 pub struct DeleteFunction;
@@ -37,16 +38,26 @@ impl Serve for DeleteFunction {
     ) -> Result<DeleteFunctionResponse, Error> {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
-        if let Some(qualifier) = target.qualifier.as_deref() {
-            check_qualifier(qualifier)?;
-            // No version but $LATEST is there yet, and AWS says nothing about one that is not.
-            read(cx, &target).await?;
-            return Ok(DeleteFunctionResponse { status_code: 204 });
-        }
-        for _ in 0..ATTEMPTS_MAX {
+        let number = target.qualifier.as_deref().map(number).transpose()?;
+        for _ in 0..EDIT_ATTEMPTS_MAX {
             let stored = read(cx, &target).await?;
             let mut transaction = Transaction::new();
-            transaction.remove(&stored);
+            match number {
+                Some(number) => {
+                    let mut record = stored.value.clone();
+                    if !delete_version(cx, &mut record, number, &mut transaction).await? {
+                        // AWS says nothing about one that is not there.
+                        return Ok(DeleteFunctionResponse { status_code: 204 });
+                    }
+                    transaction.replace(&stored, &record);
+                }
+                None => {
+                    for number in stored.value.versions.after(0) {
+                        delete_record(&stored.value, number, &mut transaction);
+                    }
+                    transaction.remove(&stored);
+                }
+            }
             if commit(cx, transaction).await?.is_some() {
                 return Ok(DeleteFunctionResponse { status_code: 204 });
             }
@@ -55,14 +66,52 @@ impl Serve for DeleteFunction {
     }
 }
 
-fn check_qualifier(qualifier: &str) -> Result<(), Error> {
+/// Takes a published version out of `record`, with what was set for it. Whether it was there.
+async fn delete_version(
+    cx: &Cx<'_, Lambda>,
+    record: &mut FunctionRecord,
+    number: u64,
+    transaction: &mut Transaction,
+) -> Result<bool, Error> {
+    let qualifier = number.to_string();
+    let leads = |alias: &Alias| {
+        alias.version == qualifier
+            || alias.second.as_ref().is_some_and(|second| second.version == qualifier)
+    };
+    let aliases = record.aliases.iter().filter(|(_, alias)| leads(alias));
+    let aliases: Vec<&str> = aliases.map(|(name, _)| name.as_str()).collect();
+    if !aliases.is_empty() {
+        return Err(errors::resource_conflict(format!(
+            "Unable to delete version because the following aliases reference it: [{}]",
+            aliases.join(", ")
+        )));
+    }
+    let version = read_version(cx, record, number).await?;
+    if !record.versions.remove(number) {
+        return Ok(false);
+    }
+    let bytes = version.map_or(0, |version| version.configuration.code.zip_bytes);
+    record.version_bytes = record.version_bytes.saturating_sub(bytes);
+    record.qualified.remove(&qualifier);
+    delete_record(record, number, transaction);
+    Ok(true)
+}
+
+fn delete_record(record: &FunctionRecord, number: u64, transaction: &mut Transaction) {
+    let key = number_key(number);
+    transaction.delete::<VersionRecord>(&[&record.account, &record.region, &record.name, &key]);
+}
+
+/// The number of the version that is to be deleted.
+fn number(qualifier: &str) -> Result<u64, Error> {
     if qualifier == LATEST {
         return Err(invalid("$LATEST version cannot be deleted without deleting the function."));
     }
     if !qualifier.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid("Deletion of aliases is not currently supported."));
     }
-    Ok(())
+    // A number that is too large is one that is not there.
+    Ok(qualifier.parse().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -92,6 +141,34 @@ mod tests {
         assert_eq!(delete("live").await.status, 400);
         assert_eq!(delete("7").await.status, 204);
         assert_eq!(harness.get("/2015-03-31/functions/hello").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn versions_go_one_by_one_or_with_their_function() {
+        let harness = Harness::with_versions().await;
+        let path = "/2015-03-31/functions/two";
+        let used = harness.delete(&format!("{path}?Qualifier=1")).await;
+        assert_eq!((used.status, used.code().as_str()), (409, "ResourceConflictException"));
+        assert_eq!(
+            used.message(),
+            "Unable to delete version because the following aliases reference it: [stable]"
+        );
+        assert_eq!(harness.delete(&format!("{path}/aliases/stable")).await.status, 204);
+        for _ in 0..2 {
+            assert_eq!(harness.delete(&format!("{path}:1")).await.status, 204);
+        }
+        assert_eq!(harness.get(&format!("{path}:1")).await.status, 404);
+        assert_eq!(harness.get(&format!("{path}:2")).await.status, 200);
+        let used = async || harness.lambda.catalog.usage("000000000000", "us-east-1");
+        assert_eq!(used().await.code_bytes, 2 * crate::ops::testing::zip().len() as u64);
+        assert_eq!(harness.delete(path).await.status, 204);
+        assert_eq!(used().await.code_bytes, 0);
+        let table = harness.lambda.store.table::<super::VersionRecord>();
+        assert!(table.list(&[], None, 9).await.unwrap().is_empty());
+        // The name is free, and begins with version 1 again.
+        harness.create("two").await;
+        let version = harness.post(&format!("{path}/versions"), &serde_json::json!({})).await;
+        assert_eq!(version.json()["Version"], "1");
     }
 
     #[tokio::test]

@@ -11,11 +11,12 @@
 
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
-use lambic_model_lambda::{FunctionCodeLocation, GetFunctionRequest, GetFunctionResponse};
+use lambic_model_lambda::{
+    Concurrency, FunctionCodeLocation, GetFunctionRequest, GetFunctionResponse,
+};
 use lambic_wire::{Arn, Error};
 
-use super::find;
-use super::show::show;
+use super::qualifier::shown;
 use crate::Lambda;
 use crate::names;
 
@@ -36,15 +37,18 @@ impl Serve for GetFunction {
     ) -> Result<GetFunctionResponse, Error> {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
-        let function = find(cx, &target)?;
+        let (function, shown, code) = shown(cx, &target).await?;
         let record = &function.stored.value;
-        let link = cx.service.links.link(cx.endpoint, &record.shown().code.sha256);
+        let link = cx.service.links.link(cx.endpoint, &code.sha256);
         Ok(GetFunctionResponse {
-            configuration: Some(show(record, target.qualifier.is_some())),
+            configuration: Some(shown),
             code: Some(FunctionCodeLocation {
                 repository_type: Some("S3".to_owned()),
                 location: Some(link),
                 ..FunctionCodeLocation::default()
+            }),
+            concurrency: record.reserved_concurrency.map(|reserved| Concurrency {
+                reserved_concurrent_executions: Some(reserved as i32),
             }),
             tags: Some(record.tags.clone()).filter(|tags| !tags.is_empty()),
             ..GetFunctionResponse::default()

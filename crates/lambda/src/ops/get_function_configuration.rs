@@ -21,8 +21,7 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, GetFunctionConfigurationRequest};
 use lambic_wire::{Arn, Error};
 
-use super::find;
-use super::show::show;
+use super::qualifier::shown;
 use crate::Lambda;
 use crate::names;
 
@@ -43,8 +42,8 @@ impl Serve for GetFunctionConfiguration {
     ) -> Result<FunctionConfiguration, Error> {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
-        let function = find(cx, &target)?;
-        Ok(show(&function.stored.value, target.qualifier.is_some()))
+        let (_, shown, _) = shown(cx, &target).await?;
+        Ok(shown)
     }
 }
 

@@ -11,10 +11,10 @@ use lambic_model_lambda::errors;
 use lambic_wire::Error;
 
 use super::change::pending;
+use super::qualifier::snapshot;
 use super::settings::refuse_if;
 use super::{find, json};
 use crate::Lambda;
-use crate::catalog::Function;
 use crate::invoke::Invocation;
 use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, payload_too_large};
 use crate::names::{self, LATEST};
@@ -31,22 +31,23 @@ pub(super) struct Asked<'a> {
 
 /// A request whose function there is.
 pub(super) struct Ready {
-    function: Arc<Function>,
+    version: Arc<Version>,
     invoked_arn: String,
     client_context: Option<String>,
     log_tail: bool,
 }
 
 /// Finds the function, and checks all but the event.
-pub(super) fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
+pub(super) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Ready, Error> {
     let mut target = names::resolve(cx.account, cx.region, asked.function_name, asked.qualifier)?;
     let invoked_arn = target.qualified_arn();
     // AWS names $LATEST when it does not find what was to be invoked.
     target.qualifier.get_or_insert_with(|| LATEST.to_owned());
     let function = find(cx, &target)?;
     refuse_if(asked.tenant_id.is_some(), "TenantId")?;
+    let version = snapshot(cx, &function, &target).await?;
     let client_context = asked.client_context.map(client_context).transpose()?;
-    Ok(Ready { function, invoked_arn, client_context, log_tail: asked.log_tail })
+    Ok(Ready { version, invoked_arn, client_context, log_tail: asked.log_tail })
 }
 
 impl Ready {
@@ -57,7 +58,7 @@ impl Ready {
         given: Bytes,
     ) -> Result<(Arc<Version>, Invocation), Error> {
         let payload = payload(given)?;
-        let version = self.function.latest.clone();
+        let version = self.version;
         match version.state {
             VersionState::Active => {}
             VersionState::Pending => return Err(errors::resource_conflict(pending("Pending"))),

@@ -44,7 +44,7 @@ impl Serve for Invoke {
             client_context: input.client_context.as_deref(),
             log_tail: input.log_type == Some(LogType::Tail),
         };
-        let ready = invocation::ready(cx, &asked)?;
+        let ready = invocation::ready(cx, &asked).await?;
         refuse_if(input.durable_execution_name.is_some(), "DurableExecutionName")?;
         match input.invocation_type {
             None | Some(InvocationType::RequestResponse) => {}

@@ -57,7 +57,7 @@ impl Serve for InvokeWithResponseStream {
             client_context: input.client_context.as_deref(),
             log_tail: input.log_type == Some(LogType::Tail),
         };
-        let ready = invocation::ready(cx, &asked)?;
+        let ready = invocation::ready(cx, &asked).await?;
         if input.invocation_type == Some(ResponseStreamingInvocationType::DryRun) {
             let nothing = InvokeWithResponseStreamResponse::default();
             return Ok(InvokeWithResponseStreamResponse { status_code: 204, ..nothing });

@@ -12,12 +12,11 @@
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{ListLayerVersionsRequest, ListLayerVersionsResponse};
-use lambic_wire::{Arn, Error, paging};
+use lambic_wire::{Arn, Error};
 
 use super::layers::{Filter, LayerName, denied, show_listed, versions};
-use super::list_functions::invalid_marker;
+use super::paging;
 use crate::Lambda;
-use crate::limits::PAGE_ITEMS_MAX;
 
 /// The operation.
 pub struct ListLayerVersions;
@@ -39,26 +38,16 @@ impl Serve for ListLayerVersions {
             return Err(denied(cx, "lambda:ListLayerVersions", &layer.arn()));
         }
         // The number of the last one that was given out; what follows is older.
-        let before = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
-            Some(marker) => {
-                let number = paging::decode(marker).and_then(|text| text.parse::<u64>().ok());
-                Some(number.ok_or_else(invalid_marker)?)
-            }
-            None => None,
-        };
-        let wanted = input.max_items.and_then(|items| usize::try_from(items).ok());
-        let limit = wanted.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+        let before = paging::after(input.marker.as_deref())?;
+        let before = before.map(|number| number.parse().map_err(|_| paging::invalid_marker()));
+        let limit = paging::usual_limit(input.max_items);
         let filter = Filter {
             runtime: input.compatible_runtime,
             architecture: input.compatible_architecture,
         };
-        // One more than is shown tells whether there is another page.
-        let mut found = versions(cx, &layer, &filter, before, limit + 1).await?;
-        let has_more = found.len() > limit;
-        found.truncate(limit);
-        let last = found.last().filter(|_| has_more);
+        let mut found = versions(cx, &layer, &filter, before.transpose()?, limit + 1).await?;
         Ok(ListLayerVersionsResponse {
-            next_marker: last.map(|last| paging::encode(&last.version.to_string())),
+            next_marker: paging::cut(&mut found, limit, |last| last.version.to_string()),
             layer_versions: Some(found.iter().map(show_listed).collect()),
         })
     }

@@ -16,11 +16,12 @@
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{LayersListItem, ListLayersRequest, ListLayersResponse};
-use lambic_wire::{Arn, Error, paging};
+use lambic_wire::paging::encode;
+use lambic_wire::{Arn, Error};
 
 use super::change::read_failed;
 use super::layers::{Filter, LayerName, show_listed, versions};
-use super::list_functions::invalid_marker;
+use super::paging;
 use crate::Lambda;
 use crate::limits::PAGE_ITEMS_MAX;
 use crate::state::layer::LayerRecord;
@@ -40,12 +41,8 @@ impl Serve for ListLayers {
         cx: &Cx<'_, Lambda>,
         input: ListLayersRequest,
     ) -> Result<ListLayersResponse, Error> {
-        let mut after = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
-            Some(marker) => Some(paging::decode(marker).ok_or_else(invalid_marker)?),
-            None => None,
-        };
-        let wanted = input.max_items.and_then(|items| usize::try_from(items).ok());
-        let limit = wanted.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+        let mut after = paging::after(input.marker.as_deref())?;
+        let limit = paging::usual_limit(input.max_items);
         let filter = Filter {
             runtime: input.compatible_runtime,
             architecture: input.compatible_architecture,
@@ -67,7 +64,7 @@ impl Serve for ListLayers {
                     continue;
                 };
                 if layers.len() == limit {
-                    let next_marker = after.as_deref().map(paging::encode);
+                    let next_marker = after.as_deref().map(encode);
                     return Ok(ListLayersResponse { layers: Some(layers), next_marker });
                 }
                 layers.push(item);

@@ -1,18 +1,25 @@
 //! One file per operation. Each opens with one request and its reply, which is also its first test.
 
+mod alias;
 mod change;
 mod invocation;
 mod json;
 mod layers;
 mod logging;
+mod paging;
+mod publish;
+mod qualifier;
 mod settings;
 mod show;
 
 mod add_layer_version_permission;
+mod create_alias;
 mod create_function;
+mod delete_alias;
 mod delete_function;
 mod delete_layer_version;
 mod get_account_settings;
+mod get_alias;
 mod get_function;
 mod get_function_configuration;
 mod get_layer_version;
@@ -20,19 +27,26 @@ mod get_layer_version_by_arn;
 mod get_layer_version_policy;
 mod invoke;
 mod invoke_with_response_stream;
+mod list_aliases;
 mod list_functions;
 mod list_layer_versions;
 mod list_layers;
+mod list_versions_by_function;
 mod publish_layer_version;
+mod publish_version;
 mod remove_layer_version_permission;
+mod update_alias;
 mod update_function_code;
 mod update_function_configuration;
 
 pub use add_layer_version_permission::AddLayerVersionPermission;
+pub use create_alias::CreateAlias;
 pub use create_function::CreateFunction;
+pub use delete_alias::DeleteAlias;
 pub use delete_function::DeleteFunction;
 pub use delete_layer_version::DeleteLayerVersion;
 pub use get_account_settings::GetAccountSettings;
+pub use get_alias::GetAlias;
 pub use get_function::GetFunction;
 pub use get_function_configuration::GetFunctionConfiguration;
 pub use get_layer_version::GetLayerVersion;
@@ -40,11 +54,15 @@ pub use get_layer_version_by_arn::GetLayerVersionByArn;
 pub use get_layer_version_policy::GetLayerVersionPolicy;
 pub use invoke::Invoke;
 pub use invoke_with_response_stream::InvokeWithResponseStream;
+pub use list_aliases::ListAliases;
 pub use list_functions::ListFunctions;
 pub use list_layer_versions::ListLayerVersions;
 pub use list_layers::ListLayers;
+pub use list_versions_by_function::ListVersionsByFunction;
 pub use publish_layer_version::PublishLayerVersion;
+pub use publish_version::PublishVersion;
 pub use remove_layer_version_permission::RemoveLayerVersionPermission;
+pub use update_alias::UpdateAlias;
 pub use update_function_code::UpdateFunctionCode;
 pub use update_function_configuration::UpdateFunctionConfiguration;
 
@@ -58,15 +76,14 @@ use lambic_wire::Error;
 
 use crate::Lambda;
 use crate::catalog::Function;
-use crate::names::{LATEST, Target};
+use crate::names::Target;
 
-/// The function that a reader means. Only `$LATEST` is there to be named until versions and aliases
-/// are built.
+/// The function that a target names, if it has the qualifier that it names.
 fn find(cx: &Cx<'_, Lambda>, target: &Target) -> Result<Arc<Function>, Error> {
-    let qualifier = target.qualifier.as_deref();
-    if qualifier.is_some_and(|qualifier| qualifier != LATEST) {
-        return Err(target.not_found());
-    }
     let found = cx.service.catalog.find(&target.account, &target.region, &target.name);
-    found.ok_or_else(|| target.not_found())
+    let function = found.ok_or_else(|| target.not_found())?;
+    match target.qualifier.as_deref() {
+        Some(qualifier) if !function.stored.value.has(qualifier) => Err(target.not_found()),
+        _ => Ok(function),
+    }
 }

@@ -14,25 +14,20 @@ use super::logging;
 use crate::names::LATEST;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::layer::LayerUse;
+use crate::state::published::VersionRecord;
 use crate::state::runtime_id;
 
 /// AWS gives this reason for creations and for updates alike.
 const BEING_CREATED: &str = "The function is being created.";
 
-/// `$LATEST` as GetFunctionConfiguration answers it. `qualified` adds the version to the ARN, as
-/// AWS does when the caller named one.
-pub(crate) fn show(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
-    let mut shown = show_configuration(record, record.shown(), qualified);
-    shown.runtime_version_config = Some(RuntimeVersionConfig {
-        runtime_version_arn: Some(runtime_id::version_arn(&record.region, &record.shown().runtime)),
-        error: None,
-    });
+/// `$LATEST` as GetFunctionConfiguration answers it. The ARN ends as the caller named it, as AWS's
+/// does.
+pub(crate) fn show(record: &FunctionRecord, qualifier: Option<&str>) -> FunctionConfiguration {
+    let mut shown = show_configuration(record, record.shown(), LATEST, qualifier);
+    shown.revision_id = Some(record.revision_id.clone());
+    shown.runtime_version_config = Some(runtime_version(record, record.shown()));
     match record.state {
-        State::Pending => {
-            shown.state = Some(ShownState::Pending);
-            shown.state_reason = Some(BEING_CREATED.to_owned());
-            shown.state_reason_code = Some(StateReasonCode::Creating);
-        }
+        State::Pending => set_pending(&mut shown),
         State::Active => shown.state = Some(ShownState::Active),
         State::Failed => shown.state = Some(ShownState::Failed),
     }
@@ -50,9 +45,55 @@ pub(crate) fn show(record: &FunctionRecord, qualified: bool) -> FunctionConfigur
     shown
 }
 
-/// `$LATEST` as ListFunctions answers it: without states and without the runtime's version.
-pub(crate) fn show_listed(record: &FunctionRecord, qualified: bool) -> FunctionConfiguration {
-    show_configuration(record, record.shown(), qualified)
+/// A published version as GetFunctionConfiguration answers it.
+pub(crate) fn show_version(
+    record: &FunctionRecord,
+    version: &VersionRecord,
+    qualifier: &str,
+    now: Timestamp,
+) -> FunctionConfiguration {
+    let mut shown = show_listed_version(record, version);
+    shown.function_arn = Some(format!("{}:{qualifier}", record.arn()));
+    shown.runtime_version_config = Some(runtime_version(record, &version.configuration));
+    if version.is_pending(now) {
+        set_pending(&mut shown);
+    } else {
+        shown.state = Some(ShownState::Active);
+        shown.last_update_status = Some(LastUpdateStatus::Successful);
+    }
+    shown
+}
+
+/// `$LATEST` as lists have it: without states and without the runtime's version.
+pub(crate) fn show_listed(
+    record: &FunctionRecord,
+    qualifier: Option<&str>,
+) -> FunctionConfiguration {
+    let mut shown = show_configuration(record, record.shown(), LATEST, qualifier);
+    shown.revision_id = Some(record.revision_id.clone());
+    shown
+}
+
+/// A published version as lists have it.
+pub(crate) fn show_listed_version(
+    record: &FunctionRecord,
+    version: &VersionRecord,
+) -> FunctionConfiguration {
+    let number = version.number.to_string();
+    let mut shown = show_configuration(record, &version.configuration, &number, Some(&number));
+    shown.revision_id = Some(version.revision_id.clone());
+    shown
+}
+
+fn runtime_version(record: &FunctionRecord, of: &Configuration) -> RuntimeVersionConfig {
+    let arn = runtime_id::version_arn(&record.region, &of.runtime);
+    RuntimeVersionConfig { runtime_version_arn: Some(arn), error: None }
+}
+
+fn set_pending(shown: &mut FunctionConfiguration) {
+    shown.state = Some(ShownState::Pending);
+    shown.state_reason = Some(BEING_CREATED.to_owned());
+    shown.state_reason_code = Some(StateReasonCode::Creating);
 }
 
 /// Absent without layers, as on AWS.
@@ -69,7 +110,8 @@ fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
 fn show_configuration(
     record: &FunctionRecord,
     configuration: &Configuration,
-    qualified: bool,
+    version: &str,
+    qualifier: Option<&str>,
 ) -> FunctionConfiguration {
     let arn = record.arn();
     let modified = Timestamp::from_micros(configuration.last_modified_micros);
@@ -77,7 +119,10 @@ fn show_configuration(
         if configuration.active_tracing { TracingMode::Active } else { TracingMode::PassThrough };
     FunctionConfiguration {
         function_name: Some(record.name.clone()),
-        function_arn: Some(if qualified { format!("{arn}:{LATEST}") } else { arn }),
+        function_arn: Some(match qualifier {
+            Some(qualifier) => format!("{arn}:{qualifier}"),
+            None => arn,
+        }),
         runtime: Some(Runtime::from(configuration.runtime.as_str())),
         role: Some(configuration.role.clone()),
         handler: configuration.handler.clone(),
@@ -88,13 +133,12 @@ fn show_configuration(
         memory_size: Some(configuration.memory_mb as i32),
         last_modified: Some(modified.lambda_text()),
         code_sha256: Some(STANDARD.encode(configuration.code.sha256.to_bytes())),
-        version: Some(LATEST.to_owned()),
+        version: Some(version.to_owned()),
         environment: configuration.environment.as_ref().map(|variables| EnvironmentResponse {
             variables: Some(variables.0.clone()),
             error: None,
         }),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
-        revision_id: Some(record.revision_id.clone()),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
         ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),

@@ -18,6 +18,7 @@ use crate::code::testing::{Item, zip_of};
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation};
 use crate::service::{ControlConfig, Lambda, Runner};
+use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use crate::tasks::settle;
 
@@ -68,7 +69,7 @@ impl Runner for Echo {
         })
     }
 
-    fn retire(&self, _: &str, _: Option<u64>) {}
+    fn follow(&self, _: &str, _: Option<&FunctionRecord>) {}
 }
 
 /// The service with nothing around it.
@@ -161,6 +162,23 @@ impl Harness {
     pub(crate) async fn with_hello() -> Harness {
         let harness = Harness::new().await;
         harness.create("hello").await;
+        harness
+    }
+
+    /// With a function `two`, its versions 1 and 2, and an alias `stable` of version 1.
+    pub(crate) async fn with_versions() -> Harness {
+        let harness = Harness::new().await;
+        harness.create("two").await;
+        let path = "/2015-03-31/functions/two";
+        for timeout in [4, 5] {
+            let change = json!({"Timeout": timeout});
+            harness.put(&format!("{path}/configuration"), &change).await;
+            harness.settle().await;
+            let published = harness.post(&format!("{path}/versions"), &json!({})).await;
+            assert_eq!(published.status, 201, "{published:?}");
+        }
+        let alias = json!({"Name": "stable", "FunctionVersion": "1"});
+        assert_eq!(harness.post(&format!("{path}/aliases"), &alias).await.status, 201);
         harness
     }
 

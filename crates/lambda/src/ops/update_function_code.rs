@@ -26,8 +26,9 @@ use lambic_wire::{Arn, Error};
 use super::change::{check, read, update};
 use super::create_function::{check_storage, no_code};
 use super::layers::check_size;
+use super::publish::check_publish_to;
 use super::settings::{self, refuse_if};
-use super::show::show;
+use super::show::{show, show_version};
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
@@ -57,7 +58,9 @@ impl Serve for UpdateFunctionCode {
         let stored = read(cx, &target).await?;
         check(&stored.value, revision_id)?;
         let zip = input.zip_file.take().ok_or_else(no_code)?;
-        check_storage(cx, zip.0.len() as u64).await?;
+        let publishes = input.publish == Some(true);
+        check_publish_to(input.publish_to.as_ref())?;
+        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
         let next = |record: &FunctionRecord, code: &Code| {
             check_size(code, &record.shown().layers)?;
             Ok(Configuration {
@@ -70,12 +73,17 @@ impl Serve for UpdateFunctionCode {
         if input.dry_run == Some(true) {
             let code = cx.service.packages.check(zip.0).await?;
             let running = next(&stored.value, &code)?;
-            return Ok(show(&FunctionRecord { running, ..stored.value }, false));
+            return Ok(show(&FunctionRecord { running, ..stored.value }, None));
         }
         let package = cx.service.packages.take(zip.0).await?;
         let updated =
-            update(cx, &target, revision_id, |record| next(record, &package.code)).await?;
-        Ok(show(&updated, false))
+            update(cx, &target, revision_id, publishes, |record| next(record, &package.code));
+        Ok(match updated.await? {
+            (record, Some(version)) => {
+                show_version(&record, &version, &version.number.to_string(), cx.rt.now())
+            }
+            (record, None) => show(&record, None),
+        })
     }
 }
 
@@ -90,9 +98,7 @@ fn refuse_unoffered(input: &UpdateFunctionCodeRequest) -> Result<(), Error> {
     refuse_if(input.s3_key.is_some(), "S3Key")?;
     refuse_if(input.s3_object_version.is_some(), "S3ObjectVersion")?;
     refuse_if(input.s3_object_storage_mode.is_some(), "S3ObjectStorageMode")?;
-    refuse_if(has_source_key, "SourceKMSKeyArn")?;
-    refuse_if(input.publish == Some(true), "Publish")?;
-    refuse_if(input.publish_to.is_some(), "PublishTo")
+    refuse_if(has_source_key, "SourceKMSKeyArn")
 }
 
 #[cfg(test)]
@@ -102,6 +108,23 @@ mod tests {
     use crate::ops::testing::{Harness, documented, other_zip, zip_base64};
 
     const PATH: &str = "/2015-03-31/functions/hello/code";
+
+    #[tokio::test]
+    async fn published_at_once() {
+        let harness = Harness::with_hello().await;
+        let body = json!({"ZipFile": other_zip(), "Publish": true});
+        let reply = harness.put(PATH, &body).await.json();
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:hello:1";
+        assert_eq!((&reply["Version"], &reply["FunctionArn"]), (&json!("1"), &json!(arn)));
+        let latest = harness.get("/2015-03-31/functions/hello/configuration").await.json();
+        assert_eq!(latest["LastUpdateStatus"], "InProgress");
+        assert_eq!(latest["CodeSha256"], reply["CodeSha256"]);
+        assert_ne!(latest["RevisionId"], reply["RevisionId"]);
+        harness.settle().await;
+        // The same code once more is no other version.
+        let again = harness.put(PATH, &body).await.json();
+        assert_eq!((&again["Version"], &again["RevisionId"]), (&json!("1"), &reply["RevisionId"]));
+    }
 
     #[tokio::test]
     async fn as_documented() {

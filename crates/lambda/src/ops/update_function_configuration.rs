@@ -70,13 +70,13 @@ impl Serve for UpdateFunctionConfiguration {
             }
             None => Vec::new(),
         };
-        let updated = update(cx, &target, revision_id.as_deref(), |record| {
+        let updated = update(cx, &target, revision_id.as_deref(), false, |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(&updated.await?, false))
+        Ok(show(&updated.await?.0, None))
     }
 }
 

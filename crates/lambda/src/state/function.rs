@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::alias::Alias;
 use super::layer::LayerUse;
 use super::logging::Logging;
+use super::numbers::Numbers;
 use super::qualified::Qualified;
-use crate::names::function_arn;
+use crate::names::{LATEST, function_arn};
 
 /// Life of a function.
 ///
@@ -144,6 +145,9 @@ pub struct FunctionRecord {
     /// The number that was given to a published version last; 0 before there was one.
     #[serde(default)]
     pub last_version: u64,
+    /// Which published versions there are.
+    #[serde(default, skip_serializing_if = "Numbers::is_empty")]
+    pub versions: Numbers,
     /// The packages of all its published versions, zipped, in bytes.
     #[serde(default)]
     pub version_bytes: u64,
@@ -156,6 +160,19 @@ pub struct FunctionRecord {
     /// Invocations of the function that may be in flight and that no other function takes away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_concurrency: Option<u32>,
+}
+
+impl Configuration {
+    /// Whether both run the same: all but when they were made, and what they are described as.
+    pub fn runs_as(&self, other: &Configuration) -> bool {
+        let other = Configuration {
+            description: self.description.clone(),
+            last_modified_micros: self.last_modified_micros,
+            generation: self.generation,
+            ..other.clone()
+        };
+        *self == other
+    }
 }
 
 impl Record for FunctionRecord {
@@ -176,6 +193,20 @@ impl FunctionRecord {
     /// Without a qualifier.
     pub fn arn(&self) -> String {
         function_arn(&self.account, &self.region, &self.name)
+    }
+
+    /// Whether this qualifier is there: `$LATEST`, an alias, or the number of a published version.
+    pub fn has(&self, qualifier: &str) -> bool {
+        qualifier == LATEST
+            || self.aliases.contains_key(qualifier)
+            || self.number(qualifier).is_some()
+    }
+
+    /// The number, if a published version of it is there.
+    pub fn number(&self, qualifier: &str) -> Option<u64> {
+        let number = qualifier.parse().ok()?;
+        // Digits only, and none in front that changes nothing: `+1` and `01` are no versions.
+        (self.versions.contains(number) && number.to_string() == qualifier).then_some(number)
     }
 
     /// What callers read: the newest acknowledged configuration.
@@ -256,6 +287,7 @@ pub(crate) mod tests {
             revision_id: "r1".to_owned(),
             settle_at_micros: Some(1_000),
             last_version: 0,
+            versions: Numbers::default(),
             version_bytes: 0,
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),

@@ -6,6 +6,7 @@ pub mod function;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;
+pub mod numbers;
 pub mod published;
 pub mod qualified;
 pub mod runtime_id;

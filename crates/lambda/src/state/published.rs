@@ -1,9 +1,11 @@
 //! One published version of a function: `function-version/<account>/<region>/<name>/<number>`, the
-//! number with leading zeros, so that lists are in the order of publication.
+//! number with leading zeros, so that lists are in the order of publication. Which numbers there are
+//! stands in the function's record, so that nobody has to look for them here.
 //!
 //! Invariants: a number is never given twice while the function lives, also not after its version was
 //! deleted. Once published, what a version runs does not change.
 
+use lambic_rt::Timestamp;
 use lambic_store::Record;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,9 @@ pub struct VersionRecord {
     pub number: u64,
     /// What it runs.
     pub configuration: Configuration,
+    /// What `$LATEST` was described as when it was published, which the version's own description
+    /// may hide.
+    pub latest_description: String,
     /// Given at its publication.
     pub revision_id: String,
     /// From when on it is `Active`, in microseconds since the epoch; until then it is `Pending`.
@@ -37,7 +42,14 @@ impl Record for VersionRecord {
     }
 }
 
-/// A version's number as the last segment of its key.
+/// The last segment of the key of that number.
 pub fn number_key(number: u64) -> String {
     format!("{number:020}")
+}
+
+impl VersionRecord {
+    /// Whether it is still `Pending`.
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        self.active_at_micros > now.micros()
+    }
 }

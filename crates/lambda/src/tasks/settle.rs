@@ -92,7 +92,7 @@ mod tests {
         let mut transaction = Transaction::new();
         transaction.put(&record.key(), record);
         store.commit(transaction).await.unwrap();
-        let nothing = Arc::new(|_: &str, _: Option<u64>| {});
+        let nothing = Arc::new(|_: &str, _: Option<&FunctionRecord>| {});
         let catalog = Catalog::start(store.clone(), rt.clone(), nothing).await.unwrap();
         (catalog, store, rt)
     }

@@ -8,10 +8,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use lambic_rt::Rt;
-use lambic_store::{Digest, Store, Swept};
+use lambic_store::{Digest, Record, Store, Swept};
 
-use crate::state::function::FunctionRecord;
+use crate::state::function::{Configuration, FunctionRecord};
 use crate::state::layer::{LayerVersionRecord, merged_digest};
+use crate::state::published::VersionRecord;
 
 /// Records read at a time.
 const PAGE_RECORDS: usize = 500;
@@ -46,45 +47,40 @@ pub(crate) async fn run(store: Store, rt: Rt, every: Duration) {
 pub(crate) async fn sweep(store: &Store) -> Result<Swept, String> {
     let mark = store.blobs().mark();
     let mut referenced: HashSet<Digest> = HashSet::new();
-    let table = store.table::<FunctionRecord>();
-    let mut after: Option<Vec<String>> = None;
-    loop {
-        let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
-        let page = table.list(&[], key.as_deref(), PAGE_RECORDS).await;
-        // A record that cannot be read may refer to anything, so nothing is removed then.
-        let page = page.map_err(|error| error.to_string())?;
-        for stored in &page {
-            for configuration in [&stored.value.running, stored.value.shown()] {
-                referenced.insert(configuration.code.sha256.clone());
-                referenced.extend(merged_digest(&configuration.layers));
-                // Also of those whose version was deleted: another order may be made of them.
-                let layers = configuration.layers.iter();
-                referenced.extend(layers.map(|layer| layer.code.sha256.clone()));
-            }
-        }
-        match page.into_iter().last() {
-            Some(last) => after = Some(last.key),
-            None => break,
-        }
-    }
-    add_layers(store, &mut referenced).await?;
+    // Functions before their versions: what is published from a function is in one of the two.
+    each(store, |record: FunctionRecord| {
+        add(&mut referenced, &record.running);
+        add(&mut referenced, record.shown());
+    })
+    .await?;
+    each(store, |record: VersionRecord| add(&mut referenced, &record.configuration)).await?;
+    each(store, |record: LayerVersionRecord| {
+        referenced.insert(record.code.sha256);
+    })
+    .await?;
     store.blobs().sweep(referenced, mark).await.map_err(|error| error.to_string())
 }
 
-/// What the versions of layers bring.
-async fn add_layers(store: &Store, referenced: &mut HashSet<Digest>) -> Result<(), String> {
-    let table = store.table::<LayerVersionRecord>();
+/// Visits every record of one kind. One that cannot be read may refer to anything, so it is an error.
+async fn each<R: Record>(store: &Store, mut visit: impl FnMut(R)) -> Result<(), String> {
+    let table = store.table::<R>();
     let mut after: Option<Vec<String>> = None;
     loop {
         let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
         let page = table.list(&[], key.as_deref(), PAGE_RECORDS).await;
         let page = page.map_err(|error| error.to_string())?;
-        referenced.extend(page.iter().map(|stored| stored.value.code.sha256.clone()));
-        match page.into_iter().last() {
-            Some(last) => after = Some(last.key),
-            None => return Ok(()),
-        }
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.key.clone());
+        page.into_iter().for_each(|stored| visit(stored.value));
     }
+}
+
+/// What a configuration needs on disk.
+fn add(referenced: &mut HashSet<Digest>, configuration: &Configuration) {
+    referenced.insert(configuration.code.sha256.clone());
+    referenced.extend(merged_digest(&configuration.layers));
+    // Also of layers whose version was deleted: another order may be made of them.
+    referenced.extend(configuration.layers.iter().map(|layer| layer.code.sha256.clone()));
 }
 
 #[cfg(test)]

@@ -163,6 +163,7 @@ fn number(dice: &mut Dice, name: &str, about: &Value) -> i64 {
     let (min, max) = (about["min"].as_i64().unwrap_or(0), about["max"].as_i64());
     let max = max.unwrap_or(min + 100);
     match (name, dice.below(10)) {
+        ("VersionNumber", 0..=6) => 1,
         ("VersionNumber", _) => dice.between(1, 4),
         ("MaxItems", 0..=7) => dice.between(1, max.min(4)),
         ("ReservedConcurrentExecutions", 0..=7) => dice.between(0, 300),

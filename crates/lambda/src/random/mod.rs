@@ -30,9 +30,19 @@ use self::request::Draft;
 use crate::ops::testing::{Harness, Reply};
 
 /// Requests of one sequence.
-const REQUESTS: usize = 120;
+const REQUESTS: usize = 300;
 /// Sequences when nothing is said.
-const SEQUENCES: u64 = 150;
+const SEQUENCES: u64 = 100;
+/// What every sequence begins with.
+const BEGINNING: [&str; 7] = [
+    "CreateFunction",
+    "CreateFunction",
+    "PublishLayerVersion",
+    "PublishVersion",
+    "UpdateFunctionCode",
+    "PublishVersion",
+    "CreateAlias",
+];
 /// An answer that takes longer never comes, in seconds.
 const ANSWER_S_MAX: u64 = 60;
 /// Requests that are told with a fault.
@@ -59,6 +69,7 @@ async fn whatever_is_asked_the_answer_is_one_of_aws_s_and_the_state_stays_whole(
         writeln!(report, "\n=== {fault}\n{case}").unwrap();
     }
     assert!(faults.is_empty(), "{} faults:{report}", faults.len());
+    println!("successes: {successes:?}");
     // A run of which nothing succeeds would show nothing.
     if count >= SEQUENCES {
         let offered = model.operations.iter().filter(|operation| operation.is_offered);
@@ -101,25 +112,12 @@ impl<'m> Sequence<'m> {
 
     async fn run(&mut self, faults: &mut Faults) {
         // Without functions most requests would find nothing.
-        for name in ["CreateFunction", "CreateFunction", "PublishLayerVersion"] {
+        for name in BEGINNING.into_iter().filter(|name| self.model.offers(name)) {
             self.ask(name, false, faults).await;
+            self.harness.settle().await;
         }
         for _ in 0..REQUESTS {
-            let offered = self.model.operations.iter().filter(|one| one.is_offered);
-            let offered: Vec<&Operation> = offered.collect();
-            let operation = match self.dice.below(100) {
-                // What is not offered must say so however it is asked.
-                0 | 1 => &self.model.operations[self.dice.below(self.model.operations.len())],
-                2..=6 => offered.iter().find(|one| one.name == "CreateFunction").unwrap(),
-                7..=9 => {
-                    offered.iter().find(|one| one.name == "PublishVersion").unwrap_or(&offered[0])
-                }
-                _ => offered[self.dice.below(offered.len())],
-            };
-            // Functions are to live long enough for the others to find them.
-            if operation.name == "DeleteFunction" && self.dice.percent(60) {
-                continue;
-            }
+            let Some(operation) = self.choose() else { continue };
             let spoilt = self.dice.percent(30);
             self.ask(&operation.name, spoilt, faults).await;
             if self.dice.percent(80) {
@@ -133,6 +131,27 @@ impl<'m> Sequence<'m> {
         if let Err(fault) = state::clear(self.model, &self.harness).await {
             self.fault(faults, "after everything was deleted", &fault);
         }
+    }
+
+    /// What is asked next. What takes away is asked less often, so that the rest finds something.
+    fn choose(&mut self) -> Option<&'m Operation> {
+        let all: Vec<&Operation> = self.model.operations.iter().collect();
+        let offered: Vec<&Operation> = all.iter().copied().filter(|one| one.is_offered).collect();
+        let named = |name: &str| offered.iter().copied().find(|one| one.name == name);
+        match self.dice.below(100) {
+            // What is not offered must say so however it is asked.
+            0 | 1 => return Some(all[self.dice.below(all.len())]),
+            2..=5 => return named("CreateFunction"),
+            6..=8 => return named("UpdateFunctionCode"),
+            9..=11 => return named("PublishVersion"),
+            12..=15 => return named("CreateAlias"),
+            _ => {}
+        }
+        let operation = offered[self.dice.below(offered.len())];
+        let takes_away = operation.name.starts_with("Delete");
+        let chance = if operation.name == "DeleteFunction" { 92 } else { 70 };
+        let dropped = takes_away && self.dice.percent(chance);
+        (!dropped).then_some(operation)
     }
 
     async fn ask(&mut self, name: &str, spoilt: bool, faults: &mut Faults) {

@@ -170,12 +170,23 @@ impl Eye<'_> {
             let function = self.get(&own).await?;
             same(&function["Configuration"], &configuration, &own)?;
             sums.code_bytes += listed["CodeSize"].as_u64().unwrap_or_default();
-            all_versions.push(listed["FunctionArn"].as_str().unwrap_or_default().to_owned());
             let versions = self.versions(&own, &mut sums).await?;
+            all_versions.extend(versions.iter().map(|number| format!("{name}:{number}")));
             self.aliases(&own, &versions).await?;
             self.settings(&own, &name, &mut sums).await?;
             self.tags(&function, &listed).await?;
             sums.functions.insert(name, listed);
+        }
+        if self.model.offers("ListVersionsByFunction") {
+            let listed = self.list(&format!("{path}?FunctionVersion=ALL"), "Functions").await?;
+            let arns = listed.iter().filter_map(|version| version["FunctionArn"].as_str());
+            let mut arns: Vec<&str> =
+                arns.filter_map(|arn| arn.split(":function:").nth(1)).collect();
+            arns.sort_unstable();
+            all_versions.sort_unstable();
+            if arns != all_versions {
+                return Err(format!("the list of all versions is {arns:?}, not {all_versions:?}"));
+            }
         }
         for name in FUNCTIONS {
             let found = self.harness.get(&format!("{path}/{name}")).await.status == 200;

@@ -8,10 +8,10 @@ use super::dice::Dice;
 use crate::ops::testing::{other_zip, zip_base64};
 
 /// What functions are called.
-pub(super) const FUNCTIONS: [&str; 4] = ["f", "g", "a-longer_name", "h"];
+pub(super) const FUNCTIONS: [&str; 4] = ["f", "f", "g", "a-longer_name"];
 /// What layers are called.
-pub(super) const LAYERS: [&str; 2] = ["l", "shared"];
-const ALIASES: [&str; 2] = ["live", "beta"];
+pub(super) const LAYERS: [&str; 3] = ["l", "l", "shared"];
+const ALIASES: [&str; 3] = ["live", "live", "beta"];
 const ACCOUNT: &str = "000000000000";
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
 const CSC: &str = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0";
@@ -74,7 +74,7 @@ pub(super) fn text(dice: &mut Dice, member: &str, shape: &str, about: &Value) ->
         "NumericLatestPublishedOrAliasQualifier" | "Qualifier" => qualifier(dice),
         "FunctionUrlQualifier" | "Alias" => dice.pick(&ALIASES).to_owned(),
         "Version" | "VersionWithLatestPublished" => {
-            dice.pick(&["1", "2", "3", "$LATEST", "77"]).to_owned()
+            dice.pick(&["1", "1", "1", "2", "2", "3", "$LATEST", "77"]).to_owned()
         }
         "PublishedFunctionQualifier" => dice.pick(&["1", "2", "$LATEST.PUBLISHED"]).to_owned(),
         "AdditionalVersion" => dice.pick(&["1", "2", "3"]).to_owned(),
@@ -105,7 +105,7 @@ pub(super) fn text(dice: &mut Dice, member: &str, shape: &str, about: &Value) ->
 
 fn policy_or_network(dice: &mut Dice, member: &str, shape: &str, about: &Value) -> Option<String> {
     let text = match shape {
-        "StatementId" | "NamespacedStatementId" => dice.pick(&["s1", "s2", "s3"]).to_owned(),
+        "StatementId" | "NamespacedStatementId" => dice.pick(&["s1", "s1", "s2"]).to_owned(),
         "Action" => dice
             .pick(&["lambda:InvokeFunction", "lambda:InvokeFunctionUrl", "lambda:GetFunction", "*"])
             .to_owned(),

@@ -34,8 +34,9 @@ LATEST = {
 
 CREATE = ("create-function --function-name my-function --runtime nodejs22.x --zip-file fileb://my-function.zip "
           f"--handler my-function.handler --role {ROLE}")
-ACTIVE = "wait function-active-v2 --function-name my-function"
-UPDATED = "wait function-updated-v2 --function-name my-function"
+# The command `wait` looks once a second only.
+ACTIVE = "until Active get-function-configuration --function-name my-function"
+UPDATED = "until Successful get-function-configuration --function-name my-function"
 READY = [(CREATE,), (ACTIVE,)]
 NEW_CODE = [("update-function-code --function-name my-function --zip-file fileb://other.zip",), (UPDATED,)]
 PUBLISH = "publish-version --function-name my-function"
@@ -75,16 +76,16 @@ URL = {"FunctionUrl": ..., "FunctionArn": ARN, "AuthType": "AWS_IAM", "CreationT
 STORIES = {
     "functions": [
         (CREATE, LATEST),
-        (ACTIVE, ""),
+        ("wait function-active-v2 --function-name my-function", ""),
         ("put-function-concurrency --function-name my-function --reserved-concurrent-executions 100",),
         ("get-function --function-name my-function",
          {"Concurrency": {"ReservedConcurrentExecutions": 100},
           "Code": {"RepositoryType": "S3", "Location": ...}, "Configuration": LATEST}),
         ("list-functions", {"Functions": [LATEST]}),
         ("update-function-code --function-name my-function --zip-file fileb://other.zip", LATEST),
-        (UPDATED, ""),
+        ("wait function-updated-v2 --function-name my-function", ""),
         ("update-function-configuration --function-name my-function --memory-size 256", {**LATEST, "MemorySize": 256}),
-        (UPDATED, ""),
+        (UPDATED,),
         ("delete-function --function-name my-function", ""),
         *READY,
         (f"delete-function --function-name {ARN}", ""),
@@ -94,8 +95,8 @@ STORIES = {
     ],
     "invokes": [
         *READY,
-        ("invoke --function-name my-function --cli-binary-format raw-in-base64-out --payload '{ \"name\": \"Bob\" }' "
-         "response.json", {"ExecutedVersion": "$LATEST", "StatusCode": 200}),
+        # Version 2 of the AWS CLI wants `--cli-binary-format raw-in-base64-out` as well.
+        ("invoke --function-name my-function --payload '{ \"name\": \"Bob\" }' response.json", {"ExecutedVersion": "$LATEST", "StatusCode": 200}),
     ],
     "versions": [
         *READY,
@@ -307,13 +308,13 @@ def account(server):
     """Leaves the account empty, however the story ended."""
     client = server.client(account=ACCOUNT, region=REGION)
     yield client
-    for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
-        client.delete_event_source_mapping(UUID=mapping["UUID"])
     for function in client.list_functions()["Functions"]:
         client.delete_function(FunctionName=function["FunctionName"])
     for layer in client.list_layers()["Layers"]:
         for version in client.list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]:
             client.delete_layer_version(LayerName=layer["LayerName"], VersionNumber=version["Version"])
+    for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
+        client.delete_event_source_mapping(UUID=mapping["UUID"])
     for config in client.list_code_signing_configs()["CodeSigningConfigs"]:
         client.delete_code_signing_config(CodeSigningConfigArn=config["CodeSigningConfigArn"])
 
@@ -347,16 +348,23 @@ def learn(known, document):
         learn(known, value)
 
 
+def arguments(command):
+    """The words of a command, and the word that is waited for in what it prints."""
+    wanted = re.match(r"until (\w+) ", command)
+    return (shlex.split(command[wanted.end():]), wanted[1]) if wanted else (shlex.split(command), None)
+
+
 def step(aws, known, command, expected=...):
     for name, value in known.items():
         command = command.replace("{" + name + "}", value)
-    wanted = re.match(r"until (\w+) ", command)
-    words = shlex.split(command[wanted.end():] if wanted else command)
-    if wanted:
-        def reached():
-            shown = aws.run(*words)
-            return wanted[1] in shown.stdout + shown.stderr
-        until(reached, command)
+    words, awaited = arguments(command)
+
+    def has_come():
+        shown = aws.run(*words)
+        return awaited in shown.stdout + shown.stderr
+
+    if awaited:
+        until(has_come, command)
     done = aws.run(*words)
     if isinstance(expected, str) and expected:
         assert done.returncode != 0 and f"({expected})" in done.stderr, f"{command}: {done.stdout or done.stderr}"

@@ -57,7 +57,8 @@ class CliProcess(Cli):
     def __init__(self, *words, **more):
         super().__init__(*words, **more)
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "support/cli_driver.py"], env=self.env, cwd=self.folder, text=True,
+            # -P: the modules beside it are not to be taken for Python's own of the same names.
+            [sys.executable, "-P", HERE / "support/cli_driver.py"], env=self.env, cwd=self.folder, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, *words):

@@ -8,6 +8,8 @@ pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
 pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
+/// Concurrency that stays for the functions that reserve none.
+pub const UNRESERVED_CONCURRENCY_MIN: u64 = 100;
 /// Aliases of one function. AWS has a limit and does not tell it.
 pub const ALIASES_MAX: usize = 1_000;
 /// Everything that comes out of a zip, or of a function's package and those of its layers together,
@@ -139,6 +141,12 @@ pub(crate) fn out_of_range(member: &str, value: i64, min: i64, max: i64) -> Erro
          than or equal to {bound}"
     );
     Error::validation(vec![text])
+}
+
+/// The same without saying whose fault it is, as AWS answers where a configuration does not go
+/// together with what there is already.
+pub(crate) fn invalid_of_nobody(message: impl Into<String>) -> Error {
+    Error::new("InvalidParameterValueException", 400, message.into())
 }
 
 /// `InvalidParameterValueException`: a business rule said no.

@@ -88,6 +88,7 @@ pub(crate) struct Front {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Functions {
     pub(crate) concurrency_max: u32,
+    pub(crate) scale_out_max: u32,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,

@@ -43,6 +43,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
         control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
+            scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
@@ -79,11 +80,15 @@ mod tests {
     fn the_machine_holds_what_an_account_may_use() {
         let usual = InvokeConfig::default().budget;
         let of = |concurrency_max| {
-            let (idle, transition, lifetime) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            budget(
-                usual,
-                &Functions { concurrency_max, memory_mb_max: 512, idle, lifetime, transition },
-            )
+            let functions = Functions {
+                concurrency_max,
+                scale_out_max: 1_000,
+                memory_mb_max: 512,
+                idle: Duration::ZERO,
+                lifetime: Duration::ZERO,
+                transition: Duration::ZERO,
+            };
+            budget(usual, &functions)
         };
         assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });
         assert_eq!(of(20_000).environments_max, 20_000);

@@ -38,14 +38,16 @@ impl Serve for GetAccountSettings {
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
         let code_bytes = usage.code_bytes + stored_bytes(cx).await?;
-        let concurrency = i32::try_from(cx.service.config.concurrency_max).unwrap_or(i32::MAX);
+        let concurrency = u64::from(cx.service.config.concurrency_max);
+        let unreserved = concurrency.saturating_sub(usage.reserved_concurrency);
+        let number = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);
         Ok(GetAccountSettingsResponse {
             account_limit: Some(AccountLimit {
                 total_code_size: Some(CODE_STORAGE_BYTES_MAX as i64),
                 code_size_unzipped: Some(UNZIPPED_BYTES_MAX as i64),
                 code_size_zipped: Some(ZIPPED_BYTES_MAX as i64),
-                concurrent_executions: Some(concurrency),
-                unreserved_concurrent_executions: Some(concurrency),
+                concurrent_executions: Some(number(concurrency)),
+                unreserved_concurrent_executions: Some(number(unreserved)),
             }),
             account_usage: Some(AccountUsage {
                 total_code_size: Some(code_bytes as i64),

@@ -16,16 +16,17 @@ use serde_json::{Value, json};
 
 use crate::code::testing::{Item, zip_of};
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
-use crate::invoke::{Answer, Invocation};
+use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
-use crate::tasks::settle;
+use crate::tasks::{provision, settle};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
 /// Answers every event with itself; `{"fail": …}` fails, `{"trace": …}` answers the trace header.
-pub(crate) struct Echo;
+#[derive(Default)]
+pub(crate) struct Echo(std::sync::Mutex<std::collections::HashMap<u64, u32>>);
 
 impl Runner for Echo {
     fn invoke<'a>(
@@ -70,6 +71,16 @@ impl Runner for Echo {
     }
 
     fn follow(&self, _: &str, _: Option<&FunctionRecord>) {}
+
+    fn provision(&self, version: &Arc<Version>, count: u32) {
+        self.0.lock().unwrap().insert(version.generation, count);
+    }
+
+    /// All there at once.
+    fn provisioned(&self, version: &Arc<Version>) -> Provision {
+        let available = self.0.lock().unwrap().get(&version.generation).copied();
+        Provision { available: available.unwrap_or(0), fails: false }
+    }
 }
 
 /// The service with nothing around it.
@@ -149,7 +160,8 @@ impl Harness {
         let store = Store::in_memory(rt.clone()).unwrap();
         // Everything is due at once and happens when the test says so.
         let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
-        let lambda = Lambda::new(config, rt.clone(), store, Arc::new(Echo)).await.unwrap();
+        let lambda =
+            Lambda::new(config, rt.clone(), store, Arc::new(Echo::default())).await.unwrap();
         Harness::of(lambda, rt)
     }
 
@@ -217,6 +229,12 @@ impl Harness {
 
     pub(crate) async fn settle(&self) {
         settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
+    }
+
+    /// Lets what is to be provisioned be it.
+    pub(crate) async fn provision(&self) {
+        let mut applied = provision::Applied::default();
+        applied.apply(&self.lambda.catalog, &*self.lambda.runner).await;
     }
 
     pub(crate) fn call(&self) -> Call {

@@ -209,6 +209,17 @@ impl FunctionRecord {
         (self.versions.contains(number) && number.to_string() == qualifier).then_some(number)
     }
 
+    /// Environments that are provisioned for all of its versions and aliases.
+    pub fn provisioned(&self) -> u32 {
+        let all = self.qualified.values().filter_map(|settings| settings.provisioned);
+        all.fold(0, |sum, one| sum.saturating_add(one.requested))
+    }
+
+    /// Concurrency that it keeps from the other functions of its account.
+    pub fn kept_concurrency(&self) -> u32 {
+        self.reserved_concurrency.unwrap_or_else(|| self.provisioned())
+    }
+
     /// What callers read: the newest acknowledged configuration.
     pub fn shown(&self) -> &Configuration {
         self.updating.as_ref().unwrap_or(&self.running)

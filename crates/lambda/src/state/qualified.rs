@@ -5,11 +5,24 @@ use serde::{Deserialize, Serialize};
 
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// Execution environments that are there before anybody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioned>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.
     pub fn is_empty(&self) -> bool {
         *self == Qualified::default()
     }
+}
+
+/// A provisioned concurrency configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioned {
+    /// At least 1.
+    pub requested: u32,
+    /// When it was set, in microseconds since the epoch.
+    pub last_modified_micros: i64,
 }

@@ -57,6 +57,7 @@ pub(super) struct RawFront {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFunctions {
     pub(super) concurrency_max: i64,
+    pub(super) scale_out_max: i64,
     pub(super) memory_mb_max: Value,
     pub(super) idle_minutes: i64,
     pub(super) lifetime_minutes: i64,

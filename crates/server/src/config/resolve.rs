@@ -219,6 +219,7 @@ fn functions(
         origins.number(&format!("functions.{name}"), value, min, max)
     };
     let concurrency = number("concurrency_max", raw.concurrency_max, 1, CONCURRENCY_MAX)?;
+    let scale_out = number("scale_out_max", raw.scale_out_max, 1, CONCURRENCY_MAX)?;
     let memory_mb = origins.number_or_auto(
         "functions.memory_mb_max",
         &raw.memory_mb_max,
@@ -230,6 +231,7 @@ fn functions(
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
         concurrency_max: u32::try_from(concurrency).expect("the limit is twenty thousand"),
+        scale_out_max: u32::try_from(scale_out).expect("the limit is twenty thousand"),
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         lifetime: Duration::from_secs(60 * lifetime_minutes),

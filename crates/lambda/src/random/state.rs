@@ -2,7 +2,6 @@
 //! is not, sums are sums, and a server that is started anew finds the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use lambic_rt::Rt;
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use super::model::Model;
 use super::words::{FUNCTIONS, LAYERS};
-use crate::ops::testing::{Echo, Harness};
+use crate::ops::testing::Harness;
 use crate::service::{ControlConfig, Lambda};
 use crate::state::function::FunctionRecord;
 
@@ -58,12 +57,12 @@ fn without_links(value: &Value) -> Value {
     value
 }
 
-/// A service that has just been started on what the other one stored.
+/// A service that has just been started on what the other one stored, with the environments it had.
 async fn reopened(harness: &Harness) -> Harness {
     let rt = Rt::real();
     let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
     let store = harness.lambda.store.clone();
-    let lambda = Lambda::new(config, rt.clone(), store, Arc::new(Echo)).await.unwrap();
+    let lambda = Lambda::new(config, rt.clone(), store, harness.lambda.runner.clone()).await.unwrap();
     Harness::of(lambda, rt)
 }
 

@@ -62,7 +62,8 @@ async fn reopened(harness: &Harness) -> Harness {
     let rt = Rt::real();
     let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
     let store = harness.lambda.store.clone();
-    let lambda = Lambda::new(config, rt.clone(), store, harness.lambda.runner.clone()).await.unwrap();
+    let lambda =
+        Lambda::new(config, rt.clone(), store, harness.lambda.runner.clone()).await.unwrap();
     Harness::of(lambda, rt)
 }
 

@@ -16,6 +16,7 @@ pub mod names;
 pub mod ops;
 #[cfg(test)]
 mod random;
+pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;

@@ -18,6 +18,7 @@ use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
@@ -47,6 +48,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// When an alias loses its second version.
+    pub rollback: RollbackConfig,
 }
 
 impl Default for ControlConfig {
@@ -55,6 +58,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            rollback: RollbackConfig::default(),
         }
     }
 }
@@ -173,6 +177,10 @@ impl Lambda {
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
         let runner = Arc::new(invoker.clone());
         let mut lambda = Lambda::new(control, rt.clone(), store, runner).await?;
+        let (catalog, store) = (&lambda.catalog, &lambda.store);
+        if let Some(observer) = rollback::observer(lambda.config.rollback, catalog, store, &rt) {
+            invoker.set_observer(observer);
+        }
         lambda.invoker = Some(invoker);
         lambda.spawn_tasks(&rt);
         Ok(Arc::new(lambda))

@@ -40,7 +40,11 @@ fn lambda_config(config: &Config) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
-        control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
+        control: ControlConfig {
+            settle_after: functions.transition,
+            rollback: functions.rollback,
+            ..ControlConfig::default()
+        },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
             scale_out_max: functions.scale_out_max,
@@ -74,6 +78,8 @@ fn budget(usual: Budget, functions: &Functions) -> Budget {
 mod tests {
     use std::time::Duration;
 
+    use lambic_lambda::rollback::RollbackConfig;
+
     use super::*;
 
     #[test]
@@ -83,6 +89,7 @@ mod tests {
             let functions = Functions {
                 concurrency_max,
                 scale_out_max: 1_000,
+                rollback: RollbackConfig::default(),
                 memory_mb_max: 512,
                 idle: Duration::ZERO,
                 lifetime: Duration::ZERO,

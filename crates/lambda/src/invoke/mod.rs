@@ -55,6 +55,7 @@ use lambic_rt::{Instant, Rt, TaskKind};
 use lambic_wire::error::Error;
 
 use crate::names::LATEST;
+use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
 use crate::state::function::FunctionRecord;
@@ -97,6 +98,12 @@ pub struct Answer {
     pub log_tail: Option<Vec<u8>>,
     /// The version that ran, such as `$LATEST`.
     pub executed_version: String,
+}
+
+/// Is told of every invocation that has ended.
+pub trait Observer: Send + Sync + 'static {
+    /// `invoked_arn` names the function as the caller did.
+    fn finished(&self, invoked_arn: &str, version: &Version, is_error: bool);
 }
 
 /// Limits of the invoke path.
@@ -153,6 +160,7 @@ pub(crate) struct Common {
     pub(crate) packs: Arc<Packs>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
+    observer: OnceLock<Arc<dyn Observer>>,
     pub(crate) figures: Figures,
     /// Pools by generation of their snapshot.
     pools: RwLock<HashMap<u64, Arc<Shell>>>,
@@ -198,6 +206,7 @@ impl Invoker {
             packs,
             sessions,
             api_front: OnceLock::new(),
+            observer: OnceLock::new(),
             pools: RwLock::default(),
             accounts: Mutex::default(),
             functions: Mutex::default(),
@@ -223,6 +232,12 @@ impl Invoker {
         let _ = self.common.api_front.set(front);
     }
 
+    /// Who is told of every invocation that has ended. Set once, before the first invoke.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        // A second one would be a mistake of the wiring; the first one stays.
+        let _ = self.common.observer.set(observer);
+    }
+
     /// Runs one invocation and waits for its end. A caller that stops waiting does not end it.
     ///
     /// Errors: 429 `TooManyRequestsException` when the account or the machine is full; 500
@@ -235,9 +250,11 @@ impl Invoker {
     ) -> Result<Answer, Error> {
         let pool = self.common.pool(&version);
         let lease = pool.admit()?;
+        let common = self.common.clone();
         let work = async move {
             let finished = target::run(pool, &invocation, None).await;
             drop(lease);
+            common.observe(&invocation, &version, &finished);
             Ok(reply::answer(finished?, &invocation.request_id, &version.version))
         };
         reply::GoesOn::new(self.common.rt.clone(), Box::pin(work)).await
@@ -256,9 +273,11 @@ impl Invoker {
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
         let (sender, ended) = oneshot::channel();
+        let (common, ran) = (self.common.clone(), version.clone());
         let work = async move {
             let finished = target::run(pool, &invocation, Some(&sink)).await;
             drop(lease);
+            common.observe(&invocation, &ran, &finished);
             let end = finished.map(|finished| reply::end(finished, &sink, &invocation.request_id));
             // A caller that is gone needs not be told.
             let _ = sender.send(end);
@@ -350,6 +369,21 @@ impl FunctionUse {
 }
 
 impl Common {
+    fn observe(
+        &self,
+        invocation: &Invocation,
+        version: &Version,
+        finished: &Result<Finished, Error>,
+    ) {
+        // What the server could not run is not the function's failure.
+        let (Some(observer), Ok(finished)) = (self.observer.get(), finished) else { return };
+        let is_error = match &finished.completion {
+            Completion::Response(_) | Completion::Streamed(None) => false,
+            Completion::Streamed(Some(_)) | Completion::Error(_) | Completion::Fault(_) => true,
+        };
+        observer.finished(&invocation.invoked_arn, version, is_error);
+    }
+
     /// The counter of the account in its region.
     fn account(&self, account: &str, region: &str) -> Arc<Account> {
         let key = (account.to_owned(), region.to_owned());

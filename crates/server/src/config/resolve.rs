@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::rollback::RollbackConfig;
 use toml::Value;
 
 use super::machine::Machine;
@@ -220,6 +221,8 @@ fn functions(
     };
     let concurrency = number("concurrency_max", raw.concurrency_max, 1, CONCURRENCY_MAX)?;
     let scale_out = number("scale_out_max", raw.scale_out_max, 1, CONCURRENCY_MAX)?;
+    let error_percent = number("rollback_error_percent", raw.rollback_error_percent, 0, 100)?;
+    let calls_min = number("rollback_calls_min", raw.rollback_calls_min, 1, 1_000_000)?;
     let memory_mb = origins.number_or_auto(
         "functions.memory_mb_max",
         &raw.memory_mb_max,
@@ -232,6 +235,10 @@ fn functions(
     Ok(Functions {
         concurrency_max: u32::try_from(concurrency).expect("the limit is twenty thousand"),
         scale_out_max: u32::try_from(scale_out).expect("the limit is twenty thousand"),
+        rollback: RollbackConfig {
+            error_percent: u32::try_from(error_percent).expect("the limit is a hundred"),
+            calls_min: u32::try_from(calls_min).expect("the limit is a million"),
+        },
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         lifetime: Duration::from_secs(60 * lifetime_minutes),

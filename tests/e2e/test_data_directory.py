@@ -45,7 +45,7 @@ def write(client):
     client.create_function(
         FunctionName="everything", Runtime=PYTHON, Handler="app.handler", Role=ROLE, Description="with all settings",
         Code={"ZipFile": zip_of(PYTHON_FILES)}, Timeout=20, MemorySize=256, EphemeralStorage={"Size": 600},
-        Environment={"Variables": {"COLOUR": "blue", "B": "2", "A": "1"}}, Layers=[layer_arn, other],
+        Environment={"Variables": {"COLOUR": "blue", "BB": "2", "AA": "1"}}, Layers=[layer_arn, other],
         TracingConfig={"Mode": "Active"}, Tags={"team": "blue", "cost centre": "7"},
         LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG", "SystemLogLevel": "WARN"})
     client.create_function(FunctionName="plain", Runtime=NODE, Handler="index.handler", Role=ROLE,

@@ -57,7 +57,7 @@ def test_a_function_with_everything_is_changed_in_place(client, made):
     made.append(layer)
     one = Function(
         client, function_name=new_name("tf"), filename=HELLO, handler="app.handler", runtime=PYTHON, role=ROLE,
-        publish=True, description="first", memory_size=256, timeout=10, environment={"Variables": {"A": "1"}},
+        publish=True, description="first", memory_size=256, timeout=10, environment={"Variables": {"AA": "1"}},
         ephemeral_storage={"Size": 600}, tracing_config={"Mode": "Active"}, layers=[layer.state["arn"]],
         logging_config={"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG", "SystemLogLevel": "WARN",
                         "LogGroup": "/mine"},
@@ -67,7 +67,7 @@ def test_a_function_with_everything_is_changed_in_place(client, made):
     assert one.state["version"] == "1" and one.state["qualified_arn"] == f"{one.state['arn']}:1"
     sha = one.state["code_sha256"]
 
-    one.apply(description="second", memory_size=512, environment={"Variables": {"B": "2"}}, layers=[],
+    one.apply(description="second", memory_size=512, environment={"Variables": {"BB": "2"}}, layers=[],
               tracing_config={"Mode": "PassThrough"})
     assert one.plan() == {} and one.state["version"] == "2"
     one.apply(filename=NEWER)

@@ -137,6 +137,11 @@ def rust_extension():
     return built("release/rust-extension").read_bytes()
 
 
+def rust_sdk():
+    """The program on the AWS SDK for Rust that drives a server."""
+    return built("release/rust-sdk")
+
+
 def go_bootstrap():
     """The function on the official `aws-lambda-go` library."""
     return built("go-hello/bootstrap").read_bytes()

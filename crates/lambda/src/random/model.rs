@@ -13,6 +13,10 @@ const NOT_OFFERED: &str = include_str!("../../not-offered.txt");
 /// Values that AWS really sends and its model does not know.
 const SENT_ALTHOUGH_UNKNOWN: [(&str, &str); 1] = [("LastUpdateStatusReasonCode", "Creating")];
 
+/// Members that the model requires and that AWS really leaves out where there is nothing to tell.
+const ABSENT_ALTHOUGH_REQUIRED: [(&str, &str); 1] =
+    [("GetFunctionCodeSigningConfigResponse", "CodeSigningConfigArn")];
+
 /// The service's description.
 pub(super) struct Model {
     shapes: Map<String, Value>,
@@ -170,6 +174,7 @@ impl Model {
             known.insert(member.wire_name);
             let at = format!("{at}.{}", member.name);
             match given.get(member.wire_name) {
+                None if ABSENT_ALTHOUGH_REQUIRED.contains(&(name, member.name)) => {}
                 Some(Value::Null) | None if member.is_required => {
                     return Err(format!("{at} is required and absent"));
                 }

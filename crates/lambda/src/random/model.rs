@@ -14,8 +14,10 @@ const NOT_OFFERED: &str = include_str!("../../not-offered.txt");
 const SENT_ALTHOUGH_UNKNOWN: [(&str, &str); 1] = [("LastUpdateStatusReasonCode", "Creating")];
 
 /// Members that the model requires and that AWS really leaves out where there is nothing to tell.
-const ABSENT_ALTHOUGH_REQUIRED: [(&str, &str); 1] =
-    [("GetFunctionCodeSigningConfigResponse", "CodeSigningConfigArn")];
+const ABSENT_ALTHOUGH_REQUIRED: [(&str, &str); 2] = [
+    ("GetFunctionCodeSigningConfigResponse", "CodeSigningConfigArn"),
+    ("GetFunctionCodeSigningConfigResponse", "FunctionName"),
+];
 
 /// The service's description.
 pub(super) struct Model {

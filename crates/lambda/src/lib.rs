@@ -20,6 +20,7 @@ pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;
+pub mod signing;
 pub mod state;
 mod tasks;
 pub mod telemetry;

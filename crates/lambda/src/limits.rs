@@ -1,5 +1,6 @@
 //! Every quota: unit, default, AWS's code and message.
 
+use lambic_model_lambda::errors;
 use lambic_wire::{Error, Fault};
 
 /// A zip given inline, in bytes.
@@ -25,6 +26,9 @@ pub const PAYLOAD_BYTES_MAX: usize = 6_291_456;
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
 /// A plain function name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 64;
+/// Invocations of one function that one chain of requests may set off, unless the function is part of
+/// loops on purpose (PutFunctionRecursionConfig).
+pub const RECURSIVE_INVOCATIONS_MAX: u32 = 16;
 /// Tags of one function.
 pub const TAGS_MAX: usize = 50;
 /// Seconds that one invoke may take.
@@ -126,6 +130,13 @@ pub(crate) fn payload_too_large(bytes: usize) -> Error {
          (limit {PAYLOAD_BYTES_MAX} bytes)"
     );
     Error::new("RequestTooLargeException", 413, text).with_fault(Fault::User)
+}
+
+/// A chain of requests has passed the function [`RECURSIVE_INVOCATIONS_MAX`] times.
+pub(crate) fn recursive_invocation() -> Error {
+    let text = "Lambda has detected your function being invoked in a recursive loop with other AWS \
+                resources and stopped your function's invocation.";
+    errors::recursive_invocation(text)
 }
 
 /// More than [`TAGS_MAX`] tags.

@@ -20,6 +20,7 @@ mod fake;
 pub mod fault;
 mod figures;
 pub mod launcher;
+pub(crate) mod lineage;
 mod lines;
 pub mod networks;
 pub mod place;

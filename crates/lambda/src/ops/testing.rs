@@ -205,6 +205,17 @@ impl Harness {
         harness
     }
 
+    /// The ARN of a new code signing configuration with this policy.
+    pub(crate) async fn code_signing_config(&self, policy: &str) -> String {
+        let profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/release/abcdefghij";
+        let body = json!({
+            "AllowedPublishers": {"SigningProfileVersionArns": [profile]},
+            "CodeSigningPolicies": {"UntrustedArtifactOnDeployment": policy},
+        });
+        let mut reply = self.post("/2020-04-22/code-signing-configs", &body).await.json();
+        reply["CodeSigningConfig"]["CodeSigningConfigArn"].take().as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn in_region(&self, region: &str) -> Harness {
         let (lambda, rt) = (self.lambda.clone(), self.rt.clone());
         Harness { lambda, rt, region: region.to_owned() }
@@ -254,7 +265,11 @@ impl Harness {
     }
 
     pub(crate) async fn send(&self, request: Request) -> Reply {
-        let response = match self.lambda.handle(&self.call(), request).await {
+        self.send_as(&self.call(), request).await
+    }
+
+    async fn send_as(&self, call: &Call, request: Request) -> Reply {
+        let response = match self.lambda.handle(call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
         };
@@ -298,6 +313,14 @@ impl Harness {
             request.headers.insert(*name, HeaderValue::from_str(value).unwrap());
         }
         self.send(request).await
+    }
+
+    /// Invokes a function with a trace header of the caller.
+    pub(crate) async fn invoke_traced(&self, name: &str, header: &str) -> Reply {
+        let mut call = self.call();
+        call.trace_header = Some(header.to_owned());
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        self.send_as(&call, Harness::request("POST", &path, b"{}")).await
     }
 
     /// Follows a link that GetFunction gave.

@@ -3,9 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::runtime_management::RuntimeManagement;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qualified {
+    /// Which version of its runtime it runs; absent for AWS's default, always the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_management: Option<RuntimeManagement>,
     /// Execution environments that are there before anybody asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<Provisioned>,

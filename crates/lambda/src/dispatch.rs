@@ -20,6 +20,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Response, Error> {
     match op {
         Op::AddLayerVersionPermission => serve::<ops::AddLayerVersionPermission>(cx, request, labels).await,
+        Op::AddPermission => serve::<ops::AddPermission>(cx, request, labels).await,
         Op::CreateAlias => serve::<ops::CreateAlias>(cx, request, labels).await,
         Op::CreateCodeSigningConfig => serve::<ops::CreateCodeSigningConfig>(cx, request, labels).await,
         Op::CreateFunction => serve::<ops::CreateFunction>(cx, request, labels).await,
@@ -30,6 +31,7 @@ pub(crate) async fn dispatch(
         Op::DeleteFunctionConcurrency => serve::<ops::DeleteFunctionConcurrency>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
         Op::DeleteProvisionedConcurrencyConfig => serve::<ops::DeleteProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::DeleteResourcePolicy => serve::<ops::DeleteResourcePolicy>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetCodeSigningConfig => serve::<ops::GetCodeSigningConfig>(cx, request, labels).await,
@@ -41,7 +43,9 @@ pub(crate) async fn dispatch(
         Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
         Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::GetLayerVersionPolicy => serve::<ops::GetLayerVersionPolicy>(cx, request, labels).await,
+        Op::GetPolicy => serve::<ops::GetPolicy>(cx, request, labels).await,
         Op::GetProvisionedConcurrencyConfig => serve::<ops::GetProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::GetResourcePolicy => serve::<ops::GetResourcePolicy>(cx, request, labels).await,
         Op::GetRuntimeManagementConfig => serve::<ops::GetRuntimeManagementConfig>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
@@ -60,8 +64,10 @@ pub(crate) async fn dispatch(
         Op::PutFunctionConcurrency => serve::<ops::PutFunctionConcurrency>(cx, request, labels).await,
         Op::PutFunctionRecursionConfig => serve::<ops::PutFunctionRecursionConfig>(cx, request, labels).await,
         Op::PutProvisionedConcurrencyConfig => serve::<ops::PutProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::PutResourcePolicy => serve::<ops::PutResourcePolicy>(cx, request, labels).await,
         Op::PutRuntimeManagementConfig => serve::<ops::PutRuntimeManagementConfig>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
+        Op::RemovePermission => serve::<ops::RemovePermission>(cx, request, labels).await,
         Op::TagResource => serve::<ops::TagResource>(cx, request, labels).await,
         Op::UntagResource => serve::<ops::UntagResource>(cx, request, labels).await,
         Op::UpdateAlias => serve::<ops::UpdateAlias>(cx, request, labels).await,
@@ -70,23 +76,21 @@ pub(crate) async fn dispatch(
         Op::UpdateFunctionConfiguration => serve::<ops::UpdateFunctionConfiguration>(cx, request, labels).await,
 
         // Not offered yet. `not-offered.txt` repeats them and may only shrink.
-        Op::AddPermission | Op::CheckpointDurableExecution | Op::CreateCapacityProvider
+        Op::CheckpointDurableExecution | Op::CreateCapacityProvider
         | Op::CreateEventSourceMapping | Op::CreateFunctionUrlConfig
         | Op::DeleteCapacityProvider | Op::DeleteDurableExecution | Op::DeleteEventSourceMapping
         | Op::DeleteFunctionEventInvokeConfig | Op::DeleteFunctionUrlConfig
-        | Op::DeleteResourcePolicy | Op::GetCapacityProvider | Op::GetDurableExecution
-        | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
-        | Op::GetEventSourceMapping | Op::GetFunctionEventInvokeConfig
-        | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig | Op::GetPolicy
-        | Op::GetResourcePolicy | Op::InvokeAsync | Op::ListCapacityProviders
+        | Op::GetCapacityProvider | Op::GetDurableExecution | Op::GetDurableExecutionHistory
+        | Op::GetDurableExecutionState | Op::GetEventSourceMapping
+        | Op::GetFunctionEventInvokeConfig | Op::GetFunctionScalingConfig
+        | Op::GetFunctionUrlConfig | Op::InvokeAsync | Op::ListCapacityProviders
         | Op::ListDurableExecutionsByFunction | Op::ListEventSourceMappings
         | Op::ListFunctionEventInvokeConfigs | Op::ListFunctionUrlConfigs
         | Op::ListFunctionVersionsByCapacityProvider | Op::PauseDurableExecution
         | Op::PutFunctionEventInvokeConfig | Op::PutFunctionScalingConfig
-        | Op::PutResourcePolicy | Op::RemovePermission | Op::ResumeDurableExecution
-        | Op::SendDurableExecutionCallbackFailure | Op::SendDurableExecutionCallbackHeartbeat
-        | Op::SendDurableExecutionCallbackSuccess | Op::StopDurableExecution
-        | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
+        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
+        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
+        | Op::StopDurableExecution | Op::UpdateCapacityProvider | Op::UpdateEventSourceMapping
         | Op::UpdateFunctionEventInvokeConfig | Op::UpdateFunctionUrlConfig => {
             Err(Error::not_offered(op.name()))
         }

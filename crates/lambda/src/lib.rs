@@ -7,6 +7,7 @@
 //! Where to begin reading: [`dispatch`](mod@dispatch) for the operations, [`invoke`] for the life of
 //! an invocation, [`state`] for what is stored.
 
+mod access;
 pub mod catalog;
 pub mod code;
 mod dispatch;
@@ -14,6 +15,7 @@ pub mod invoke;
 pub mod limits;
 pub mod names;
 pub mod ops;
+pub mod policy;
 #[cfg(test)]
 mod random;
 pub mod rollback;

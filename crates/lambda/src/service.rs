@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambic_front::metrics::{Counter, Metrics};
 use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service};
 use lambic_model_lambda::{Op, Routed, route};
 use lambic_rt::{Rt, TaskKind};
@@ -134,6 +135,31 @@ pub enum StartError {
     Clients(#[from] std::io::Error),
 }
 
+/// What operations refuse, or let pass with a warning, and an operator wants to know of.
+pub(crate) struct Counts {
+    /// AWS's `RecursiveInvocationsDropped`.
+    pub(crate) recursions_stopped: Counter,
+    /// AWS's `SignatureValidationErrors`.
+    pub(crate) signatures_doubted: Counter,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Counts {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        Counts {
+            recursions_stopped: counter(
+                "lambic_recursive_invocations_dropped_total",
+                "Invokes refused because the function is part of a recursive loop.",
+            ),
+            signatures_doubted: counter(
+                "lambic_signature_validation_errors_total",
+                "Packages and layers that their function's code signing configuration does not \
+                 accept, whether they were refused or deployed with a warning.",
+            ),
+        }
+    }
+}
+
 /// AWS Lambda.
 pub struct Lambda {
     /// How the control plane behaves.
@@ -146,6 +172,8 @@ pub struct Lambda {
     pub(crate) packages: Packages,
     /// Links for downloading them.
     pub(crate) links: Arc<CodeLinks>,
+    /// What `/metrics` shows of operations.
+    pub(crate) counts: Counts,
     /// The invoke path, as operations see it.
     pub(crate) runner: Arc<dyn Runner>,
     /// Held by whoever divides the account's concurrency among its functions.
@@ -207,6 +235,7 @@ impl Lambda {
             links: Arc::new(CodeLinks::new(secret, store.clone(), rt)),
             store,
             catalog,
+            counts: Counts::new(Metrics::process()),
             runner,
             dividing: tokio::sync::Mutex::default(),
             invoker: None,

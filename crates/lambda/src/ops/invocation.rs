@@ -98,6 +98,7 @@ fn check_recursion(cx: &Cx<'_, Lambda>, function_arn: &str) -> Result<(), Error>
         function = function_arn,
         "an invocation was stopped, because the function is part of a recursive loop"
     );
+    cx.service.counts.recursions_stopped.increment();
     Err(recursive_invocation())
 }
 

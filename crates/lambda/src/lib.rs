@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod code;
 mod dispatch;
 pub mod invoke;
+pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod ops;

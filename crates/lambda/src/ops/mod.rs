@@ -3,6 +3,7 @@
 mod alias;
 mod change;
 mod code_signing;
+mod file_systems;
 mod invocation;
 mod json;
 mod layers;
@@ -12,6 +13,7 @@ mod policies;
 mod provisioned;
 mod publish;
 mod qualifier;
+pub(crate) mod secrets;
 mod settings;
 mod show;
 mod signatures;

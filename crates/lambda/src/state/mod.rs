@@ -3,6 +3,7 @@
 pub mod alias;
 pub mod code_link_secret;
 pub mod code_signing;
+pub mod file_system;
 pub mod function;
 pub mod layer;
 pub mod layer_policy;
@@ -12,4 +13,6 @@ pub mod published;
 pub mod qualified;
 pub mod runtime_id;
 pub mod runtime_management;
+pub mod sealed;
 pub mod version;
+pub mod vpc;

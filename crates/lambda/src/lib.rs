@@ -17,6 +17,8 @@ pub mod limits;
 pub mod names;
 pub mod ops;
 pub mod policy;
+#[cfg(test)]
+mod random;
 pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;

@@ -283,7 +283,7 @@ impl Harness {
         }
     }
 
-    async fn send(&self, request: Request) -> Reply {
+    pub(crate) async fn send(&self, request: Request) -> Reply {
         self.send_as(Principal::root("000000000000"), request).await
     }
 

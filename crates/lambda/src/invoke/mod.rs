@@ -36,6 +36,7 @@ mod running;
 pub mod scaling;
 mod shell;
 mod shutdown;
+mod start_events;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
@@ -44,6 +45,7 @@ mod target;
 mod tests;
 pub mod trace;
 pub mod vpcs;
+mod window;
 mod worker;
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+//! What a function in a VPC reaches, decided without a network.
+
 use serde_json::{Value, json};
 
 use super::*;

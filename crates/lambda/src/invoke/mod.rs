@@ -25,6 +25,7 @@ mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
+mod platform_side_events;
 pub mod pool;
 pub mod product;
 #[cfg(test)]

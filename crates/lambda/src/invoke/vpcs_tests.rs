@@ -1,4 +1,4 @@
-//! What a function in a VPC reaches, decided without a network.
+//! Functions in subnets: what callers get, what environments get, and what they do not.
 
 use serde_json::{Value, json};
 

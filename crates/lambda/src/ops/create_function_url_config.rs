@@ -30,7 +30,8 @@ impl Serve for CreateFunctionUrlConfig {
     type Operation = model::ops::CreateFunctionUrlConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &CreateFunctionUrlConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

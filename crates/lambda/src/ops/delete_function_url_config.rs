@@ -24,7 +24,8 @@ impl Serve for DeleteFunctionUrlConfig {
     type Operation = model::ops::DeleteFunctionUrlConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &DeleteFunctionUrlConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(cx: &Cx<'_, Lambda>, input: DeleteFunctionUrlConfigRequest) -> Result<(), Error> {

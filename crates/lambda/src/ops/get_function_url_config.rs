@@ -26,7 +26,8 @@ impl Serve for GetFunctionUrlConfig {
     type Operation = model::ops::GetFunctionUrlConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetFunctionUrlConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

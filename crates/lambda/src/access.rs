@@ -94,7 +94,7 @@ mod tests {
     use lambic_front::Principal;
     use serde_json::{Value, json};
 
-    use crate::ops::testing::{Harness, Reply};
+    use crate::ops::testing::{Harness, Reply, other_zip};
 
     const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:two";
 
@@ -108,13 +108,40 @@ mod tests {
         ("ListVersionsByFunction", "GET", "/2015-03-31/functions/{}/versions"),
         ("InvokeFunction", "POST", "/2015-03-31/functions/{}/invocations"),
         ("InvokeFunction", "POST", "/2021-11-15/functions/{}/response-streaming-invocations"),
+        ("GetFunctionConcurrency", "GET", "/2019-09-30/functions/{}/concurrency"),
+        ("PutFunctionConcurrency", "PUT", "/2017-10-31/functions/{}/concurrency"),
+        ("DeleteFunctionConcurrency", "DELETE", "/2017-10-31/functions/{}/concurrency"),
+        (
+            "ListProvisionedConcurrencyConfigs",
+            "GET",
+            "/2019-09-30/functions/{}/provisioned-concurrency?List=ALL",
+        ),
+        ("TagResource", "POST", "/2017-03-31/tags/{}"),
+        ("ListTags", "GET", "/2017-03-31/tags/{}"),
+        ("UntagResource", "DELETE", "/2017-03-31/tags/{}?tagKeys=theirs"),
         ("PublishVersion", "POST", "/2015-03-31/functions/{}/versions"),
+        ("CreateAlias", "POST", "/2015-03-31/functions/{}/aliases"),
+        ("UpdateAlias", "PUT", "/2015-03-31/functions/{}/aliases/stable"),
         ("DeleteAlias", "DELETE", "/2015-03-31/functions/{}/aliases/none"),
+        ("UpdateFunctionCode", "PUT", "/2015-03-31/functions/{}/code"),
+        // It is gone then.
+        ("DeleteFunction", "DELETE", "/2015-03-31/functions/{}"),
     ];
 
     async fn ask(harness: &Harness, who: &Principal, method: &str, path: &str) -> Reply {
-        let body = if path.ends_with("/versions") { &b"{}"[..] } else { b"" };
-        harness.send_as(who.clone(), Harness::request(method, path, body)).await
+        let body = match (method, path.rsplit('/').next().unwrap()) {
+            ("GET" | "DELETE", _) | (_, "invocations" | "response-streaming-invocations") => {
+                json!(0)
+            }
+            ("POST", "aliases") => json!({"Name": "theirs", "FunctionVersion": "1"}),
+            (_, "concurrency") => json!({"ReservedConcurrentExecutions": 5}),
+            ("POST", tagged) if tagged.starts_with("arn") => json!({"Tags": {"theirs": "x"}}),
+            (_, "code") => json!({"ZipFile": other_zip()}),
+            _ => json!({}),
+        };
+        let body = if body == 0 { String::new() } else { body.to_string() };
+        let request = Harness::request(method, path, body.as_bytes());
+        harness.send_as(who.clone(), request).await
     }
 
     async fn put_policy(harness: &Harness, arn: &str, statements: Value) {
@@ -141,7 +168,7 @@ mod tests {
         let other = Principal::root("111111111111");
         for (action, method, path) in REQUESTS {
             let path = named(path, ARN);
-            put_policy(&harness, ARN, json!([allow("ListTags", ARN)])).await;
+            put_policy(&harness, ARN, json!([allow("InvokeAsync", ARN)])).await;
             let refused = ask(&harness, &other, method, &path).await;
             assert_eq!(refused.status, 403, "{action} {path} {refused:?}");
             assert_eq!(
@@ -153,10 +180,10 @@ mod tests {
                 )
             );
             put_policy(&harness, ARN, json!([allow(action, ARN)])).await;
-            let reply = ask(&harness, &other, method, &path).await;
-            assert!(reply.status < 300, "{action} {path} {reply:?}");
             let third = Principal::root("222222222222");
             assert_eq!(ask(&harness, &third, method, &path).await.status, 403, "{action}");
+            let reply = ask(&harness, &other, method, &path).await;
+            assert!(reply.status < 300, "{action} {path} {reply:?}");
         }
     }
 
@@ -168,7 +195,7 @@ mod tests {
         let deny = json!({
             "Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*",
         });
-        for policy in [allow("ListTags", ARN), deny] {
+        for policy in [allow("InvokeAsync", ARN), deny] {
             put_policy(&harness, ARN, policy).await;
             for (action, method, path) in REQUESTS {
                 for (there, not) in

@@ -12,10 +12,13 @@ pub mod catalog;
 pub mod code;
 mod dispatch;
 pub mod invoke;
+pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod ops;
 pub mod policy;
+#[cfg(test)]
+mod random;
 pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;

@@ -60,6 +60,10 @@ pub const CODE_LINK_S: i64 = 600;
 /// Packages that are unpacked at the same time; the others wait for their turn.
 pub const UNPACKING_MAX: usize = 4;
 
+/// Environments of a function that isolates tenants, at work or idle: so many for each so many of its
+/// concurrency.
+pub const TENANT_ENVIRONMENTS_MAX: (u64, u64) = (2_500, 1_000);
+
 /// The zip is larger than [`ZIPPED_BYTES_MAX`].
 pub(crate) fn zipped_too_large() -> Error {
     let text = format!("Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes");

@@ -1,5 +1,6 @@
 //! The service as one value: all of its state, its start, and its door for requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,19 @@ use crate::catalog::Catalog;
 use crate::code::link::CodeLinks;
 use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
+use crate::invoke::networks::Networks;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
+use crate::invoke::vpcs::Vpcs;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
+use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{provision, settle, sweep};
 use crate::urls::UrlBase;
@@ -54,6 +59,17 @@ pub struct ControlConfig {
     pub url_base: UrlBase,
     /// When an alias loses its second version.
     pub rollback: RollbackConfig,
+    /// Runtimes that functions may have though AWS has retired them.
+    pub allow_retired: AllowRetired,
+    /// Keys that functions' variables may be encrypted under. [`Lambda::start`] takes them from the
+    /// invoke path's configuration, which decrypts with them.
+    pub keys: Arc<Keys>,
+    /// ARNs of the access points that functions may have; the sandbox knows their folders.
+    pub access_points: BTreeSet<String>,
+    /// Subnets and security groups; as `keys`, the invoke path's.
+    pub vpcs: Arc<Vpcs>,
+    /// Functions that are in a network by their names; as `keys`, the invoke path's.
+    pub networks: Networks,
 }
 
 impl Default for ControlConfig {
@@ -64,6 +80,11 @@ impl Default for ControlConfig {
             concurrency_max: InvokeConfig::default().concurrency_max,
             url_base: UrlBase::local(4_566),
             rollback: RollbackConfig::default(),
+            allow_retired: AllowRetired::default(),
+            keys: Arc::default(),
+            access_points: BTreeSet::new(),
+            vpcs: Arc::default(),
+            networks: Networks::default(),
         }
     }
 }
@@ -202,7 +223,13 @@ impl Lambda {
         let dir = store.dir().join("runtimes");
         let clients = rt.blocking("install clients", move || Clients::install(&dir)).await?;
         let LambdaConfig { control, invoke, packs } = config;
-        let control = ControlConfig { concurrency_max: invoke.concurrency_max, ..control };
+        let control = ControlConfig {
+            concurrency_max: invoke.concurrency_max,
+            keys: invoke.keys.clone(),
+            vpcs: invoke.vpcs.clone(),
+            networks: invoke.networks.clone(),
+            ..control
+        };
         let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));

@@ -1,5 +1,6 @@
 //! The lambda service, started from the configuration.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,6 +8,9 @@ use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
+use lambic_lambda::keys::Keys;
+use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
@@ -45,6 +49,8 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
     LambdaConfig {
         control: ControlConfig {
             settle_after: functions.transition,
+            access_points: config.file_systems.iter().map(|one| one.name.clone()).collect(),
+            allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
             url_base: url_base(functions, address),
             rollback: functions.rollback,
             ..ControlConfig::default()
@@ -55,11 +61,38 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
+            vpcs: Arc::new(vpcs(config)),
+            keys: Arc::new(keys(config)),
             lifetime_max: functions.lifetime,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// The keys, after a word about those that cannot be used now.
+fn keys(config: &Config) -> Keys {
+    let keys = Keys::new(config.keys.clone());
+    for problem in keys.problems() {
+        tracing::warn!("a key of kms.keys cannot be used: {problem}");
+    }
+    keys
+}
+
+/// Which subnet is which network, and what the groups allow.
+fn vpcs(config: &Config) -> Vpcs {
+    let mut subnets = BTreeMap::new();
+    for network in &config.networks {
+        for id in &network.subnet_ids {
+            let subnet = Subnet {
+                account: network.account.clone(),
+                vpc_id: network.vpc_id.clone(),
+                network: network.private.name.clone(),
+            };
+            subnets.insert(id.clone(), subnet);
+        }
+    }
+    Vpcs { subnets, security_groups: config.security_groups.clone() }
 }
 
 /// Where the URLs of functions are, at the port that is really listened on unless the configuration

@@ -103,9 +103,9 @@ pub(super) fn no_version(layer: &LayerName, version: i64) -> Error {
 /// 403 for what is another account's.
 pub(super) fn denied(cx: &Cx<'_, Lambda>, action: &str, resource: &str) -> Error {
     let text = format!(
-        "User: arn:aws:iam::{}:root is not authorized to perform: {action} on resource: {resource} \
-         because no resource-based policy allows the {action} action",
-        cx.account
+        "User: {} is not authorized to perform: {action} on resource: {resource} because no \
+         resource-based policy allows the {action} action",
+        cx.principal.arn
     );
     Error::new("AccessDeniedException", 403, text).with_message_key(MessageKey::Upper)
 }

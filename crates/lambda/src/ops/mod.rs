@@ -3,6 +3,7 @@
 mod alias;
 mod change;
 mod code_signing;
+mod file_systems;
 mod function_urls;
 mod invocation;
 mod json;
@@ -13,6 +14,7 @@ mod policies;
 mod provisioned;
 mod publish;
 mod qualifier;
+pub(crate) mod secrets;
 mod settings;
 mod show;
 mod signatures;

@@ -19,6 +19,7 @@ use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{provision, settle};
 
@@ -156,10 +157,28 @@ pub(crate) fn other_zip() -> String {
 
 impl Harness {
     pub(crate) async fn new() -> Harness {
+        Harness::with(|_| {}).await
+    }
+
+    /// Configured as the tests want it; `change` may change that.
+    pub(crate) async fn with(change: impl FnOnce(&mut ControlConfig)) -> Harness {
         let rt = Rt::real();
-        let store = Store::in_memory(rt.clone()).unwrap();
-        // Everything is due at once and happens when the test says so.
-        let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
+        Harness::on(Store::in_memory(rt.clone()).unwrap(), rt, change).await
+    }
+
+    /// On what is stored there.
+    pub(crate) async fn on(
+        store: Store,
+        rt: Rt,
+        change: impl FnOnce(&mut ControlConfig),
+    ) -> Harness {
+        // Everything is due at once and happens when the test says so, and whatever day it is.
+        let mut config = ControlConfig {
+            settle_after: Duration::ZERO,
+            allow_retired: AllowRetired::new(vec!["python3.13".to_owned()]),
+            ..ControlConfig::default()
+        };
+        change(&mut config);
         let lambda =
             Lambda::new(config, rt.clone(), store, Arc::new(Echo::default())).await.unwrap();
         Harness::of(lambda, rt)
@@ -264,7 +283,7 @@ impl Harness {
         }
     }
 
-    async fn send(&self, request: Request) -> Reply {
+    pub(crate) async fn send(&self, request: Request) -> Reply {
         self.send_as(Principal::root("000000000000"), request).await
     }
 

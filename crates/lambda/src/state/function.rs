@@ -19,10 +19,13 @@ use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
 use super::alias::Alias;
+use super::file_system::FileSystemUse;
 use super::layer::LayerUse;
 use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
+use super::sealed::Sealed;
+use super::vpc::VpcUse;
 use crate::names::{LATEST, function_arn};
 use crate::signing::Signature;
 
@@ -103,9 +106,20 @@ pub struct Configuration {
     pub tmp_mb: u32,
     /// Absent when none were ever given, which callers can tell from none.
     pub environment: Option<Variables>,
+    /// They are encrypted under this key, which is an operator's; absent in records from before there
+    /// were keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
+    /// The variables under that key; `environment` is absent then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_environment: Option<Box<Sealed>>,
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
+    /// Whether every tenant has environments of its own (`TenancyConfig` PER_TENANT). Decided when the
+    /// function is created. Records from before it was offered do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolates_tenants: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -117,6 +131,12 @@ pub struct Configuration {
     /// none.
     #[serde(default)]
     pub layers: Vec<LayerUse>,
+    /// What is mounted below `/mnt`. Records from before it was offered have nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<Box<FileSystemUse>>,
+    /// Its subnets and security groups. Records from before they were offered have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<Box<VpcUse>>,
     /// When it was last changed, in microseconds since the epoch.
     pub last_modified_micros: i64,
     /// Unique among all configurations of all functions.
@@ -286,7 +306,10 @@ pub(crate) mod tests {
             memory_mb: 128,
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
+            kms_key_arn: None,
+            sealed_environment: None,
             active_tracing: false,
+            isolates_tenants: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
             code: Code {
@@ -296,6 +319,8 @@ pub(crate) mod tests {
                 signature: None,
             },
             layers: Vec::new(),
+            file_system: None,
+            vpc: None,
             last_modified_micros: 1_763_674_200_123_456,
             generation,
         }

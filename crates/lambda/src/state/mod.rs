@@ -3,6 +3,7 @@
 pub mod alias;
 pub mod code_link_secret;
 pub mod code_signing;
+pub mod file_system;
 pub mod function;
 pub mod function_url;
 pub mod layer;
@@ -13,4 +14,6 @@ pub mod published;
 pub mod qualified;
 pub mod runtime_id;
 pub mod runtime_management;
+pub mod sealed;
 pub mod version;
+pub mod vpc;

@@ -10,6 +10,7 @@
 pub mod catalog;
 pub mod code;
 mod dispatch;
+pub mod event_pattern;
 pub mod invoke;
 pub mod limits;
 pub mod names;

@@ -23,7 +23,7 @@ use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
-use crate::tasks::{settle, sweep};
+use crate::tasks::{mappings, settle, sweep};
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -194,6 +194,8 @@ impl Lambda {
         rt.spawn("settle functions", TaskKind::Essential, settling).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
+        let removing = mappings::run(self.store.clone(), rt.clone(), self.config.sweep_every);
+        rt.spawn("remove event source mappings", TaskKind::Essential, removing).detach();
     }
 
     /// Connections to the AWS endpoint inside environments will be served by `front`. Called once,

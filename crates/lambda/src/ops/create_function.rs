@@ -127,6 +127,7 @@ struct Settings {
     active_tracing: bool,
     architecture: &'static str,
     logging: Logging,
+    dead_letter_arn: Option<String>,
 }
 
 impl Settings {
@@ -149,6 +150,8 @@ impl Settings {
                 .unwrap_or(false),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
+            dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?
+                .flatten(),
         })
     }
 
@@ -171,6 +174,7 @@ impl Settings {
             active_tracing: self.active_tracing,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
+            dead_letter_arn: self.dead_letter_arn,
             code,
             layers: Vec::new(),
             last_modified_micros: cx.rt.now().micros(),
@@ -196,7 +200,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
-        dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
         file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),

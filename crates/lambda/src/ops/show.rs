@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_model_lambda::{
-    Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
-    LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
-    SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
-    StateReasonCode, TracingConfigResponse, TracingMode,
+    Architecture, DeadLetterConfig, EnvironmentResponse, EphemeralStorage, FunctionConfiguration,
+    LastUpdateStatus, LastUpdateStatusReasonCode, Layer, PackageType, Runtime,
+    RuntimeVersionConfig, SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse,
+    State as ShownState, StateReasonCode, TracingConfigResponse, TracingMode,
 };
 use lambic_rt::Timestamp;
 
@@ -139,6 +139,10 @@ fn show_configuration(
             error: None,
         }),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
+        dead_letter_config: configuration
+            .dead_letter_arn
+            .as_ref()
+            .map(|arn| DeadLetterConfig { target_arn: Some(arn.clone()) }),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
         ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),

@@ -102,6 +102,10 @@ pub struct Configuration {
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
+    /// Where events of asynchronous invokes go that fail: a queue or a topic. Nothing obeys it yet:
+    /// asynchronous invokes are not offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_arn: Option<String>,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -265,6 +269,7 @@ pub(crate) mod tests {
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
             active_tracing: false,
+            dead_letter_arn: None,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
             code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },

@@ -2,10 +2,12 @@
 
 pub mod alias;
 pub mod code_link_secret;
+pub mod event_invoke;
 pub mod function;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;
+pub mod mapping;
 pub mod numbers;
 pub mod published;
 pub mod qualified;

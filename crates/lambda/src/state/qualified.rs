@@ -3,9 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event_invoke::EventInvoke;
+
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qualified {}
+pub struct Qualified {
+    /// How asynchronous invokes are tried again, and who is told how they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_invoke: Option<EventInvoke>,
+}
 
 impl Qualified {
     /// Whether nothing is set; then it is not kept.

@@ -269,7 +269,6 @@ NOT_YET = {
     "ImageUri": {"PackageType": "Image", "Code": {"ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/x:1"},
                  "Runtime": ABSENT, "Handler": ABSENT},
     "VpcConfig": {"VpcConfig": {"SubnetIds": ["subnet-0123"], "SecurityGroupIds": ["sg-0123"]}},
-    "DeadLetterConfig": {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"}},
     "FileSystemConfigs": {"FileSystemConfigs": [{
         "Arn": f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-0123456789abcdef0",
         "LocalMountPath": "/mnt/x"}]},

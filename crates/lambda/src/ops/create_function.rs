@@ -323,11 +323,6 @@ mod tests {
     async fn what_is_not_offered_is_named() {
         let cases = [
             ("VpcConfig", json!({"SubnetIds": ["subnet-1"]}), "VpcConfig"),
-            (
-                "DeadLetterConfig",
-                json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
-                "DeadLetterConfig",
-            ),
             ("PackageType", json!("Image"), "PackageType"),
             ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),

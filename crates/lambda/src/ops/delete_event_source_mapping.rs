@@ -8,7 +8,7 @@
 //!  "EventSourceMappingArn":
 //!    "arn:aws:lambda:us-east-1:000000000000:event-source-mapping:11111111-2222-4333-8444-555555555555",
 //!  "MaximumBatchingWindowInSeconds": 0, "EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:q",
-//!  "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello", "LastModified": 0.0,
+//!  "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello", "LastModified": 0,
 //!  "State": "Deleting", "StateTransitionReason": "USER_INITIATED", "FunctionResponseTypes": []}
 //! ```
 

@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_consumer_group_is_chosen_once() {
         let harness = Harness::with_hello().await;
-        let body = json!({"FunctionName": "hello", "Enabled": false, "Topics": ["t"],
+        let body = json!({"FunctionName": "hello", "Enabled": false, "Topics": ["topic"],
                           "EventSourceArn": "arn:aws:kafka:us-east-1:000000000000:cluster/c/1",
                           "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "g"}});
         let made = harness.post(PATH, &body).await.json();

@@ -305,7 +305,11 @@ pub(crate) mod tests {
                 starting_at_ms: None,
                 consumer_group: None,
             },
-            settings: MappingSettings { batch_records_max: 10, ..MappingSettings::default() },
+            settings: MappingSettings {
+                batch_records_max: 10,
+                window_s: Some(0),
+                ..MappingSettings::default()
+            },
             tags: Pairs::default(),
             change: MappingChange::Created,
             settle_at_micros: 1_000,

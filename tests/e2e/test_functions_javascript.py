@@ -57,8 +57,8 @@ def test_errors_are_the_classes_of_the_sdk(js, functions):
     answer = js("Invoke", FunctionName=name)
     assert answer["FunctionError"] == "Unhandled"
     assert payload_of(answer)["errorType"] == "RangeError"
-    error = js.fails("ListVersionsByFunction", FunctionName=name)
-    assert error["status"] == 501 and "ListVersionsByFunction" in error["message"]
+    error = js.fails("ListCapacityProviders")
+    assert error["status"] == 501 and "ListCapacityProviders" in error["message"]
 
 
 def test_account_settings(js):

@@ -276,8 +276,6 @@ NOT_YET = {
     "SnapStart": {"SnapStart": {"ApplyOn": "PublishedVersions"}},
     "java21": {"Runtime": "java21"},
     "arm64": {"Architectures": ["arm64"]},
-    "CodeSigningConfigArn": {"CodeSigningConfigArn":
-                             f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-0123456789abcdefg"},
     "TenancyConfig": {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
     "DurableConfig": {"DurableConfig": {"ExecutionTimeout": 10}},
 }

@@ -53,6 +53,8 @@ pub struct Usage {
     pub code_bytes: u64,
     /// Concurrency that functions have reserved for themselves.
     pub reserved_concurrency: u64,
+    /// The same, and what is provisioned for functions that reserve none.
+    pub kept_concurrency: u64,
 }
 
 /// Called after every change of a function, with its ARN and what it is now (`None`: deleted).
@@ -88,6 +90,8 @@ struct Contents {
     accounts: HashMap<String, HashMap<String, Region>>,
     /// When which function is due to be settled.
     unsettled: BTreeSet<(i64, Key)>,
+    /// Functions that have provisioned concurrency.
+    provisioned: BTreeSet<Key>,
 }
 
 #[derive(Default)]
@@ -210,6 +214,16 @@ impl Catalog {
             due.extend(functions.and_then(|region| region.functions.get(name)).cloned());
         }
         (due, None)
+    }
+
+    /// The functions that have provisioned concurrency.
+    pub fn provisioned(&self) -> Vec<Arc<Function>> {
+        let contents = self.read();
+        let find = |(account, region, name): &Key| {
+            let functions = contents.accounts.get(account)?.get(region)?;
+            functions.functions.get(name).cloned()
+        };
+        contents.provisioned.iter().filter_map(find).collect()
     }
 
     async fn follow(&self, mut watch: TableWatch<FunctionRecord>) {
@@ -398,10 +412,14 @@ impl Contents {
         if let Some(at) = record.settle_at_micros {
             self.unsettled.insert((at, (account.clone(), region.clone(), name.clone())));
         }
+        if record.provisioned() > 0 {
+            self.provisioned.insert((account.clone(), region.clone(), name.clone()));
+        }
         let region = self.accounts.entry(account).or_default().entry(region).or_default();
         region.usage.functions += 1;
         region.usage.code_bytes += code_bytes(record);
         region.usage.reserved_concurrency += u64::from(record.reserved_concurrency.unwrap_or(0));
+        region.usage.kept_concurrency += u64::from(record.kept_concurrency());
         region.functions.insert(name, function);
     }
 
@@ -412,8 +430,10 @@ impl Contents {
         let record = &old.stored.value;
         contents.usage.code_bytes -= code_bytes(record);
         contents.usage.reserved_concurrency -= u64::from(record.reserved_concurrency.unwrap_or(0));
+        contents.usage.kept_concurrency -= u64::from(record.kept_concurrency());
+        let key = (account.to_owned(), region.to_owned(), name.to_owned());
+        self.provisioned.remove(&key);
         if let Some(at) = record.settle_at_micros {
-            let key = (account.to_owned(), region.to_owned(), name.to_owned());
             self.unsettled.remove(&(at, key));
         }
         Some(old)
@@ -475,7 +495,7 @@ mod tests {
         assert!(setup.catalog.find("000000000000", "eu-west-1", "a").is_none());
         assert!(setup.catalog.find("111111111111", "us-east-1", "a").is_none());
         let usage = setup.catalog.usage("000000000000", "us-east-1");
-        assert_eq!(usage, Usage { functions: 3, code_bytes: 9, reserved_concurrency: 0 });
+        assert_eq!(usage, Usage { functions: 3, code_bytes: 9, ..Usage::default() });
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Every quota: unit, default, AWS's code and message.
 
+use lambic_model_lambda::errors;
 use lambic_wire::{Error, Fault};
 
 /// A zip given inline, in bytes.
@@ -8,6 +9,8 @@ pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
 pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
+/// Concurrency that stays for the functions that reserve none.
+pub const UNRESERVED_CONCURRENCY_MIN: u64 = 100;
 /// Aliases of one function. AWS has a limit and does not tell it.
 pub const ALIASES_MAX: usize = 1_000;
 /// Everything that comes out of a zip, or of a function's package and those of its layers together,
@@ -30,6 +33,9 @@ pub const MAPPINGS_PAGE_ITEMS_MAX: usize = 100;
 /// Event source mappings that are looked at for one page; with a filter, a page may end before it is
 /// full.
 pub const MAPPINGS_PAGE_SCAN_MAX: usize = 2_000;
+/// Invocations of one function that one chain of requests may set off, unless the function is part of
+/// loops on purpose (PutFunctionRecursionConfig).
+pub const RECURSIVE_INVOCATIONS_MAX: u32 = 16;
 /// Tags of one function.
 pub const TAGS_MAX: usize = 50;
 /// Seconds that one invoke may take.
@@ -140,6 +146,13 @@ pub(crate) fn too_many_filters() -> Error {
     ))
 }
 
+/// A chain of requests has passed the function [`RECURSIVE_INVOCATIONS_MAX`] times.
+pub(crate) fn recursive_invocation() -> Error {
+    let text = "Lambda has detected your function being invoked in a recursive loop with other AWS \
+                resources and stopped your function's invocation.";
+    errors::recursive_invocation(text)
+}
+
 /// More than [`TAGS_MAX`] tags.
 pub(crate) fn too_many_tags() -> Error {
     invalid("Number of tags exceeds resource tag limit.")
@@ -153,6 +166,12 @@ pub(crate) fn out_of_range(member: &str, value: i64, min: i64, max: i64) -> Erro
          than or equal to {bound}"
     );
     Error::validation(vec![text])
+}
+
+/// The same without saying whose fault it is, as AWS answers where a configuration does not go
+/// together with what there is already.
+pub(crate) fn invalid_of_nobody(message: impl Into<String>) -> Error {
+    Error::new("InvalidParameterValueException", 400, message.into())
 }
 
 /// `InvalidParameterValueException`: a business rule said no.

@@ -16,14 +16,15 @@ use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
-use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker};
+use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
-use crate::tasks::{mappings, settle, sweep};
+use crate::tasks::{mappings, provision, settle, sweep};
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// When an alias loses its second version.
+    pub rollback: RollbackConfig,
 }
 
 impl Default for ControlConfig {
@@ -55,6 +58,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            rollback: RollbackConfig::default(),
         }
     }
 }
@@ -78,6 +82,12 @@ pub trait Runner: Send + Sync + 'static {
     /// The function has changed to this (`None`: it is deleted): what is no longer to be run, and
     /// how much of it may run at once.
     fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>);
+
+    /// So many environments of this version are to be there before anybody asks for them.
+    fn provision(&self, version: &Arc<Version>, count: u32);
+
+    /// How far that is.
+    fn provisioned(&self, version: &Arc<Version>) -> Provision;
 }
 
 impl Runner for Invoker {
@@ -99,6 +109,14 @@ impl Runner for Invoker {
 
     fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         Invoker::follow(self, function_arn, now);
+    }
+
+    fn provision(&self, version: &Arc<Version>, count: u32) {
+        Invoker::provision(self, version, count);
+    }
+
+    fn provisioned(&self, version: &Arc<Version>) -> Provision {
+        Invoker::provisioned(self, version)
     }
 }
 
@@ -130,6 +148,8 @@ pub struct Lambda {
     pub(crate) links: Arc<CodeLinks>,
     /// The invoke path, as operations see it.
     pub(crate) runner: Arc<dyn Runner>,
+    /// Held by whoever divides the account's concurrency among its functions.
+    pub(crate) dividing: tokio::sync::Mutex<()>,
     /// The invoke path itself; absent in tests of operations.
     invoker: Option<Invoker>,
 }
@@ -157,6 +177,10 @@ impl Lambda {
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
         let runner = Arc::new(invoker.clone());
         let mut lambda = Lambda::new(control, rt.clone(), store, runner).await?;
+        let (catalog, store) = (&lambda.catalog, &lambda.store);
+        if let Some(observer) = rollback::observer(lambda.config.rollback, catalog, store, &rt) {
+            invoker.set_observer(observer);
+        }
         lambda.invoker = Some(invoker);
         lambda.spawn_tasks(&rt);
         Ok(Arc::new(lambda))
@@ -184,6 +208,7 @@ impl Lambda {
             store,
             catalog,
             runner,
+            dividing: tokio::sync::Mutex::default(),
             invoker: None,
         })
     }
@@ -192,6 +217,8 @@ impl Lambda {
     fn spawn_tasks(&self, rt: &Rt) {
         let settling = settle::run(self.catalog.clone(), self.store.clone(), rt.clone());
         rt.spawn("settle functions", TaskKind::Essential, settling).detach();
+        let provisioning = provision::run(self.catalog.clone(), self.runner.clone(), rt.clone());
+        rt.spawn("provision environments", TaskKind::Essential, provisioning).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
         let removing = mappings::run(self.store.clone(), rt.clone(), self.config.sweep_every);
@@ -300,7 +327,9 @@ mod tests {
     async fn open(dir: &Path, rt: &Rt) -> (Harness, Store) {
         let store = Store::open(dir, rt.clone()).await.unwrap();
         let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
-        let lambda = Lambda::new(config, rt.clone(), store.clone(), Arc::new(Echo)).await.unwrap();
+        let lambda = Lambda::new(config, rt.clone(), store.clone(), Arc::new(Echo::default()))
+            .await
+            .unwrap();
         (Harness::of(lambda, rt.clone()), store)
     }
 

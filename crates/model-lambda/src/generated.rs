@@ -3829,10 +3829,10 @@ pub mod shapes {
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionCodeSigningConfigResponse {
-        #[serde(rename = "CodeSigningConfigArn", default)]
-        pub code_signing_config_arn: String,
-        #[serde(rename = "FunctionName", default)]
-        pub function_name: String,
+        #[serde(rename = "CodeSigningConfigArn", default, skip_serializing_if = "Option::is_none")]
+        pub code_signing_config_arn: Option<String>,
+        #[serde(rename = "FunctionName", default, skip_serializing_if = "Option::is_none")]
+        pub function_name: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionConcurrencyRequest {

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::rollback::RollbackConfig;
 use lambic_sandbox::PrivateNetwork;
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
@@ -88,6 +89,8 @@ pub(crate) struct Front {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Functions {
     pub(crate) concurrency_max: u32,
+    pub(crate) scale_out_max: u32,
+    pub(crate) rollback: RollbackConfig,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,

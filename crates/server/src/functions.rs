@@ -40,9 +40,14 @@ fn lambda_config(config: &Config) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
-        control: ControlConfig { settle_after: functions.transition, ..ControlConfig::default() },
+        control: ControlConfig {
+            settle_after: functions.transition,
+            rollback: functions.rollback,
+            ..ControlConfig::default()
+        },
         invoke: InvokeConfig {
             concurrency_max: functions.concurrency_max,
+            scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
@@ -73,17 +78,24 @@ fn budget(usual: Budget, functions: &Functions) -> Budget {
 mod tests {
     use std::time::Duration;
 
+    use lambic_lambda::rollback::RollbackConfig;
+
     use super::*;
 
     #[test]
     fn the_machine_holds_what_an_account_may_use() {
         let usual = InvokeConfig::default().budget;
         let of = |concurrency_max| {
-            let (idle, transition, lifetime) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-            budget(
-                usual,
-                &Functions { concurrency_max, memory_mb_max: 512, idle, lifetime, transition },
-            )
+            let functions = Functions {
+                concurrency_max,
+                scale_out_max: 1_000,
+                rollback: RollbackConfig::default(),
+                memory_mb_max: 512,
+                idle: Duration::ZERO,
+                lifetime: Duration::ZERO,
+                transition: Duration::ZERO,
+            };
+            budget(usual, &functions)
         };
         assert_eq!(of(1), Budget { memory_mb_max: 512, environments_max: 2_048 });
         assert_eq!(of(20_000).environments_max, 20_000);

@@ -20,16 +20,20 @@ mod fake;
 pub mod fault;
 mod figures;
 pub mod launcher;
+pub(crate) mod lineage;
 mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
 pub mod pool;
 pub mod product;
+#[cfg(test)]
+mod provision_tests;
 mod reading;
 pub mod record;
 mod reply;
 mod running;
+pub mod scaling;
 mod shell;
 mod shutdown;
 pub mod streamed;
@@ -48,19 +52,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lambic_front::metrics::Metrics;
-use lambic_rt::{Rt, TaskKind};
+use lambic_rt::{Instant, Rt, TaskKind};
 use lambic_wire::error::Error;
 
 use crate::names::LATEST;
+use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
-use admit::Account;
+use admit::{Account, Meter};
 use figures::Figures;
 use launcher::{ApiFront, Launcher, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
+use scaling::Scaling;
 use shell::Shell;
 use streamed::StreamedAnswer;
 use tokio::sync::oneshot;
@@ -95,11 +101,19 @@ pub struct Answer {
     pub executed_version: String,
 }
 
+/// Is told of every invocation that has ended.
+pub trait Observer: Send + Sync + 'static {
+    /// `invoked_arn` names the function as the caller did.
+    fn finished(&self, invoked_arn: &str, version: &Version, is_error: bool);
+}
+
 /// Limits of the invoke path.
 #[derive(Clone, Debug)]
 pub struct InvokeConfig {
     /// Invocations that one account may have in flight.
     pub concurrency_max: u32,
+    /// Environments that one function may get at once, and again within ten seconds.
+    pub scale_out_max: u32,
     /// What the machine may hold.
     pub budget: Budget,
     /// An environment that was idle for so long ends.
@@ -125,6 +139,7 @@ impl Default for InvokeConfig {
     fn default() -> InvokeConfig {
         InvokeConfig {
             concurrency_max: admit::CONCURRENCY_MAX_DEFAULT,
+            scale_out_max: scaling::SCALE_OUT_MAX_DEFAULT,
             budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
             idle_max: Duration::from_secs(600),
             lifetime_max: Duration::from_secs(6 * 3_600),
@@ -146,11 +161,14 @@ pub(crate) struct Common {
     pub(crate) packs: Arc<Packs>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
+    observer: OnceLock<Arc<dyn Observer>>,
     pub(crate) figures: Figures,
     /// Pools by generation of their snapshot.
     pools: RwLock<HashMap<u64, Arc<Shell>>>,
     /// By account and region, as AWS counts.
     accounts: Mutex<HashMap<(String, String), Arc<Account>>>,
+    /// By ARN: of functions that reserve concurrency, and of those that have pools.
+    functions: Mutex<HashMap<String, Arc<FunctionUse>>>,
     used: Mutex<Used>,
     next_id: AtomicU64,
 }
@@ -189,8 +207,10 @@ impl Invoker {
             packs,
             sessions,
             api_front: OnceLock::new(),
+            observer: OnceLock::new(),
             pools: RwLock::default(),
             accounts: Mutex::default(),
+            functions: Mutex::default(),
             used: Mutex::default(),
             next_id: AtomicU64::new(1),
         });
@@ -213,6 +233,12 @@ impl Invoker {
         let _ = self.common.api_front.set(front);
     }
 
+    /// Who is told of every invocation that has ended. Set once, before the first invoke.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        // A second one would be a mistake of the wiring; the first one stays.
+        let _ = self.common.observer.set(observer);
+    }
+
     /// Runs one invocation and waits for its end. A caller that stops waiting does not end it.
     ///
     /// Errors: 429 `TooManyRequestsException` when the account or the machine is full; 500
@@ -225,9 +251,11 @@ impl Invoker {
     ) -> Result<Answer, Error> {
         let pool = self.common.pool(&version);
         let lease = pool.admit()?;
+        let common = self.common.clone();
         let work = async move {
             let finished = target::run(pool, &invocation, None).await;
             drop(lease);
+            common.observe(&invocation, &version, &finished);
             Ok(reply::answer(finished?, &invocation.request_id, &version.version))
         };
         reply::GoesOn::new(self.common.rt.clone(), Box::pin(work)).await
@@ -246,9 +274,11 @@ impl Invoker {
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
         let (sender, ended) = oneshot::channel();
+        let (common, ran) = (self.common.clone(), version.clone());
         let work = async move {
             let finished = target::run(pool, &invocation, Some(&sink)).await;
             drop(lease);
+            common.observe(&invocation, &ran, &finished);
             let end = finished.map(|finished| reply::end(finished, &sink, &invocation.request_id));
             // A caller that is gone needs not be told.
             let _ = sender.send(end);
@@ -261,6 +291,7 @@ impl Invoker {
     /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are
     /// no longer to be run end: idle ones now, busy ones when they have finished.
     pub fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
+        self.common.follow_concurrency(function_arn, now);
         for shell in self.common.all_pools() {
             let version = shell.version();
             if version.function_arn == function_arn
@@ -269,6 +300,17 @@ impl Invoker {
                 shell.retire();
             }
         }
+    }
+
+    /// So many environments of this version are there from now on, started ahead of requests.
+    pub fn provision(&self, version: &Arc<Version>, count: u32) {
+        self.common.pool(version).provision(count);
+        self.common.sum_up_provisioned(&version.function_arn);
+    }
+
+    /// How far that is.
+    pub fn provisioned(&self, version: &Arc<Version>) -> Provision {
+        self.common.pool(version).provisioned()
     }
 
     /// Waits until no invocation is at work, at most for `limit`, then ends all environments.
@@ -305,13 +347,96 @@ impl Invoker {
     }
 }
 
+/// How far the provisioned environments of a version are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provision {
+    /// So many have started.
+    pub available: u32,
+    /// Whether their start fails, so that they are not there.
+    pub fails: bool,
+}
+
+/// What the versions of one function share.
+pub(crate) struct FunctionUse {
+    pub(crate) meter: Arc<Meter>,
+    scaling: Mutex<Scaling>,
+}
+
+impl FunctionUse {
+    /// Whether the function may have one more environment at this moment.
+    pub(crate) fn may_scale(&self, now: Instant) -> bool {
+        self.scaling.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+}
+
 impl Common {
-    /// The counter of the version's account in its region.
-    pub(crate) fn account(&self, version: &Version) -> Arc<Account> {
-        let key = (version.account.clone(), version.region.clone());
+    fn observe(
+        &self,
+        invocation: &Invocation,
+        version: &Version,
+        finished: &Result<Finished, Error>,
+    ) {
+        // What the server could not run is not the function's failure.
+        let (Some(observer), Ok(finished)) = (self.observer.get(), finished) else { return };
+        let is_error = match &finished.completion {
+            Completion::Response(_) | Completion::Streamed(None) => false,
+            Completion::Streamed(Some(_)) | Completion::Error(_) | Completion::Fault(_) => true,
+        };
+        observer.finished(&invocation.invoked_arn, version, is_error);
+    }
+
+    /// The counter of the account in its region.
+    fn account(&self, account: &str, region: &str) -> Arc<Account> {
+        let key = (account.to_owned(), region.to_owned());
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Account::new(self.config.concurrency_max);
         accounts.entry(key).or_insert_with(fresh).clone()
+    }
+
+    /// What the versions of this version's function share.
+    pub(crate) fn function(&self, version: &Version) -> Arc<FunctionUse> {
+        let account = self.account(&version.account, &version.region);
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = functions.get(&version.function_arn).cloned();
+        known.unwrap_or_else(|| {
+            let fresh = self.fresh_function(account);
+            functions.insert(version.function_arn.clone(), fresh.clone());
+            fresh
+        })
+    }
+
+    fn fresh_function(&self, account: Arc<Account>) -> Arc<FunctionUse> {
+        let scaling = Scaling::new(self.config.scale_out_max, self.rt.instant());
+        Arc::new(FunctionUse { meter: Meter::new(account), scaling: Mutex::new(scaling) })
+    }
+
+    fn follow_concurrency(&self, function_arn: &str, now: Option<&FunctionRecord>) {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = now else {
+            functions.remove(function_arn);
+            return;
+        };
+        let reserved = record.reserved_concurrency;
+        match functions.get(function_arn) {
+            Some(known) => known.meter.reserve(reserved),
+            // What most functions have needs no memory until they are invoked.
+            None if reserved.is_none() => {}
+            None => {
+                let account = self.account(&record.account, &record.region);
+                let fresh = self.fresh_function(account);
+                fresh.meter.reserve(reserved);
+                functions.insert(function_arn.to_owned(), fresh);
+            }
+        }
+    }
+
+    fn sum_up_provisioned(&self, function_arn: &str) {
+        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = functions.get(function_arn).cloned() else { return };
+        drop(functions);
+        let pools = self.all_pools();
+        let of_function = pools.iter().filter(|shell| shell.version().function_arn == function_arn);
+        known.meter.provision(of_function.map(|shell| shell.kept()).sum());
     }
 
     /// A number that no environment or request had before.

@@ -17,8 +17,26 @@ use crate::runtime_api::desk::Outcome;
 use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::Level;
 
-/// Every environment is started on demand: there is no provisioned concurrency and no SnapStart.
-const ON_DEMAND: &str = "on-demand";
+/// Why an environment is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitType {
+    /// A request waits for it.
+    #[default]
+    OnDemand,
+    /// It is provisioned.
+    ProvisionedConcurrency,
+}
+
+impl InitType {
+    /// AWS's word, as in `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            InitType::OnDemand => "on-demand",
+            InitType::ProvisionedConcurrency => "provisioned-concurrency",
+        }
+    }
+}
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +114,7 @@ pub struct Ending {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitStart {
-    initialization_type: &'static str,
+    initialization_type: InitType,
     phase: Phase,
     runtime_version: String,
     runtime_version_arn: String,
@@ -108,6 +126,11 @@ pub struct InitStart {
 }
 
 impl InitStart {
+    /// The same of an environment that is started for this reason.
+    pub fn of_type(self, initialization_type: InitType) -> InitStart {
+        InitStart { initialization_type, ..self }
+    }
+
     /// `runtime` names what runs, such as `python:3.13.1`; `log_stream` stands for the environment.
     pub fn new(
         phase: Phase,
@@ -117,7 +140,7 @@ impl InitStart {
         memory_mb: u32,
     ) -> InitStart {
         InitStart {
-            initialization_type: ON_DEMAND,
+            initialization_type: InitType::OnDemand,
             phase,
             runtime_version: runtime.0.to_owned(),
             runtime_version_arn: runtime.1,
@@ -133,16 +156,25 @@ impl InitStart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitRuntimeDone {
-    initialization_type: &'static str,
+    initialization_type: InitType,
     phase: Phase,
     #[serde(flatten)]
     ending: Ending,
 }
 
 impl InitRuntimeDone {
+    /// The same of an environment that is started for this reason.
+    pub fn of_type(self, initialization_type: InitType) -> InitRuntimeDone {
+        InitRuntimeDone { initialization_type, ..self }
+    }
+
     /// Of a start that ended so.
     pub fn new(phase: Phase, status: &Status) -> InitRuntimeDone {
-        InitRuntimeDone { initialization_type: ON_DEMAND, phase, ending: Ending::of(status) }
+        InitRuntimeDone {
+            initialization_type: InitType::OnDemand,
+            phase,
+            ending: Ending::of(status),
+        }
     }
 }
 
@@ -150,7 +182,7 @@ impl InitRuntimeDone {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitReport {
-    initialization_type: &'static str,
+    initialization_type: InitType,
     phase: Phase,
     #[serde(flatten)]
     ending: Ending,
@@ -164,10 +196,15 @@ struct InitMetrics {
 }
 
 impl InitReport {
+    /// The same of an environment that is started for this reason.
+    pub fn of_type(self, initialization_type: InitType) -> InitReport {
+        InitReport { initialization_type, ..self }
+    }
+
     /// Of a start that took so long and ended so.
     pub fn new(phase: Phase, status: &Status, duration: Duration) -> InitReport {
         InitReport {
-            initialization_type: ON_DEMAND,
+            initialization_type: InitType::OnDemand,
             phase,
             ending: Ending::of(status),
             metrics: InitMetrics { duration_ms: Millis(duration) },

@@ -70,6 +70,8 @@ pub struct Pool {
     waiting: VecDeque<Ticket>,
     starting: usize,
     settling: usize,
+    /// Provisioned: so many are there all the time, whether anybody asks for them or not.
+    kept: usize,
     retired: bool,
     closed: bool,
 }
@@ -188,13 +190,37 @@ impl Pool {
         self.waiting.len() < before
     }
 
+    /// So many environments are there from now on, whether anybody asks for them or not.
+    pub fn keep(&mut self, kept: usize) {
+        self.kept = kept;
+    }
+
+    /// How many are to be started for that.
+    pub fn missing(&self) -> usize {
+        if self.retired { 0 } else { self.kept.saturating_sub(self.slots.len()) }
+    }
+
+    /// How many have started.
+    pub fn started(&self) -> usize {
+        self.slots.len() - self.starting
+    }
+
+    /// How many may go without any being missing.
+    fn surplus(&self) -> usize {
+        if self.retired { self.slots.len() } else { self.slots.len().saturating_sub(self.kept) }
+    }
+
     /// Takes out those that have been idle for `idle_max`, and idle ones that are too old; they end.
     pub fn reap(&mut self, now: Instant, idle_max: Duration) -> Vec<EnvironmentId> {
-        let idle = self.idle();
-        let ends = |(id, since): &(EnvironmentId, Instant)| {
-            now.saturating_duration_since(*since) >= idle_max || self.is_old(*id, now)
-        };
-        let mut out: Vec<_> = idle.into_iter().filter(ends).map(|(id, _)| id).collect();
+        let mut surplus = self.surplus();
+        let mut out = Vec::new();
+        for (id, since) in self.idle() {
+            let is_surplus = now.saturating_duration_since(since) >= idle_max && surplus > 0;
+            if is_surplus || self.is_old(id, now) {
+                surplus = surplus.saturating_sub(1);
+                out.push(id);
+            }
+        }
         out.sort_unstable();
         for id in &out {
             self.gone(*id);
@@ -214,9 +240,10 @@ impl Pool {
         self.take_out(|slot| matches!(slot, Slot::Idle { .. }))
     }
 
-    /// Takes this one out if it is idle. Whether it was.
+    /// Takes this one out if it is idle and not provisioned. Whether it was.
     pub fn evict(&mut self, id: EnvironmentId) -> bool {
         let is_idle = matches!(self.slots.get(&id), Some(Slot::Idle { .. }));
+        let is_idle = is_idle && self.surplus() > 0;
         if is_idle {
             self.gone(id);
         }
@@ -232,9 +259,16 @@ impl Pool {
         self.idle.iter().filter_map(since).collect()
     }
 
+    /// The idle environments that may make room for others, oldest first.
+    pub fn evictable(&self) -> Vec<(EnvironmentId, Instant)> {
+        let mut idle = self.idle();
+        idle.truncate(self.surplus());
+        idle
+    }
+
     /// Closes the pool if it has neither environments nor waiting requests. Whether it is closed.
     pub fn close_if_empty(&mut self) -> bool {
-        self.closed |= self.slots.is_empty() && self.waiting.is_empty();
+        self.closed |= self.slots.is_empty() && self.waiting.is_empty() && self.missing() == 0;
         self.closed
     }
 

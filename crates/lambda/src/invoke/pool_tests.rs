@@ -116,6 +116,31 @@ fn a_runtime_that_never_asks_again_is_taken_out() {
     assert_eq!(pool.request(2), Answer::WaitAndStart);
 }
 
+#[test]
+fn what_is_provisioned_stays_however_long_it_is_idle() {
+    let (mut pool, start) = (Pool::default(), now());
+    let minute = Duration::from_secs(60);
+    pool.keep(2);
+    assert!(!pool.close_if_empty());
+    assert_eq!(pool.missing(), 2);
+    for id in [1, 2, 3] {
+        pool.starts(id);
+        assert_eq!(pool.ready(id, start + Duration::from_secs(id)), Free::Idle);
+    }
+    assert_eq!((pool.missing(), pool.started()), (0, 3));
+    assert_eq!(pool.evictable().len(), 1);
+    assert_eq!(pool.reap(start + 10 * minute, minute), [1], "one more than is kept");
+    assert!(!pool.evict(2) && pool.evictable().is_empty());
+    assert_eq!(pool.reap(start + 20 * minute, minute), Vec::<EnvironmentId>::new());
+    // One that is too old goes, and is missing.
+    pool.ages(2, start + 30 * minute);
+    assert_eq!(pool.reap(start + 30 * minute, minute), [2]);
+    assert_eq!(pool.missing(), 1);
+    pool.keep(0);
+    assert_eq!(pool.reap(start + 40 * minute, minute), [3]);
+    assert!(pool.close_if_empty());
+}
+
 /// What a random history does next.
 #[derive(Clone, Debug)]
 enum Move {
@@ -126,6 +151,7 @@ enum Move {
     Claim(usize),
     Withdraw(usize),
     Reap,
+    Keep(usize),
     Retire,
 }
 
@@ -138,6 +164,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => (0_usize..16).prop_map(Move::Claim),
         1 => (0_usize..16).prop_map(Move::Withdraw),
         1 => Just(Move::Reap),
+        1 => (0_usize..4).prop_map(Move::Keep),
         1 => Just(Move::Retire),
     ]
 }
@@ -223,6 +250,11 @@ impl World {
                 let out = self.pool.overdue(at);
                 self.drop_out(out);
                 self.start(self.pool.wanted());
+            }
+            Move::Keep(count) => {
+                self.pool.keep(count);
+                self.start(self.pool.missing());
+                assert_eq!(self.pool.missing(), 0);
             }
             Move::Retire => {
                 let out = self.pool.retire();

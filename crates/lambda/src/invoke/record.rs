@@ -25,11 +25,11 @@ use lambic_rt::{Instant, Rt, Timestamp};
 use super::fault::Status;
 use super::launcher::{Control, Output};
 use super::lines::{Piece, Splitter, level_of};
-pub use super::platform_events::Phase;
 use super::platform_events::{
     End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
     PlatformRecord, Report, RuntimeDone, Start, Tracing,
 };
+pub use super::platform_events::{InitType, Phase};
 pub use super::reading::Attached;
 use super::reading::Reading;
 use crate::runtime_api::connection::BoxIo;
@@ -62,6 +62,8 @@ pub struct Recorder {
     log_stream: String,
     /// The log group, when it is not the function's own.
     log_group: Option<String>,
+    /// Why the environment is started.
+    init_type: InitType,
     hub: Arc<Hub>,
     state: Mutex<State>,
     /// Of the present start; kept by its environment.
@@ -177,7 +179,18 @@ impl Recorder {
         let is_json = matches!(version.log_format, LogFormat::Json { .. });
         let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
-        Recorder { version, rt, log_stream, log_group, hub, state, reading }
+        let init_type = InitType::OnDemand;
+        Recorder { version, rt, log_stream, log_group, init_type, hub, state, reading }
+    }
+
+    /// The same of an environment that is started for this reason.
+    pub fn of_type(self, init_type: InitType) -> Recorder {
+        Recorder { init_type, ..self }
+    }
+
+    /// Why the environment is started.
+    pub fn init_type(&self) -> InitType {
+        self.init_type
     }
 
     /// What tells extensions of this environment.
@@ -230,7 +243,8 @@ impl Recorder {
         let arn = runtime_id::version_arn(&version.region, &version.runtime);
         let function = (version.function_name.as_str(), version.version.as_str());
         let memory_mb = version.memory_mb;
-        let start = InitStart::new(phase, (runtime, arn), function, &self.log_stream, memory_mb);
+        let start = InitStart::new(phase, (runtime, arn), function, &self.log_stream, memory_mb)
+            .of_type(self.init_type);
         let mut state = self.lock();
         state.starting = Some(phase);
         self.hear(&mut state, PlatformRecord::InitStart(start));
@@ -242,7 +256,7 @@ impl Recorder {
         let mut state = self.lock();
         if let Some(phase) = state.starting.take() {
             state.is_started = true;
-            let done = InitRuntimeDone::new(phase, &Status::Answered);
+            let done = InitRuntimeDone::new(phase, &Status::Answered).of_type(self.init_type);
             self.hear(&mut state, PlatformRecord::InitRuntimeDone(done));
         }
     }
@@ -257,14 +271,16 @@ impl Recorder {
         extensions: Vec<Info>,
     ) {
         self.drain();
-        let report = PlatformRecord::InitReport(InitReport::new(phase, status, duration));
+        let report = InitReport::new(phase, status, duration).of_type(self.init_type);
+        let report = PlatformRecord::InitReport(report);
         let extensions =
             extensions.into_iter().map(|info| PlatformRecord::Extension(ExtensionState::of(info)));
         let mut state = self.lock();
         state.starting = None;
         let done = (!std::mem::take(&mut state.is_started)).then(|| {
             // A runtime that has not started by now never does.
-            PlatformRecord::InitRuntimeDone(InitRuntimeDone::new(phase, status))
+            let done = InitRuntimeDone::new(phase, status).of_type(self.init_type);
+            PlatformRecord::InitRuntimeDone(done)
         });
         for record in done.into_iter().chain(extensions).chain([report]) {
             match status {

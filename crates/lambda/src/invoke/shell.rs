@@ -10,14 +10,15 @@ use lambic_rt::{Instant, TaskKind};
 use lambic_wire::error::Error;
 use tokio::sync::{oneshot, watch};
 
-use super::Common;
-use super::admit::{Account, Lease, Throttle};
+use super::admit::{Lease, Provisioned, Throttle};
 use super::fault::Status;
 use super::launcher::Control;
 use super::place::IdleEnvironment;
+use super::platform_events::InitType;
 use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
 use super::record::Recorder;
 use super::worker;
+use super::{Common, FunctionUse, Provision};
 use crate::runtime_api::desk::{Completion, Desk};
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::state::version::Version;
@@ -31,6 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// that a function leaves behind get no processor time. Stopping and resuming costs 0.02 to 0.1 ms,
 /// so a function that is called all the time does not pay it.
 const FREEZE_AFTER: Duration = Duration::from_secs(1);
+
+/// After a first failure to start a provisioned environment; twice as long after each further one.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Under the pool's lock, so not all of a thousand at once.
 const FREEZES_PER_SWEEP_MAX: usize = 64;
@@ -106,9 +110,20 @@ struct Entry {
     room: Room,
 }
 
+/// What is known of the provisioned environments.
+#[derive(Default)]
+struct Provisioning {
+    kept: u32,
+    /// Starts in a row that failed.
+    failures: u32,
+    /// After a failure.
+    not_before: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Inner {
     pool: Pool,
+    provisioning: Provisioning,
     waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
     entries: HashMap<EnvironmentId, Entry>,
 }
@@ -117,7 +132,8 @@ struct Inner {
 pub(crate) struct Shell {
     pub(super) common: Arc<Common>,
     version: Arc<Version>,
-    account: Arc<Account>,
+    function: Arc<FunctionUse>,
+    places: Arc<Provisioned>,
     /// Environments with extensions that are ending.
     pub(super) farewells: AtomicUsize,
     inner: Mutex<Inner>,
@@ -125,18 +141,72 @@ pub(crate) struct Shell {
 
 impl Shell {
     pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
-        let account = common.account(&version);
+        let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
-        Arc::new(Shell { common, version, account, farewells, inner: Mutex::default() })
+        let places = Arc::default();
+        Arc::new(Shell { common, version, function, places, farewells, inner: Mutex::default() })
     }
 
     pub(super) fn version(&self) -> &Arc<Version> {
         &self.version
     }
 
-    /// A place in the account's concurrency, or 429.
+    /// A place in the concurrency of function and account, or 429.
     pub(super) fn admit(&self) -> Result<Lease, Error> {
-        self.account.admit().map_err(|throttle| self.throttled(throttle))
+        let lease = self.function.meter.admit(&self.places);
+        lease.map_err(|throttle| self.throttled(throttle))
+    }
+
+    /// So many environments are there from now on, started ahead of requests.
+    pub(super) fn provision(self: &Arc<Shell>, count: u32) {
+        let mut inner = self.lock();
+        inner.pool.keep(count as usize);
+        inner.provisioning = Provisioning { kept: count, ..Provisioning::default() };
+        drop(inner);
+        self.places.set(count);
+        self.top_up();
+    }
+
+    /// How many that are.
+    pub(super) fn kept(&self) -> u32 {
+        self.lock().provisioning.kept
+    }
+
+    /// How far they are.
+    pub(super) fn provisioned(&self) -> Provision {
+        let inner = self.lock();
+        let kept = inner.provisioning.kept;
+        let available = (inner.pool.started() as u32).min(kept);
+        Provision { available, fails: available < kept && inner.provisioning.failures > 0 }
+    }
+
+    /// Starts the provisioned environments that are missing, later each time that it fails.
+    fn top_up(self: &Arc<Shell>) {
+        let now = self.common.rt.instant();
+        let inner = self.lock();
+        if inner.provisioning.not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        // After a failure one shows whether it is any better.
+        let at_once = if inner.provisioning.failures > 0 { 1 } else { usize::MAX };
+        let missing = inner.pool.missing().min(at_once);
+        drop(inner);
+        for _ in 0..missing {
+            if !self.start_one(InitType::ProvisionedConcurrency) {
+                self.provisioning_failed();
+                return;
+            }
+        }
+    }
+
+    /// A start that nobody waited for has failed.
+    pub(super) fn provisioning_failed(&self) {
+        let now = self.common.rt.instant();
+        let mut inner = self.lock();
+        let provisioning = &mut inner.provisioning;
+        let pause = RETRY_AFTER * 2_u32.pow(provisioning.failures.min(6));
+        provisioning.failures += 1;
+        provisioning.not_before = Some(now + pause);
     }
 
     /// Gets an environment, or waits for one.
@@ -163,7 +233,7 @@ impl Shell {
             Answer::WaitBriefly => self.lock().pool.impatient(ticket),
             answer => answer == Answer::WaitAndStart,
         };
-        if start && !self.start_one() && self.withdraw(ticket) {
+        if start && !self.start_on_demand() && self.withdraw(ticket) {
             return Grant::Refused(self.throttled(Throttle::ConcurrentInvocationLimitExceeded));
         }
         match self.common.rt.within(self.common.config.wait_max, &mut receiver).await {
@@ -189,8 +259,21 @@ impl Shell {
         inner.pool.withdraw(ticket)
     }
 
+    /// Starts one more environment for those who wait. `false`: the function or the machine cannot
+    /// have it now.
+    fn start_on_demand(self: &Arc<Shell>) -> bool {
+        if !self.function.may_scale(self.common.rt.instant()) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                "too many environments at once (functions.scale_out_max): the request is throttled"
+            );
+            return false;
+        }
+        self.start_one(InitType::OnDemand)
+    }
+
     /// Starts one more environment. `false`: the machine has no room for it.
-    fn start_one(self: &Arc<Shell>) -> bool {
+    fn start_one(self: &Arc<Shell>, init_type: InitType) -> bool {
         let memory_mb = self.version.memory_mb;
         if !self.common.make_room(memory_mb) {
             tracing::warn!(
@@ -208,17 +291,21 @@ impl Shell {
         inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, room });
         drop(inner);
         self.common.figures.environments_started.increment();
-        let life = worker::live(self.clone(), id);
+        let life = worker::live(self.clone(), id, init_type);
         self.common.rt.spawn("execution environment", TaskKind::Request, life).detach();
         true
     }
 
     /// The environment's start has succeeded.
     pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
-        if let Some(entry) = self.lock().entries.get_mut(&id) {
+        let mut inner = self.lock();
+        inner.provisioning =
+            Provisioning { kept: inner.provisioning.kept, ..Provisioning::default() };
+        if let Some(entry) = inner.entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);
         }
+        drop(inner);
         self.ready(id);
     }
 
@@ -304,11 +391,11 @@ impl Shell {
 
     fn replace(self: &Arc<Shell>, wanted: usize) {
         for _ in 0..wanted {
-            if self.start_one() {
+            if self.start_on_demand() {
                 continue;
             }
             let mut inner = self.lock();
-            let Some(ticket) = inner.waiting.keys().min().copied() else { return };
+            let Some(ticket) = inner.waiting.keys().min().copied() else { break };
             inner.pool.withdraw(ticket);
             let sender = inner.waiting.remove(&ticket);
             drop(inner);
@@ -318,6 +405,7 @@ impl Shell {
                 let _ = sender.send(Grant::Refused(error));
             }
         }
+        self.top_up();
     }
 
     /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
@@ -360,10 +448,10 @@ impl Shell {
         true
     }
 
-    /// The idle environments.
+    /// The idle environments that may make room for others.
     pub(super) fn idle(&self) -> Vec<IdleEnvironment> {
         let memory_mb = self.version.memory_mb;
-        let idle = self.lock().pool.idle();
+        let idle = self.lock().pool.evictable();
         idle.into_iter().map(|(id, since)| IdleEnvironment { id, since, memory_mb }).collect()
     }
 

@@ -23,8 +23,9 @@ pub(super) async fn run(
     invocation: &Invocation,
     sink: Option<&Sink>,
 ) -> Result<Finished, Error> {
-    let active = pool.version().active_tracing;
-    let trace = trace::trace(&pool.common.rt, active, invocation.trace_id.as_deref());
+    let (version, given) = (pool.version(), invocation.trace_id.as_deref());
+    let active = version.active_tracing;
+    let trace = trace::trace(&pool.common.rt, active, &version.function_arn, given);
     for _ in 0..ATTEMPTS_MAX {
         match pool.obtain().await {
             Grant::Use { handle, init, since } => {

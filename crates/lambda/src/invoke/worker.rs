@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
 use super::launcher::{Ended, Extensions, Happening, LaunchFault, Session};
+use super::platform_events::InitType;
 use super::pool::EnvironmentId;
 use super::record::{Phase as InitPhase, Recorder};
 use super::running::Running;
@@ -150,9 +151,9 @@ impl Drop for OpenSession {
 }
 
 /// Makes the environment and keeps it until it ends.
-pub(super) async fn live(shell: Arc<Shell>, id: EnvironmentId) {
+pub(super) async fn live(shell: Arc<Shell>, id: EnvironmentId, init_type: InitType) {
     let leaving = Leaving { shell, id };
-    if let Some(running) = begin(&leaving.shell, id).await {
+    if let Some(running) = begin(&leaving.shell, id, init_type).await {
         end(id, running).await;
     }
 }
@@ -177,9 +178,14 @@ impl Drop for Leaving {
 }
 
 /// Starts it, if need be a second time. `None`: it failed and whoever waited has been told.
-async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSession)> {
+async fn begin(
+    shell: &Arc<Shell>,
+    id: EnvironmentId,
+    init_type: InitType,
+) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
-    let recorder = Arc::new(Recorder::new(shell.version().clone(), rt.clone()));
+    let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
+    let recorder = Arc::new(recorder);
     let session = open_session(shell);
     let since = rt.instant();
     let limit = shell.common.config.init_max;
@@ -195,7 +201,10 @@ async fn begin(shell: &Arc<Shell>, id: EnvironmentId) -> Option<(Running, OpenSe
     };
     fail(shell, &recorder, InitPhase::Init, since, &mut failed).await;
     // Nobody may wait any more: others became free meanwhile.
-    let sender = shell.claim(id)?;
+    let Some(sender) = shell.claim(id) else {
+        shell.provisioning_failed();
+        return None;
+    };
     let since = rt.instant();
     let timeout = Duration::from_secs(u64::from(shell.version().timeout_s));
     match start(shell, id, &recorder, &session.session, Phase::Invoke(timeout)).await {
@@ -270,7 +279,7 @@ async fn start(
     let version = shell.version();
     let share = limits::cpu_millis(version.memory_mb);
     let log_stream = recorder.log_stream();
-    let made = plan::make(common, version, session, log_stream, id).await;
+    let made = plan::make(common, version, session, (log_stream, recorder.init_type()), id).await;
     let made = made.map_err(StartFailed::fault)?;
     let recorded = match phase {
         Phase::Init(_) => InitPhase::Init,

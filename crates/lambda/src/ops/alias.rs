@@ -7,7 +7,7 @@ use lambic_wire::{Error, Pairs};
 
 use super::change::read_version;
 use crate::Lambda;
-use crate::limits::invalid;
+use crate::limits::{invalid, invalid_of_nobody};
 use crate::names::{LATEST, Target, not_found};
 use crate::state::alias::{Alias, Second, Weight};
 use crate::state::function::FunctionRecord;
@@ -38,10 +38,7 @@ pub(super) fn check(record: &FunctionRecord, target: &Target, alias: &Alias) -> 
     }
     if alias.version == LATEST {
         return match second {
-            // As recorded, it does not say whose fault it is.
-            Some(_) => Err(Error::new(
-                "InvalidParameterValueException",
-                400,
+            Some(_) => Err(invalid_of_nobody(
                 "$LATEST is not supported for an alias pointing to more than 1 version",
             )),
             None => Ok(()),

@@ -23,21 +23,24 @@ use std::collections::BTreeMap;
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{CreateFunctionRequest, FunctionConfiguration, errors};
-use lambic_store::Transaction;
+use lambic_store::{Stored, Transaction};
 use lambic_wire::{Arn, Error};
 
-use super::change::{commit, settle_at};
+use super::change::{EDIT_ATTEMPTS_MAX, commit, read, settle_at};
+use super::code_signing::{begin_use, read_for_function};
 use super::layers;
 use super::logging;
 use super::publish::{check_publish_to, publish};
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
+use super::signatures::{admit, admit_layers, examine};
 use crate::Lambda;
 use crate::limits::{
     CODE_STORAGE_BYTES_MAX, MEMORY_MB_DEFAULT, TIMEOUT_S_DEFAULT, TMP_MB_DEFAULT,
-    code_storage_exceeded, invalid,
+    code_storage_exceeded, invalid, too_many_changes,
 };
 use crate::names::{self, Target};
+use crate::state::code_signing::CodeSigningRecord;
 use crate::state::function::{
     Code, Configuration, FunctionRecord, State, UpdateStatus, new_generation,
 };
@@ -69,20 +72,28 @@ impl Serve for CreateFunction {
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
             return Err(already_exists(&target));
         }
+        let config = match input.code_signing_config_arn.as_ref().filter(|arn| !arn.is_empty()) {
+            Some(arn) => Some(read_for_function(cx, &target.account, arn).await?),
+            None => None,
+        };
+        let demanded = config.as_ref().map(|config| &config.value);
         let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
+        Box::pin(admit_layers(cx, demanded, &layers)).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
         check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
-        let package = cx.service.packages.take(zip.0).await?;
+        let package = cx.service.packages.take(zip.0.clone()).await?;
+        let signature = admit(demanded, examine(cx, &zip.0).await, &target.name)?;
+        let code = Code { signature, ..package.code.clone() };
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
         let configuration = Configuration {
             environment,
             layers,
             description: input.description.take().unwrap_or_default(),
-            ..settings.into_configuration(cx, input.role, input.handler, package.code)
+            ..settings.into_configuration(cx, input.role, input.handler, code)
         };
-        let mut record = FunctionRecord {
+        let record = FunctionRecord {
             account: target.account.clone(),
             region: target.region.clone(),
             name: target.name.clone(),
@@ -99,7 +110,28 @@ impl Serve for CreateFunction {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: config.as_ref().map(|config| config.value.arn()),
         };
+        let inserted = Box::pin(insert(cx, &target, record, publishes, config));
+        let (record, version) = inserted.await?;
+        // AWS's answer names the version, and not in the ARN.
+        let shown = show(&record, None);
+        Ok(FunctionConfiguration { version: version.or(shown.version), ..shown })
+    }
+}
+
+/// Commits a new function, with a first version if it is to be published, under its code signing
+/// configuration. Answers the record and the number of the version.
+async fn insert(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    record: FunctionRecord,
+    publishes: bool,
+    mut config: Option<Stored<CodeSigningRecord>>,
+) -> Result<(FunctionRecord, Option<String>), Error> {
+    for _ in 0..EDIT_ATTEMPTS_MAX {
+        let mut record = record.clone();
         let mut transaction = Transaction::new();
         let mut version = None;
         if publishes {
@@ -108,14 +140,26 @@ impl Serve for CreateFunction {
             let published = publish(cx, &mut record, &mut transaction, &latest, None, at);
             version = Some(published.number.to_string());
         }
-        transaction.insert(&record.key(), &record);
-        if commit(cx, transaction).await?.is_none() {
-            return Err(already_exists(&target));
+        if let Some(config) = &config {
+            begin_use(&mut transaction, config, &record.name);
         }
-        // AWS's answer names the version, and not in the ARN.
-        let shown = show(&record, None);
-        Ok(FunctionConfiguration { version: version.or(shown.version), ..shown })
+        transaction.insert(&record.key(), &record);
+        if commit(cx, transaction).await?.is_some() {
+            return Ok((record, version));
+        }
+        // The function is there by now, or its configuration was written meanwhile, for which another
+        // function that begins to use it is enough.
+        let checked = config.take().ok_or_else(|| already_exists(target))?;
+        if read(cx, target).await.is_ok() {
+            return Err(already_exists(target));
+        }
+        let present = read_for_function(cx, &target.account, &checked.value.arn()).await?;
+        if present.value != checked.value {
+            return Err(too_many_changes());
+        }
+        config = Some(present);
     }
+    Err(too_many_changes())
 }
 
 /// The settings with defaults, checked.
@@ -185,7 +229,6 @@ impl Settings {
 
 fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     let code = &input.code;
-    let has_signing = input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty());
     let has_source_key = code.source_kms_key_arn.as_ref().is_some_and(|arn| !arn.is_empty());
     let is_image = input.package_type.as_ref().is_some_and(|kind| *kind != model::PackageType::Zip);
     refuse_if(is_image, "PackageType Image")?;
@@ -195,7 +238,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     refuse_if(code.s3_object_version.is_some(), "Code.S3ObjectVersion")?;
     refuse_if(code.s3_object_storage_mode.is_some(), "Code.S3ObjectStorageMode")?;
     refuse_if(has_source_key, "Code.SourceKMSKeyArn")?;
-    refuse_if(has_signing, "CodeSigningConfigArn")?;
     refuse_if(input.tenancy_config.is_some(), "TenancyConfig")?;
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),

@@ -14,6 +14,7 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{EDIT_ATTEMPTS_MAX, commit, in_progress, read, read_version};
+use super::code_signing::end_use;
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, LATEST};
@@ -55,6 +56,7 @@ impl Serve for DeleteFunction {
                     for number in stored.value.versions.after(0) {
                         delete_record(&stored.value, number, &mut transaction);
                     }
+                    end_use(cx, &mut transaction, &stored.value);
                     transaction.remove(&stored);
                 }
             }

@@ -15,8 +15,11 @@ use super::qualifier::snapshot;
 use super::settings::refuse_if;
 use super::{find, json};
 use crate::Lambda;
-use crate::invoke::Invocation;
-use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, payload_too_large};
+use crate::invoke::{Invocation, lineage};
+use crate::limits::{
+    CLIENT_CONTEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, RECURSIVE_INVOCATIONS_MAX, payload_too_large,
+    recursive_invocation,
+};
 use crate::names::{self, LATEST};
 use crate::state::version::{Version, VersionState};
 
@@ -32,6 +35,7 @@ pub(super) struct Asked<'a> {
 /// A request whose function there is.
 pub(super) struct Ready {
     version: Arc<Version>,
+    recursion_allowed: bool,
     invoked_arn: String,
     client_context: Option<String>,
     log_tail: bool,
@@ -47,7 +51,13 @@ pub(super) async fn ready(cx: &Cx<'_, Lambda>, asked: &Asked<'_>) -> Result<Read
     refuse_if(asked.tenant_id.is_some(), "TenantId")?;
     let version = snapshot(cx, &function, &target).await?;
     let client_context = asked.client_context.map(client_context).transpose()?;
-    Ok(Ready { version, invoked_arn, client_context, log_tail: asked.log_tail })
+    Ok(Ready {
+        version,
+        recursion_allowed: function.stored.value.recursion_allowed,
+        invoked_arn,
+        client_context,
+        log_tail: asked.log_tail,
+    })
 }
 
 impl Ready {
@@ -64,6 +74,9 @@ impl Ready {
             VersionState::Pending => return Err(errors::resource_conflict(pending("Pending"))),
             VersionState::Failed => return Err(errors::resource_conflict(pending("Failed"))),
         }
+        if !self.recursion_allowed {
+            check_recursion(cx, &version.function_arn)?;
+        }
         let invocation = Invocation {
             request_id: cx.request_id.to_owned(),
             invoked_arn: self.invoked_arn,
@@ -74,6 +87,18 @@ impl Ready {
         };
         Ok((version, invocation))
     }
+}
+
+/// Stops a chain of requests that has passed this function too often.
+fn check_recursion(cx: &Cx<'_, Lambda>, function_arn: &str) -> Result<(), Error> {
+    if lineage::passes(function_arn, cx.trace_header) < RECURSIVE_INVOCATIONS_MAX {
+        return Ok(());
+    }
+    tracing::warn!(
+        function = function_arn,
+        "an invocation was stopped, because the function is part of a recursive loop"
+    );
+    Err(recursive_invocation())
 }
 
 /// The event: what was sent, or `{}` for nothing.

@@ -13,6 +13,7 @@ use lambic_store::Stored;
 use lambic_wire::{Arn, Error, Fault, MessageKey};
 
 use super::change::read_failed;
+use super::show::{job_arn, profile_version_arn};
 use crate::Lambda;
 use crate::limits::{
     LAYERS_MAX, UNZIPPED_BYTES_MAX, code_and_layers_too_large, invalid, layers_too_large,
@@ -223,6 +224,8 @@ fn content(cx: &Cx<'_, Lambda>, code: &Code) -> LayerVersionContentOutput {
         location: Some(cx.service.links.link(cx.endpoint, &code.sha256)),
         code_sha256: Some(STANDARD.encode(code.sha256.to_bytes())),
         code_size: Some(code.zip_bytes as i64),
+        signing_profile_version_arn: profile_version_arn(code),
+        signing_job_arn: job_arn(code),
         ..LayerVersionContentOutput::default()
     }
 }

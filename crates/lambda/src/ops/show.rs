@@ -12,7 +12,7 @@ use lambic_rt::Timestamp;
 
 use super::logging;
 use crate::names::LATEST;
-use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+use crate::state::function::{Code, Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::layer::LayerUse;
 use crate::state::published::VersionRecord;
 use crate::state::runtime_id;
@@ -101,10 +101,21 @@ fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
     let layer = |layer: &LayerUse| Layer {
         arn: Some(layer.arn.clone()),
         code_size: Some(layer.code.zip_bytes as i64),
-        ..Layer::default()
+        signing_profile_version_arn: profile_version_arn(&layer.code),
+        signing_job_arn: job_arn(&layer.code),
     };
     let layers = &configuration.layers;
     (!layers.is_empty()).then(|| layers.iter().map(layer).collect())
+}
+
+/// Of the signing profile version that has signed a package.
+pub(crate) fn profile_version_arn(code: &Code) -> Option<String> {
+    code.signature.as_ref().map(|signature| signature.profile_version_arn.clone())
+}
+
+/// Of that one signing.
+pub(crate) fn job_arn(code: &Code) -> Option<String> {
+    code.signature.as_ref().map(|signature| signature.job_arn.clone())
 }
 
 fn show_configuration(
@@ -150,6 +161,8 @@ fn show_configuration(
             apply_on: Some(SnapStartApplyOn::None),
             optimization_status: Some(SnapStartOptimizationStatus::Off),
         }),
+        signing_profile_version_arn: profile_version_arn(&configuration.code),
+        signing_job_arn: job_arn(&configuration.code),
         logging_config: Some(logging::shown(&configuration.logging, &record.name)),
         ..FunctionConfiguration::default()
     }

@@ -16,17 +16,18 @@ use serde_json::{Value, json};
 
 use crate::code::testing::{Item, zip_of};
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
-use crate::invoke::{Answer, Invocation};
+use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
 use crate::state::mapping;
 use crate::state::version::Version;
-use crate::tasks::settle;
+use crate::tasks::{provision, settle};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
 /// Answers every event with itself; `{"fail": …}` fails, `{"trace": …}` answers the trace header.
-pub(crate) struct Echo;
+#[derive(Default)]
+pub(crate) struct Echo(std::sync::Mutex<std::collections::HashMap<u64, u32>>);
 
 impl Runner for Echo {
     fn invoke<'a>(
@@ -71,6 +72,16 @@ impl Runner for Echo {
     }
 
     fn follow(&self, _: &str, _: Option<&FunctionRecord>) {}
+
+    fn provision(&self, version: &Arc<Version>, count: u32) {
+        self.0.lock().unwrap().insert(version.generation, count);
+    }
+
+    /// All there at once.
+    fn provisioned(&self, version: &Arc<Version>) -> Provision {
+        let available = self.0.lock().unwrap().get(&version.generation).copied();
+        Provision { available: available.unwrap_or(0), fails: false }
+    }
 }
 
 /// The service with nothing around it.
@@ -162,7 +173,8 @@ impl Harness {
         let rt = Rt::real();
         let store = Store::in_memory(rt.clone()).unwrap();
         let config = ControlConfig { settle_after, ..ControlConfig::default() };
-        let lambda = Lambda::new(config, rt.clone(), store, Arc::new(Echo)).await.unwrap();
+        let lambda =
+            Lambda::new(config, rt.clone(), store, Arc::new(Echo::default())).await.unwrap();
         Harness::of(lambda, rt)
     }
 
@@ -204,6 +216,17 @@ impl Harness {
         let reply = harness.post("/2018-10-31/layers/shared/versions", &body).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         harness
+    }
+
+    /// The ARN of a new code signing configuration with this policy.
+    pub(crate) async fn code_signing_config(&self, policy: &str) -> String {
+        let profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/release/abcdefghij";
+        let body = json!({
+            "AllowedPublishers": {"SigningProfileVersionArns": [profile]},
+            "CodeSigningPolicies": {"UntrustedArtifactOnDeployment": policy},
+        });
+        let mut reply = self.post("/2020-04-22/code-signing-configs", &body).await.json();
+        reply["CodeSigningConfig"]["CodeSigningConfigArn"].take().as_str().unwrap().to_owned()
     }
 
     pub(crate) fn in_region(&self, region: &str) -> Harness {
@@ -251,6 +274,12 @@ impl Harness {
         settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
     }
 
+    /// Lets what is to be provisioned be it.
+    pub(crate) async fn provision(&self) {
+        let mut applied = provision::Applied::default();
+        applied.apply(&self.lambda.catalog, &*self.lambda.runner).await;
+    }
+
     pub(crate) fn call(&self) -> Call {
         let principal = Arc::new(Principal::root("000000000000"));
         Call::in_process(&self.rt, "lambda", principal, &self.region, ENDPOINT)
@@ -268,7 +297,11 @@ impl Harness {
     }
 
     async fn send(&self, request: Request) -> Reply {
-        let response = match self.lambda.handle(&self.call(), request).await {
+        self.send_as(&self.call(), request).await
+    }
+
+    async fn send_as(&self, call: &Call, request: Request) -> Reply {
+        let response = match self.lambda.handle(call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
         };
@@ -312,6 +345,14 @@ impl Harness {
             request.headers.insert(*name, HeaderValue::from_str(value).unwrap());
         }
         self.send(request).await
+    }
+
+    /// Invokes a function with a trace header of the caller.
+    pub(crate) async fn invoke_traced(&self, name: &str, header: &str) -> Reply {
+        let mut call = self.call();
+        call.trace_header = Some(header.to_owned());
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        self.send_as(&call, Harness::request("POST", &path, b"{}")).await
     }
 
     /// Follows a link that GetFunction gave.

@@ -27,8 +27,10 @@ use lambic_wire::{Arn, Error};
 use super::change::{check, read, update};
 use super::layers;
 use super::logging;
+use super::put_runtime_management_config::check_change;
 use super::settings::{self, Unoffered};
 use super::show::show;
+use super::signatures::{admit_layers, check_config, config_of};
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
@@ -56,6 +58,8 @@ impl Serve for UpdateFunctionConfiguration {
         let revision_id = input.revision_id.take();
         let arns = input.layers.take();
         let mut changes = Changes::check(input)?;
+        let mut config = None;
+        let brings_layers = arns.is_some();
         let _merged = match arns {
             Some(arns) => {
                 // Asked before the layers are made one, which is the dear part, and once more
@@ -64,6 +68,8 @@ impl Serve for UpdateFunctionConfiguration {
                 check(&stored.value, revision_id.as_deref())?;
                 let layers = layers::used(cx, &arns).await?;
                 layers::check_size(&stored.value.shown().code, &layers)?;
+                config = config_of(cx, &stored.value).await?;
+                Box::pin(admit_layers(cx, config.as_ref(), &layers)).await?;
                 let merged = cx.service.packages.merge(&layers).await?;
                 changes.layers = Some(layers);
                 merged
@@ -73,10 +79,14 @@ impl Serve for UpdateFunctionConfiguration {
         let updated = update(cx, &target, revision_id.as_deref(), false, |record| {
             let mut next = record.shown().clone();
             changes.apply(&mut next, &target.name)?;
+            check_change(record, &next.runtime)?;
+            if brings_layers {
+                check_config(&target, record, config.as_ref())?;
+            }
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(&updated.await?.0, None))
+        Ok(show(&Box::pin(updated).await?.0, None))
     }
 }
 

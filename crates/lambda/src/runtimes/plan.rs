@@ -22,6 +22,7 @@ use super::packs::{Family, Pack, is_host_system};
 use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Extensions, Plan, Session};
+use crate::invoke::platform_events::InitType;
 use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
 use crate::state::logging::LogFormat;
 use crate::state::runtime_id::is_provided;
@@ -91,7 +92,7 @@ pub(crate) async fn make(
     common: &Common,
     version: &Version,
     session: &Session,
-    log_stream: &str,
+    (log_stream, init_type): (&str, InitType),
     id: u64,
 ) -> Result<Made, Fault> {
     let pack = common
@@ -111,7 +112,9 @@ pub(crate) async fn make(
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
     binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
     let defaults = defaults(start.lang, start.variables);
-    let env = merge(defaults, &version.environment, reserved(version, session, log_stream));
+    let mut reserved = reserved(version, session, log_stream);
+    reserved.push(pair("AWS_LAMBDA_INITIALIZATION_TYPE", init_type.name()));
+    let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
     let plan = Plan {
         name: name(version, id),
@@ -317,7 +320,6 @@ fn reserved(version: &Version, session: &Session, log_stream: &str) -> Vec<(Stri
         pair("AWS_LAMBDA_LOG_GROUP_NAME", &version.log_group),
         pair("AWS_LAMBDA_LOG_STREAM_NAME", log_stream),
         pair("AWS_LAMBDA_LOG_FORMAT", log_format),
-        pair("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         pair("AWS_ACCESS_KEY_ID", &session.access_key_id),
         pair("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
         pair("AWS_SESSION_TOKEN", &session.session_token),

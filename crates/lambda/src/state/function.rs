@@ -24,6 +24,7 @@ use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
 use crate::names::{LATEST, function_arn};
+use crate::signing::Signature;
 
 /// Life of a function.
 ///
@@ -78,6 +79,9 @@ pub struct Code {
     /// Of everything that came out of it, in bytes; absent in records from before it was kept.
     #[serde(default)]
     pub unzipped_bytes: Option<u64>,
+    /// Who had signed the zip when it was deployed, if that counted then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Everything that a version is made of.
@@ -164,6 +168,12 @@ pub struct FunctionRecord {
     /// Invocations of the function that may be in flight and that no other function takes away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_concurrency: Option<u32>,
+    /// Whether it is also run when the chain of requests has passed it too often.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recursion_allowed: bool,
+    /// ARN of the code signing configuration that its packages and layers have to meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_signing_config: Option<String>,
 }
 
 impl Configuration {
@@ -213,6 +223,17 @@ impl FunctionRecord {
         (self.versions.contains(number) && number.to_string() == qualifier).then_some(number)
     }
 
+    /// Environments that are provisioned for all of its versions and aliases.
+    pub fn provisioned(&self) -> u32 {
+        let all = self.qualified.values().filter_map(|settings| settings.provisioned);
+        all.fold(0, |sum, one| sum.saturating_add(one.requested))
+    }
+
+    /// Concurrency that it keeps from the other functions of its account.
+    pub fn kept_concurrency(&self) -> u32 {
+        self.reserved_concurrency.unwrap_or_else(|| self.provisioned())
+    }
+
     /// What callers read: the newest acknowledged configuration.
     pub fn shown(&self) -> &Configuration {
         self.updating.as_ref().unwrap_or(&self.running)
@@ -257,6 +278,7 @@ pub fn new_generation(rt: &Rt) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::state::runtime_management::RuntimeManagement;
 
     pub(crate) fn configuration(generation: u64) -> Configuration {
         Configuration {
@@ -272,7 +294,12 @@ pub(crate) mod tests {
             dead_letter_arn: None,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
-            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
+            code: Code {
+                sha256: Digest::of(b"zip"),
+                zip_bytes: 3,
+                unzipped_bytes: None,
+                signature: None,
+            },
             layers: Vec::new(),
             last_modified_micros: 1_763_674_200_123_456,
             generation,
@@ -297,6 +324,8 @@ pub(crate) mod tests {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: None,
         }
     }
 
@@ -323,6 +352,27 @@ pub(crate) mod tests {
         let code = value["running"]["code"].as_object_mut().unwrap();
         assert!(code.remove("unzipped_bytes").is_some());
         assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
+    }
+
+    #[test]
+    fn a_record_from_before_recursion_and_signing_opens_with_the_defaults() {
+        let plain = serde_json::to_value(record("hello")).unwrap();
+        let before = ["recursion_allowed", "code_signing_config", "qualified"];
+        assert!(before.iter().all(|member| plain.get(member).is_none()), "{plain}");
+        assert!(plain["running"]["code"].get("signature").is_none(), "{plain}");
+
+        let mut all = record("hello");
+        all.recursion_allowed = true;
+        all.code_signing_config = Some("arn".to_owned());
+        let pinned = RuntimeManagement::Manual { version_arn: "arn".to_owned() };
+        for mode in [RuntimeManagement::FunctionUpdate, pinned] {
+            let settings = Qualified { runtime_management: Some(mode), ..Qualified::default() };
+            all.qualified.insert(LATEST.to_owned(), settings);
+            let (profile_version_arn, job_arn) = ("arn".to_owned(), "arn".to_owned());
+            all.running.code.signature = Some(Signature { profile_version_arn, job_arn });
+            let text = serde_json::to_string(&all).unwrap();
+            assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), all);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod alias;
 pub mod code_link_secret;
+pub mod code_signing;
 pub mod event_invoke;
 pub mod function;
 pub mod layer;
@@ -12,4 +13,5 @@ pub mod numbers;
 pub mod published;
 pub mod qualified;
 pub mod runtime_id;
+pub mod runtime_management;
 pub mod version;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event_invoke::EventInvoke;
+use super::runtime_management::RuntimeManagement;
 
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,12 @@ pub struct Qualified {
     /// How asynchronous invokes are tried again, and who is told how they ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_invoke: Option<EventInvoke>,
+    /// Which version of its runtime it runs; absent for AWS's default, always the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_management: Option<RuntimeManagement>,
+    /// Execution environments that are there before anybody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioned>,
 }
 
 impl Qualified {
@@ -18,4 +25,13 @@ impl Qualified {
     pub fn is_empty(&self) -> bool {
         *self == Qualified::default()
     }
+}
+
+/// A provisioned concurrency configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioned {
+    /// At least 1.
+    pub requested: u32,
+    /// When it was set, in microseconds since the epoch.
+    pub last_modified_micros: i64,
 }

@@ -2,5 +2,6 @@
 //! no input, and is woken by a signal and by a clock.
 
 pub(crate) mod mappings;
+pub(crate) mod provision;
 pub(crate) mod settle;
 pub(crate) mod sweep;

@@ -57,6 +57,9 @@ pub(super) struct RawFront {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFunctions {
     pub(super) concurrency_max: i64,
+    pub(super) scale_out_max: i64,
+    pub(super) rollback_error_percent: i64,
+    pub(super) rollback_calls_min: i64,
     pub(super) memory_mb_max: Value,
     pub(super) idle_minutes: i64,
     pub(super) lifetime_minutes: i64,

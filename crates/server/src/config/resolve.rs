@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::rollback::RollbackConfig;
 use toml::Value;
 
 use super::machine::Machine;
@@ -219,6 +220,9 @@ fn functions(
         origins.number(&format!("functions.{name}"), value, min, max)
     };
     let concurrency = number("concurrency_max", raw.concurrency_max, 1, CONCURRENCY_MAX)?;
+    let scale_out = number("scale_out_max", raw.scale_out_max, 1, CONCURRENCY_MAX)?;
+    let error_percent = number("rollback_error_percent", raw.rollback_error_percent, 0, 100)?;
+    let calls_min = number("rollback_calls_min", raw.rollback_calls_min, 1, 1_000_000)?;
     let memory_mb = origins.number_or_auto(
         "functions.memory_mb_max",
         &raw.memory_mb_max,
@@ -230,6 +234,11 @@ fn functions(
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
         concurrency_max: u32::try_from(concurrency).expect("the limit is twenty thousand"),
+        scale_out_max: u32::try_from(scale_out).expect("the limit is twenty thousand"),
+        rollback: RollbackConfig {
+            error_percent: u32::try_from(error_percent).expect("the limit is a hundred"),
+            calls_min: u32::try_from(calls_min).expect("the limit is a million"),
+        },
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         lifetime: Duration::from_secs(60 * lifetime_minutes),

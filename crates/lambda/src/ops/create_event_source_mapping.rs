@@ -83,3 +83,7 @@ impl Serve for CreateEventSourceMapping {
 #[cfg(test)]
 #[path = "mapping_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "mapping_refusals_tests.rs"]
+mod refusals;

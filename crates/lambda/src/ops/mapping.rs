@@ -9,13 +9,14 @@ use lambic_model_lambda::errors;
 use lambic_store::{Digest, Stored, Transaction};
 use lambic_wire::{Arn, Error, Pairs, Timestamp};
 
-use super::change::read_failed;
+use super::change::{EDIT_ATTEMPTS_MAX, read_failed, write};
 use super::event_invoke::shown_time;
 use super::find;
 use super::mapping_source::SERVERS;
 use super::settings::refuse_if;
+use super::tags::Change;
 use crate::Lambda;
-use crate::limits::invalid;
+use crate::limits::{invalid, too_many_changes};
 use crate::names::{self, Target};
 use crate::state::mapping::{
     MappingRecord, MappingState, SchemaRegistry, SourceAccess, SourceClaim, SourceKind,
@@ -73,6 +74,35 @@ pub(super) fn check_free(state: MappingState, verb: &str) -> Result<(), Error> {
             "Cannot {verb} the event source mapping because it is in use."
         ))),
     }
+}
+
+/// The tags of the mapping with this ARN, after `change` if there is one.
+///
+/// # Errors
+/// 404, and AWS's for too many.
+pub(super) async fn tags(
+    cx: &Cx<'_, Lambda>,
+    arn: &str,
+    change: Option<&Change>,
+) -> Result<Pairs<String>, Error> {
+    let absent = || errors::resource_not_found(format!("Event source mapping not found: {arn}"));
+    let uuid = arn.rsplit(':').next().unwrap_or_default();
+    for _ in 0..EDIT_ATTEMPTS_MAX {
+        let (stored, _) = present(cx, uuid).await?.ok_or_else(absent)?;
+        if stored.value.arn() != arn {
+            // Somebody else's, or of another region.
+            return Err(absent());
+        }
+        let mut next = stored.value.clone();
+        let Some(change) = change else { return Ok(next.tags) };
+        change.apply(&mut next.tags)?;
+        let mut transaction = Transaction::new();
+        transaction.replace(&stored, &next);
+        if write(cx, transaction).await?.is_some() {
+            return Ok(next.tags);
+        }
+    }
+    Err(too_many_changes())
 }
 
 /// Takes what `record` reads of its source, except what it `has` already.
@@ -259,7 +289,7 @@ fn show_registry(registry: &SchemaRegistry) -> model::KafkaSchemaRegistryConfig 
     };
     model::KafkaSchemaRegistryConfig {
         schema_registry_uri: Some(registry.uri.clone()),
-        event_record_format: registry.record_format.as_deref().map(Into::into),
+        event_record_format: Some(registry.record_format.as_str().into()),
         access_configs: Some(registry.access.iter().map(access).collect()),
         schema_validation_configs: Some(registry.validated.iter().map(validated).collect()),
     }

@@ -308,7 +308,7 @@ fn schema_registry(
     let all_validated = config.schema_validation_configs.iter().flatten().map(validated);
     Ok(Some(SchemaRegistry {
         uri,
-        record_format: Some(record_format.as_str().to_owned()),
+        record_format: record_format.as_str().to_owned(),
         access: all_access.collect::<Result<_, Error>>()?,
         validated: all_validated.collect::<Result<_, Error>>()?,
     }))

@@ -7,7 +7,7 @@ use lambic_model_lambda::errors;
 use lambic_wire::{Arn, Error, Pairs};
 
 use super::change::edit;
-use super::{code_signing, find, settings};
+use super::{code_signing, find, mapping, settings};
 use crate::Lambda;
 use crate::limits::{TAGS_MAX, invalid, too_many_tags};
 use crate::names;
@@ -64,9 +64,7 @@ pub(super) async fn tags(
     match resource.split(':').next().unwrap_or_default() {
         "function" => of_function(cx, arn, change).await,
         "code-signing-config" => code_signing::tags(cx, arn, change).await,
-        "event-source-mapping" => {
-            Err(errors::resource_not_found(format!("Event source mapping not found: {arn}")))
-        }
+        "event-source-mapping" => mapping::tags(cx, arn, change).await,
         "capacity-provider" => {
             Err(errors::resource_not_found(format!("Capacity provider not found: {arn}")))
         }

@@ -107,7 +107,7 @@ pub struct SchemaRegistry {
     /// URL or ARN.
     pub uri: String,
     /// `JSON` or `SOURCE`.
-    pub record_format: Option<String>,
+    pub record_format: String,
     /// Ways to get at it.
     pub access: Vec<SourceAccess>,
     /// `KEY`, `VALUE`: what is checked by a schema.

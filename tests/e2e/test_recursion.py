@@ -58,7 +58,11 @@ def test_each_function_of_a_chain_has_its_own_count(server, client, functions):
             header = reply.json
     lineage = header.split(";Lineage=")[1].split("|")
     assert len(lineage) == 2 and all(part.endswith(":15") for part in lineage), header
+    dropped = lambda: int(request(server.port, "GET", "/metrics").body.decode().split(
+        "\nlambic_recursive_invocations_dropped_total ")[1].split()[0])
+    before = dropped()
     refused = invoke(server, one, header)
+    assert dropped() >= before + 1
     assert (refused.status, refused.code, refused.message) == (400, "RecursiveInvocationException", TEXT)
     # The one goes on, and is none of the other's business.
     client.put_function_recursion_config(FunctionName=one, RecursiveLoop="Allow")

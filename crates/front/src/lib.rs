@@ -35,7 +35,7 @@ mod service;
 mod streamed;
 
 pub use authenticate::{AuthMode, LoopbackOnly, NotLoopback};
-pub use authorize::{Decision, authorize, forbidden};
+pub use authorize::{PolicyQuestion, PolicySays, ResourcePolicies};
 pub use config::{FrontConfig, Limits};
 pub use credentials::{CredentialTable, Principal};
 pub use cx::{Call, Cx, EnvironmentOrigin, Origin};

@@ -15,7 +15,7 @@ use lambic_wire::event_stream::Pieces;
 use lambic_wire::{Arn, Body, Error, Labels, Operation, Request, Response};
 use tracing::Instrument;
 
-use crate::authorize::{self, Decision};
+use crate::authorize::{ResourcePolicies, authorize};
 use crate::cx::{Call, Cx, Origin};
 use crate::driven;
 
@@ -27,7 +27,7 @@ pub type OutputOf<O> = <<O as Serve>::Operation as Operation>::Output;
 /// One operation: what it touches and what it does.
 pub trait Serve {
     /// The state of the service that offers it.
-    type Service: Send + Sync;
+    type Service: ResourcePolicies + Send + Sync;
     /// Its generated wire form.
     type Operation: Operation;
 
@@ -138,12 +138,7 @@ async fn attempt<O: Serve>(
     // The raw request may be 70 MB of base64; the decoded input is all that is needed from here.
     drop(request);
     let asked = resource.insert(O::resource(cx, &input));
-    match authorize::authorize(cx.principal, cx.call.service, O::ACTION, asked) {
-        Decision::Allow => {}
-        Decision::Deny => {
-            return Err(authorize::forbidden(cx.principal, cx.call.service, O::ACTION, asked));
-        }
-    }
+    authorize(cx, O::ACTION, asked)?;
     O::Operation::encode(O::run(cx, input).await?)
 }
 

@@ -21,7 +21,7 @@ use crate::names::{LATEST, function_arn};
 use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
 use crate::state::published::{VersionRecord, number_key};
-use crate::state::version::{Version, VersionState};
+use crate::state::version::{SealedVariables, Version, VersionState};
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
 const CATCH_UP_S_MAX: u64 = 5;
@@ -370,12 +370,16 @@ impl Catalog {
             timeout_s: configuration.timeout_s,
             tmp_mb: configuration.tmp_mb,
             environment: environment.0.0,
+            sealed_environment: sealed_variables(configuration),
             log_group: configuration.logging.group_of(&record.name),
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
+            isolates_tenants: configuration.isolates_tenants,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
+            file_system: configuration.file_system.as_deref().cloned(),
+            vpc: configuration.vpc.as_deref().cloned(),
             generation: configuration.generation,
             state: VersionState::Pending,
             holds: kept.map(|digest| blobs.hold(digest)).collect(),
@@ -438,6 +442,12 @@ impl Contents {
         }
         Some(old)
     }
+}
+
+fn sealed_variables(configuration: &Configuration) -> Option<SealedVariables> {
+    let key_arn = configuration.kms_key_arn.clone()?;
+    let sealed = *configuration.sealed_environment.clone()?;
+    Some(SealedVariables { key_arn, sealed })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Response, Error> {
     match op {
         Op::AddLayerVersionPermission => serve::<ops::AddLayerVersionPermission>(cx, request, labels).await,
+        Op::AddPermission => serve::<ops::AddPermission>(cx, request, labels).await,
         Op::CreateAlias => serve::<ops::CreateAlias>(cx, request, labels).await,
         Op::CreateCodeSigningConfig => serve::<ops::CreateCodeSigningConfig>(cx, request, labels).await,
         Op::CreateEventSourceMapping => serve::<ops::CreateEventSourceMapping>(cx, request, labels).await,
@@ -33,6 +34,7 @@ pub(crate) async fn dispatch(
         Op::DeleteFunctionEventInvokeConfig => serve::<ops::DeleteFunctionEventInvokeConfig>(cx, request, labels).await,
         Op::DeleteLayerVersion => serve::<ops::DeleteLayerVersion>(cx, request, labels).await,
         Op::DeleteProvisionedConcurrencyConfig => serve::<ops::DeleteProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::DeleteResourcePolicy => serve::<ops::DeleteResourcePolicy>(cx, request, labels).await,
         Op::GetAccountSettings => serve::<ops::GetAccountSettings>(cx, request, labels).await,
         Op::GetAlias => serve::<ops::GetAlias>(cx, request, labels).await,
         Op::GetCodeSigningConfig => serve::<ops::GetCodeSigningConfig>(cx, request, labels).await,
@@ -46,7 +48,9 @@ pub(crate) async fn dispatch(
         Op::GetLayerVersion => serve::<ops::GetLayerVersion>(cx, request, labels).await,
         Op::GetLayerVersionByArn => serve::<ops::GetLayerVersionByArn>(cx, request, labels).await,
         Op::GetLayerVersionPolicy => serve::<ops::GetLayerVersionPolicy>(cx, request, labels).await,
+        Op::GetPolicy => serve::<ops::GetPolicy>(cx, request, labels).await,
         Op::GetProvisionedConcurrencyConfig => serve::<ops::GetProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::GetResourcePolicy => serve::<ops::GetResourcePolicy>(cx, request, labels).await,
         Op::GetRuntimeManagementConfig => serve::<ops::GetRuntimeManagementConfig>(cx, request, labels).await,
         Op::Invoke => serve::<ops::Invoke>(cx, request, labels).await,
         Op::InvokeWithResponseStream => serve::<ops::InvokeWithResponseStream>(cx, request, labels).await,
@@ -68,8 +72,10 @@ pub(crate) async fn dispatch(
         Op::PutFunctionEventInvokeConfig => serve::<ops::PutFunctionEventInvokeConfig>(cx, request, labels).await,
         Op::PutFunctionRecursionConfig => serve::<ops::PutFunctionRecursionConfig>(cx, request, labels).await,
         Op::PutProvisionedConcurrencyConfig => serve::<ops::PutProvisionedConcurrencyConfig>(cx, request, labels).await,
+        Op::PutResourcePolicy => serve::<ops::PutResourcePolicy>(cx, request, labels).await,
         Op::PutRuntimeManagementConfig => serve::<ops::PutRuntimeManagementConfig>(cx, request, labels).await,
         Op::RemoveLayerVersionPermission => serve::<ops::RemoveLayerVersionPermission>(cx, request, labels).await,
+        Op::RemovePermission => serve::<ops::RemovePermission>(cx, request, labels).await,
         Op::TagResource => serve::<ops::TagResource>(cx, request, labels).await,
         Op::UntagResource => serve::<ops::UntagResource>(cx, request, labels).await,
         Op::UpdateAlias => serve::<ops::UpdateAlias>(cx, request, labels).await,
@@ -80,18 +86,17 @@ pub(crate) async fn dispatch(
         Op::UpdateFunctionEventInvokeConfig => serve::<ops::UpdateFunctionEventInvokeConfig>(cx, request, labels).await,
 
         // Not offered yet. `not-offered.txt` repeats them and may only shrink.
-        Op::AddPermission | Op::CheckpointDurableExecution | Op::CreateCapacityProvider
+        Op::CheckpointDurableExecution | Op::CreateCapacityProvider
         | Op::CreateFunctionUrlConfig | Op::DeleteCapacityProvider | Op::DeleteDurableExecution
-        | Op::DeleteFunctionUrlConfig | Op::DeleteResourcePolicy | Op::GetCapacityProvider
-        | Op::GetDurableExecution | Op::GetDurableExecutionHistory
-        | Op::GetDurableExecutionState | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig
-        | Op::GetPolicy | Op::GetResourcePolicy | Op::InvokeAsync | Op::ListCapacityProviders
-        | Op::ListDurableExecutionsByFunction | Op::ListFunctionUrlConfigs
-        | Op::ListFunctionVersionsByCapacityProvider | Op::PauseDurableExecution
-        | Op::PutFunctionScalingConfig | Op::PutResourcePolicy | Op::RemovePermission
-        | Op::ResumeDurableExecution | Op::SendDurableExecutionCallbackFailure
-        | Op::SendDurableExecutionCallbackHeartbeat | Op::SendDurableExecutionCallbackSuccess
-        | Op::StopDurableExecution | Op::UpdateCapacityProvider | Op::UpdateFunctionUrlConfig => {
+        | Op::DeleteFunctionUrlConfig | Op::GetCapacityProvider | Op::GetDurableExecution
+        | Op::GetDurableExecutionHistory | Op::GetDurableExecutionState
+        | Op::GetFunctionScalingConfig | Op::GetFunctionUrlConfig | Op::InvokeAsync
+        | Op::ListCapacityProviders | Op::ListDurableExecutionsByFunction
+        | Op::ListFunctionUrlConfigs | Op::ListFunctionVersionsByCapacityProvider
+        | Op::PauseDurableExecution | Op::PutFunctionScalingConfig | Op::ResumeDurableExecution
+        | Op::SendDurableExecutionCallbackFailure | Op::SendDurableExecutionCallbackHeartbeat
+        | Op::SendDurableExecutionCallbackSuccess | Op::StopDurableExecution
+        | Op::UpdateCapacityProvider | Op::UpdateFunctionUrlConfig => {
             Err(Error::not_offered(op.name()))
         }
     }

@@ -20,6 +20,8 @@ fn main() {
         images_dir: data.path().join("images"),
         bind_roots: vec![],
         outbound: true,
+        limits_egress: false,
+        file_systems: Vec::new(),
         io_uring: false,
         networks: vec![],
         ready_count: 2,
@@ -47,6 +49,8 @@ async fn one_by_one(sandboxes: &Sandboxes, pause_ms: u64) -> Vec<Duration> {
         env: vec![],
         cwd: "/".to_owned(),
         network: None,
+        egress: None,
+        file_system: None,
         log_pipe: false,
         extensions: None,
     };

@@ -13,10 +13,11 @@ use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
 use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
+use crate::filesystem::FileSystems;
 use crate::init::{self, Setup};
-use crate::network::{Network, Way};
+use crate::network::{Network, Way, egress};
 use crate::oom::Notice;
-use crate::protocol::{Assignment, Go, InitReport, Mode, Spec};
+use crate::protocol::{Assignment, Go, InitReport, Mode, Refusal, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
@@ -42,6 +43,7 @@ pub(crate) struct Machine {
     pub(crate) disks: Option<TmpDisks>,
     pub(crate) disks_missing: String,
     pub(crate) network: Network,
+    pub(crate) file_systems: FileSystems,
     pub(crate) slots: Vec<bool>,
 }
 
@@ -72,6 +74,8 @@ impl Machine {
         let mode = config.mode;
         let scratch = config.run_dir.clone();
         fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+        // As long as this process is who called it.
+        let file_systems = FileSystems::new(&config.file_systems, mode)?;
         enter_own_mounts(mode, &scratch)?;
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
@@ -82,6 +86,7 @@ impl Machine {
             disks: None,
             disks_missing: "needs root".to_owned(),
             network: Network::open(config)?,
+            file_systems,
             slots: Vec::new(),
             scratch: scratch.clone(),
         };
@@ -253,7 +258,7 @@ impl Machine {
         waiting: &Waiting,
         spec: Spec,
         outputs: &[OwnedFd],
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let name = group_name(waiting.slot);
         if let Some(groups) = &self.groups {
             let limits = Limits {
@@ -277,6 +282,14 @@ impl Machine {
                 mounts.push(detached_copy(&bind.source)?);
             }
         }
+        if let Some(mounted) = &spec.file_system {
+            let mount = self.file_systems.mount(&mounted.name, (uid, gid));
+            mounts.push(mount.map_err(Refusal::FileSystem)?);
+        }
+        // Before anything can pass.
+        if let Some(allowed) = &spec.egress {
+            egress::restrict(waiting.pid, allowed)?;
+        }
         let network = self.network.find(spec.network.as_deref())?;
         let confinement = self.network.join(&waiting.way, network)?;
         let limit_data = !self.groups.as_ref().is_some_and(|g| g.has(Controller::Memory));
@@ -298,7 +311,7 @@ impl Machine {
         waiting
             .control
             .send(&assignment, &descriptors)
-            .map_err(|error| format!("assigning: {error}"))
+            .map_err(|error| format!("assigning: {error}").into())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::barrier::BarrierKind;
+use crate::network::{EGRESS_MAX, Egress};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,10 @@ pub struct Spec {
     pub cwd: String,
     /// One of the private networks of [`crate::SpawnerConfig::networks`]; `None` is the default one.
     pub network: Option<String>,
+    /// What it may send to of what its network reaches; `None` is all of it. At most [`EGRESS_MAX`].
+    pub egress: Option<Vec<Egress>>,
+    /// One of the folders of [`crate::SpawnerConfig::file_systems`], and where it appears.
+    pub file_system: Option<Mounted>,
     /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
     pub log_pipe: bool,
     /// Programs that run beside the runtime. With any, the runtime waits for [`crate::Control::go`],
@@ -64,6 +69,15 @@ pub struct Bind {
     pub target: String,
 }
 
+/// A folder of the operator's and where it appears inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mounted {
+    /// Of [`crate::FileSystem::name`].
+    pub name: String,
+    /// A folder of `/mnt`.
+    pub target: String,
+}
+
 /// Places inside that are made by the sandbox and that no bind may cover.
 const RESERVED_TARGETS: [&str; 7] = ["/proc", "/dev", "/sys", "/etc", "/tmp", "/usr", "/"];
 const BINDS_MAX: usize = 16;
@@ -84,6 +98,12 @@ impl Spec {
         }
         for bind in &self.binds {
             check_bind(bind, bind_roots)?;
+        }
+        if self.egress.as_ref().is_some_and(|list| list.len() > EGRESS_MAX) {
+            return Err(format!("more than {EGRESS_MAX} entries of egress"));
+        }
+        if let Some(mounted) = &self.file_system {
+            check_mounted(mounted)?;
         }
         match self.argv.first() {
             Some(program) if program.starts_with('/') => {}
@@ -141,6 +161,17 @@ fn check_bind(bind: &Bind, roots: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
+/// Nothing else is ever below `/mnt`.
+fn check_mounted(mounted: &Mounted) -> Result<(), String> {
+    let name = mounted.target.strip_prefix("/mnt/").unwrap_or_default();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_plain = is_plain_absolute(Path::new(&mounted.target)) && name.bytes().all(fits);
+    if name.is_empty() || name.len() > 255 || !is_plain {
+        return Err(format!("{:?} is no folder of /mnt", mounted.target));
+    }
+    Ok(())
+}
+
 /// Whether the path is absolute and free of `.` and `..`.
 fn is_plain_absolute(path: &Path) -> bool {
     let mut components = path.components();
@@ -158,6 +189,21 @@ pub(crate) enum Request {
     Kill { id: u64 },
 }
 
+/// Why an environment was not made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// Something of the machine's or of the spec's.
+    Reason(String),
+    /// Its file system could not be mounted.
+    FileSystem(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal::Reason(reason)
+    }
+}
+
 /// From the spawner to the daemon.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -169,7 +215,7 @@ pub(crate) enum Reply {
     /// of port 4566 inside.
     Launched { id: u64, pid: i32, group: Group },
     /// It could not be made.
-    Failed { id: u64, reason: String },
+    Failed { id: u64, reason: Refusal },
     /// Something that whoever runs this machine should know. May come at any time.
     Notice { text: String },
 }
@@ -182,7 +228,8 @@ pub(crate) struct Go {
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: those of
-/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind.
+/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind, and that of
+/// the file system (if there is one).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
@@ -307,6 +354,8 @@ mod tests {
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
             network: None,
+            egress: None,
+            file_system: None,
             log_pipe: false,
             extensions: None,
         }

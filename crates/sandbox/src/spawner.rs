@@ -21,7 +21,7 @@ use crate::channel::{Channel, Packet};
 use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::network::Way;
-use crate::protocol::{Mode, Reply, Request, Spec};
+use crate::protocol::{Mode, Refusal, Reply, Request, Spec};
 use crate::trial::stands;
 use crate::{init, sys, unisolated};
 
@@ -214,11 +214,11 @@ impl Spawner {
         let _ = self.daemon.send(&reply, &[]);
     }
 
-    fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), String> {
+    fn try_launch(&mut self, id: u64, spec: Spec, given: Vec<OwnedFd>) -> Result<(), Refusal> {
         spec.check(&self.bind_roots)?;
         let expected = 2 + usize::from(spec.log_pipe) + usize::from(spec.extensions.is_some());
         if given.len() != expected {
-            return Err(format!("{} descriptors instead of {expected}", given.len()));
+            return Err(format!("{} descriptors instead of {expected}", given.len()).into());
         }
         self.machine.network.find(spec.network.as_deref())?;
         let waiting = match self.ready.pop() {
@@ -241,7 +241,8 @@ impl Spawner {
             <[OwnedFd; 2]>::try_from(listeners).map_err(|_| "listeners are missing".to_owned())?;
         let descriptors = [control.as_fd(), api.as_fd(), endpoint.as_fd()];
         let launched = Reply::Launched { id, pid, group };
-        self.daemon.send(&launched, &descriptors).map_err(|error| error.to_string())
+        let sent = self.daemon.send(&launched, &descriptors);
+        sent.map_err(|error| error.to_string().into())
     }
 
     /// Collects ended init processes.

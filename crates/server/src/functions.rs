@@ -1,11 +1,15 @@
 //! The lambda service, started from the configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
+use lambic_lambda::keys::Keys;
+use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
@@ -42,6 +46,8 @@ fn lambda_config(config: &Config) -> LambdaConfig {
     LambdaConfig {
         control: ControlConfig {
             settle_after: functions.transition,
+            access_points: config.file_systems.iter().map(|one| one.name.clone()).collect(),
+            allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
             rollback: functions.rollback,
             ..ControlConfig::default()
         },
@@ -51,11 +57,38 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
             networks: networks(config),
+            vpcs: Arc::new(vpcs(config)),
+            keys: Arc::new(keys(config)),
             lifetime_max: functions.lifetime,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// The keys, after a word about those that cannot be used now.
+fn keys(config: &Config) -> Keys {
+    let keys = Keys::new(config.keys.clone());
+    for problem in keys.problems() {
+        tracing::warn!("a key of kms.keys cannot be used: {problem}");
+    }
+    keys
+}
+
+/// Which subnet is which network, and what the groups allow.
+fn vpcs(config: &Config) -> Vpcs {
+    let mut subnets = BTreeMap::new();
+    for network in &config.networks {
+        for id in &network.subnet_ids {
+            let subnet = Subnet {
+                account: network.account.clone(),
+                vpc_id: network.vpc_id.clone(),
+                network: network.private.name.clone(),
+            };
+            subnets.insert(id.clone(), subnet);
+        }
+    }
+    Vpcs { subnets, security_groups: config.security_groups.clone() }
 }
 
 /// Which network has which functions.

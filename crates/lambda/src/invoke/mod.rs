@@ -43,6 +43,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod vpcs;
 mod worker;
 
 use std::collections::HashMap;
@@ -55,6 +56,8 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Instant, Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::keys::Keys;
+use crate::limits::TENANT_ENVIRONMENTS_MAX;
 use crate::names::LATEST;
 use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
@@ -70,6 +73,7 @@ use scaling::Scaling;
 use shell::Shell;
 use streamed::StreamedAnswer;
 use tokio::sync::oneshot;
+use vpcs::Vpcs;
 
 /// One request to run a function.
 #[derive(Clone, Debug)]
@@ -86,6 +90,8 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// Whether the last 4 KB of the log are wanted.
     pub log_tail: bool,
+    /// For whom it is; there exactly when the function isolates tenants.
+    pub tenant_id: Option<String>,
 }
 
 /// What the function answered.
@@ -130,6 +136,10 @@ pub struct InvokeConfig {
     pub files_max: u32,
     /// Which private network a function is in.
     pub networks: Networks,
+    /// Subnets and security groups by their ids.
+    pub vpcs: Arc<Vpcs>,
+    /// Keys that functions' variables are encrypted under.
+    pub keys: Arc<Keys>,
     /// Where invocations and environments are counted.
     pub metrics: Metrics,
 }
@@ -148,6 +158,8 @@ impl Default for InvokeConfig {
             pids_max: 1_024,
             files_max: 1_024,
             networks: Networks::default(),
+            vpcs: Arc::default(),
+            keys: Arc::default(),
             metrics: Metrics::process().clone(),
         }
     }
@@ -163,8 +175,8 @@ pub(crate) struct Common {
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
     observer: OnceLock<Arc<dyn Observer>>,
     pub(crate) figures: Figures,
-    /// Pools by generation of their snapshot.
-    pools: RwLock<HashMap<u64, Arc<Shell>>>,
+    /// Pools by generation of their snapshot and by tenant, where a function isolates tenants.
+    pools: RwLock<HashMap<PoolKey, Arc<Shell>>>,
     /// By account and region, as AWS counts.
     accounts: Mutex<HashMap<(String, String), Arc<Account>>>,
     /// By ARN: of functions that reserve concurrency, and of those that have pools.
@@ -178,6 +190,9 @@ pub(crate) struct Common {
 pub struct Invoker {
     common: Arc<Common>,
 }
+
+/// No environment is ever in two pools, so none serves two tenants.
+type PoolKey = (u64, Option<Arc<str>>);
 
 /// Whether the function still runs this snapshot.
 fn is_current(record: &FunctionRecord, version: &Version) -> bool {
@@ -249,7 +264,7 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<Answer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let common = self.common.clone();
         let work = async move {
@@ -270,7 +285,7 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<StreamedAnswer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
         let (sender, ended) = oneshot::channel();
@@ -304,13 +319,13 @@ impl Invoker {
 
     /// So many environments of this version are there from now on, started ahead of requests.
     pub fn provision(&self, version: &Arc<Version>, count: u32) {
-        self.common.pool(version).provision(count);
+        self.common.pool(version, None).provision(count);
         self.common.sum_up_provisioned(&version.function_arn);
     }
 
     /// How far that is.
     pub fn provisioned(&self, version: &Arc<Version>) -> Provision {
-        self.common.pool(version).provisioned()
+        self.common.pool(version, None).provisioned()
     }
 
     /// Waits until no invocation is at work, at most for `limit`, then ends all environments.
@@ -444,16 +459,35 @@ impl Common {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The pool of this snapshot, made if there is none.
-    pub(crate) fn pool(self: &Arc<Common>, version: &Arc<Version>) -> Arc<Shell> {
+    /// The pool of this snapshot and tenant, made if there is none.
+    pub(crate) fn pool(
+        self: &Arc<Common>,
+        version: &Arc<Version>,
+        tenant: Option<&str>,
+    ) -> Arc<Shell> {
+        let key: PoolKey = (version.generation, tenant.map(Arc::from));
         let known = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shell) = known.get(&version.generation) {
+        if let Some(shell) = known.get(&key) {
             return shell.clone();
         }
         drop(known);
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Shell::new(self.clone(), version.clone());
-        pools.entry(version.generation).or_insert_with(fresh).clone()
+        let fresh = || Shell::new(self.clone(), version.clone(), key.1.clone());
+        pools.entry(key.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// Whether one more environment of a function that isolates tenants may be started. Idle ones
+    /// count, and those of other tenants do not give way, as on AWS.
+    pub(crate) fn may_start_for_tenant(&self, version: &Version) -> bool {
+        let max = u64::from(self.config.concurrency_max) * TENANT_ENVIRONMENTS_MAX.0
+            / TENANT_ENVIRONMENTS_MAX.1;
+        let of_function = |shell: &&Arc<Shell>| {
+            shell.tenant().is_some() && shell.version().function_arn == version.function_arn
+        };
+        let pools = self.all_pools();
+        let environments: usize =
+            pools.iter().filter(of_function).map(|shell| shell.environments()).sum();
+        (environments as u64) < max
     }
 
     pub(crate) fn all_pools(&self) -> Vec<Arc<Shell>> {
@@ -473,9 +507,9 @@ impl Common {
     /// Forgets one closed pool, so that the next request gets a fresh one.
     pub(crate) fn forget(&self, shell: &Arc<Shell>) {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let generation = shell.version().generation;
-        if pools.get(&generation).is_some_and(|known| Arc::ptr_eq(known, shell)) {
-            pools.remove(&generation);
+        let key = (shell.version().generation, shell.tenant().cloned());
+        if pools.get(&key).is_some_and(|known| Arc::ptr_eq(known, shell)) {
+            pools.remove(&key);
         }
     }
 

@@ -248,6 +248,9 @@ pub struct Start {
     /// The trace, if one is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+    /// For whom it is, if the function isolates tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
 }
 
 /// Of `platform.runtimeDone`.
@@ -334,6 +337,8 @@ pub struct Report {
     tracing: Option<Tracing>,
     #[serde(flatten)]
     ending: Ending,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<String>,
     /// The text names it on a line of its own; in JSON it is the trace's `spanId`.
     #[serde(skip)]
     segment: Option<Segment>,
@@ -379,7 +384,13 @@ impl Report {
             ..tracing
         });
         let spans = spans.into_iter().collect();
-        Report { request_id, metrics, spans, tracing, ending: Ending::of(&outcome.status), segment }
+        let ending = Ending::of(&outcome.status);
+        Report { request_id, metrics, spans, tracing, ending, tenant_id: None, segment }
+    }
+
+    /// Of an invocation for this tenant.
+    pub fn of_tenant(self, tenant_id: Option<String>) -> Report {
+        Report { tenant_id, ..self }
     }
 }
 

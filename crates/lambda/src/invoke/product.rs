@@ -8,7 +8,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use lambic_front::{CredentialTable, EnvironmentOrigin, Front, Origin, Principal};
-use lambic_sandbox::{Bind, Event, Events, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure};
+use lambic_sandbox::{
+    Bind, Event, Events, LaunchError, Mounted, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure,
+};
 use lambic_wire::sigv4::Credentials;
 use tokio::net::TcpListener;
 
@@ -18,6 +20,7 @@ use super::launcher::{
     Output, Plan, Session, Sessions, Stop,
 };
 use crate::runtime_api::connection::BoxIo;
+use crate::state::file_system::FileSystemUse;
 use crate::state::version::Version;
 
 /// Environments from the sandbox.
@@ -46,6 +49,8 @@ impl SandboxLauncher {
             env: plan.env,
             cwd: plan.cwd,
             network: plan.network,
+            egress: plan.egress,
+            file_system: plan.file_system.map(mounted),
             log_pipe: plan.log_frames,
             extensions: plan.extensions.map(extensions),
         }
@@ -57,9 +62,21 @@ impl Launcher for SandboxLauncher {
         async move {
             let spec = self.spec(plan);
             let launched = self.sandboxes.launch(&spec).await;
-            launched.map(environment).map_err(|error| LaunchFault(error.to_string()))?
+            launched.map(environment).map_err(fault)?
         }
         .boxed()
+    }
+}
+
+/// Folders go by the ARNs of their access points.
+fn mounted(used: FileSystemUse) -> Mounted {
+    Mounted { name: used.arn, target: used.local_mount_path }
+}
+
+fn fault(error: LaunchError) -> LaunchFault {
+    match error {
+        LaunchError::FileSystem(reason) => LaunchFault::FileSystem(reason),
+        error => LaunchFault::Sandbox(error.to_string()),
     }
 }
 
@@ -70,7 +87,7 @@ fn extensions(plan: Extensions) -> lambic_sandbox::Extensions {
 }
 
 fn environment(mut sandbox: Sandbox) -> Result<Environment, LaunchFault> {
-    let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
+    let missing = |what: &str| LaunchFault::Sandbox(format!("the sandbox came without its {what}"));
     let events = sandbox.take_events().ok_or_else(|| missing("events"))?;
     let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
     let log = sandbox.log.take();

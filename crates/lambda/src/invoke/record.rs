@@ -58,6 +58,8 @@ const CHUNK_BYTES: usize = 4 * 1024;
 /// The log of one environment.
 pub struct Recorder {
     version: Arc<Version>,
+    /// For whom the environment is, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     rt: Rt,
     log_stream: String,
     /// The log group, when it is not the function's own.
@@ -180,12 +182,27 @@ impl Recorder {
         let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
         let init_type = InitType::OnDemand;
-        Recorder { version, rt, log_stream, log_group, init_type, hub, state, reading }
+        Recorder {
+            version,
+            tenant: None,
+            rt,
+            log_stream,
+            log_group,
+            init_type,
+            hub,
+            state,
+            reading,
+        }
     }
 
     /// The same of an environment that is started for this reason.
     pub fn of_type(self, init_type: InitType) -> Recorder {
         Recorder { init_type, ..self }
+    }
+
+    /// The log of an environment that serves this tenant only.
+    pub fn of_tenant(self, tenant: Option<Arc<str>>) -> Recorder {
+        Recorder { tenant, ..self }
     }
 
     /// Why the environment is started.
@@ -313,6 +330,7 @@ impl Recorder {
             function_arn: self.version.function_arn.clone(),
             version: self.version.version.clone(),
             tracing: state.tracing.clone(),
+            tenant_id: self.tenant.as_deref().map(str::to_owned),
         };
         self.platform(&mut state, PlatformRecord::Start(start));
     }
@@ -336,6 +354,7 @@ impl Recorder {
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
         let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
+        let report = report.of_tenant(self.tenant.as_deref().map(str::to_owned));
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }

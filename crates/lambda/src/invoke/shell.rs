@@ -132,6 +132,8 @@ struct Inner {
 pub(crate) struct Shell {
     pub(super) common: Arc<Common>,
     version: Arc<Version>,
+    /// For whom all of its environments are, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     function: Arc<FunctionUse>,
     places: Arc<Provisioned>,
     /// Environments with extensions that are ending.
@@ -140,15 +142,29 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
+    pub(super) fn new(
+        common: Arc<Common>,
+        version: Arc<Version>,
+        tenant: Option<Arc<str>>,
+    ) -> Arc<Shell> {
         let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
         let places = Arc::default();
-        Arc::new(Shell { common, version, function, places, farewells, inner: Mutex::default() })
+        let inner = Mutex::default();
+        Arc::new(Shell { common, version, tenant, function, places, farewells, inner })
     }
 
     pub(super) fn version(&self) -> &Arc<Version> {
         &self.version
+    }
+
+    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
+        self.tenant.as_ref()
+    }
+
+    /// Environments there are or that are being started.
+    pub(super) fn environments(&self) -> usize {
+        self.lock().entries.len()
     }
 
     /// A place in the concurrency of function and account, or 429.
@@ -266,6 +282,13 @@ impl Shell {
             tracing::warn!(
                 function = %self.version.function_arn,
                 "too many environments at once (functions.scale_out_max): the request is throttled"
+            );
+            return false;
+        }
+        if self.tenant.is_some() && !self.common.may_start_for_tenant(&self.version) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                "the function's tenants have as many environments as they may: the request is throttled"
             );
             return false;
         }

@@ -61,7 +61,7 @@ pub(super) async fn run(
             Grant::Closed => {
                 let version = pool.version().clone();
                 pool.common.forget(&pool);
-                pool = pool.common.clone().pool(&version);
+                pool = pool.common.clone().pool(&version, invocation.tenant_id.as_deref());
             }
         }
     }
@@ -84,6 +84,7 @@ fn work(
         invoked_arn: invocation.invoked_arn.clone(),
         trace_id: trace.header.clone(),
         client_context: invocation.client_context.clone(),
+        tenant_id: invocation.tenant_id.clone(),
         payload: invocation.payload.clone(),
     };
     let segment = trace.segment.clone();

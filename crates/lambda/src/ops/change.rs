@@ -166,6 +166,12 @@ pub(crate) async fn write(
     }
 }
 
+/// The day, as ISO 8601 has it.
+pub(crate) fn today(cx: &Cx<'_, Lambda>) -> String {
+    let now = cx.rt.now().rfc3339();
+    now.split('T').next().unwrap_or_default().to_owned()
+}
+
 /// When the reconciler makes a change that is acknowledged now come into force.
 pub(crate) fn settle_at(cx: &Cx<'_, Lambda>) -> Timestamp {
     cx.rt.now().after(cx.service.config.settle_after)

@@ -7,10 +7,9 @@ use lambic_model_lambda::{
 };
 use lambic_rt::Timestamp;
 use lambic_store::{Stored, Transaction};
-use lambic_wire::{Arn, Error, MessageKey, Pairs};
+use lambic_wire::{Arn, Error, MessageKey};
 
 use super::change::{read_failed, write};
-use super::tags::Change;
 use crate::Lambda;
 use crate::limits::too_many_changes;
 use crate::state::code_signing::{CodeSigningRecord, CodeSigningUse};
@@ -112,18 +111,6 @@ pub(super) async fn edit(
         }
     }
     Err(too_many_changes())
-}
-
-/// The tags of a configuration, after `change` if there is one.
-pub(super) async fn tags(
-    cx: &Cx<'_, Lambda>,
-    arn: &str,
-    change: Option<&Change>,
-) -> Result<Pairs<String>, Error> {
-    match change {
-        None => Ok(read(cx, arn).await?.value.tags),
-        Some(change) => Ok(edit(cx, arn, |record| change.apply(&mut record.tags)).await?.tags),
-    }
 }
 
 /// Adds to `transaction` that the function begins to use the configuration, and that this is still there.

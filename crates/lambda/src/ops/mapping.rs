@@ -9,14 +9,13 @@ use lambic_model_lambda::errors;
 use lambic_store::{Digest, Stored, Transaction};
 use lambic_wire::{Arn, Error, Pairs, Timestamp};
 
-use super::change::{EDIT_ATTEMPTS_MAX, read_failed, write};
+use super::change::read_failed;
 use super::event_invoke::shown_time;
 use super::find;
 use super::mapping_source::SERVERS;
 use super::settings::refuse_if;
-use super::tags::Change;
 use crate::Lambda;
-use crate::limits::{invalid, too_many_changes};
+use crate::limits::invalid;
 use crate::names::{self, Target};
 use crate::state::mapping::{
     MappingRecord, MappingState, SchemaRegistry, SourceAccess, SourceClaim, SourceKind,
@@ -76,33 +75,9 @@ pub(super) fn check_free(state: MappingState, verb: &str) -> Result<(), Error> {
     }
 }
 
-/// The tags of the mapping with this ARN, after `change` if there is one.
-///
-/// # Errors
-/// 404, and AWS's for too many.
-pub(super) async fn tags(
-    cx: &Cx<'_, Lambda>,
-    arn: &str,
-    change: Option<&Change>,
-) -> Result<Pairs<String>, Error> {
-    let absent = || errors::resource_not_found(format!("Event source mapping not found: {arn}"));
-    let uuid = arn.rsplit(':').next().unwrap_or_default();
-    for _ in 0..EDIT_ATTEMPTS_MAX {
-        let (stored, _) = present(cx, uuid).await?.ok_or_else(absent)?;
-        if stored.value.arn() != arn {
-            // Somebody else's, or of another region.
-            return Err(absent());
-        }
-        let mut next = stored.value.clone();
-        let Some(change) = change else { return Ok(next.tags) };
-        change.apply(&mut next.tags)?;
-        let mut transaction = Transaction::new();
-        transaction.replace(&stored, &next);
-        if write(cx, transaction).await?.is_some() {
-            return Ok(next.tags);
-        }
-    }
-    Err(too_many_changes())
+/// There is no mapping with this ARN, as the operations on tags say it.
+pub(super) fn not_found(arn: &str) -> Error {
+    errors::resource_not_found(format!("Event source mapping not found: {arn}"))
 }
 
 /// Takes what `record` reads of its source, except what it `has` already.

@@ -4,15 +4,20 @@
 //! Nothing is accepted and then ignored. A member whose value says what happens anyway is let
 //! through; any other value of a setting that is not built yet answers 501 with its name.
 
+use lambic_front::Cx;
 use lambic_model_lambda as model;
 use lambic_wire::{Error, Pairs};
 
 use super::destination::{self, Destination};
+use crate::Lambda;
+use crate::invoke::vpcs::Member;
 use crate::limits::{
     ENVIRONMENT_BYTES_MAX, MEMORY_MB_MAX, TAGS_MAX, TIMEOUT_S_MAX, TMP_MB_MAX,
     environment_too_large, invalid, out_of_range, too_many_tags,
 };
+use crate::names::Target;
 use crate::state::function::Variables;
+use crate::state::vpc::VpcUse;
 
 /// Names that the execution environment sets by itself.
 const RESERVED: [&str; 21] = [
@@ -45,12 +50,9 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) accelerator_config: Option<&'a model::AcceleratorConfig>,
     pub(crate) capacity_provider_config: Option<&'a model::CapacityProviderConfig>,
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
-    pub(crate) file_system_configs: Option<&'a [model::FileSystemConfig]>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
-    pub(crate) kms_key_arn: Option<&'a str>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
-    pub(crate) vpc_config: Option<&'a model::VpcConfig>,
 }
 
 impl Unoffered<'_> {
@@ -63,12 +65,9 @@ impl Unoffered<'_> {
             ("AcceleratorConfig", self.accelerator_config.is_some()),
             ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
             ("DurableConfig", self.durable_config.is_some()),
-            ("FileSystemConfigs", self.file_system_configs.is_some_and(|all| !all.is_empty())),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
-            ("KMSKeyArn", self.kms_key_arn.is_some_and(|arn| !arn.is_empty())),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
-            ("VpcConfig", self.vpc_config.is_some_and(has_network)),
         ];
         for (member, is_set) in members {
             refuse_if(is_set, member)?;
@@ -92,10 +91,18 @@ fn applies(config: &model::SnapStart) -> bool {
     config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
 }
 
-fn has_network(config: &model::VpcConfig) -> bool {
-    config.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.ipv6_allowed_for_dual_stack == Some(true)
+/// The VPC that is asked for, if the function may be in it.
+///
+/// # Errors
+/// See [`crate::invoke::vpcs::Vpcs`].
+pub(crate) fn vpc(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    given: model::VpcConfig,
+) -> Result<Box<VpcUse>, Error> {
+    let member = Member { account: &target.account, function_name: &target.name };
+    let config = &cx.service.config;
+    config.vpcs.check(&config.networks, member, given).map(Box::new)
 }
 
 /// Seconds, 1 to 900.
@@ -238,11 +245,8 @@ mod tests {
     #[test]
     fn neutral_values_pass() {
         let unoffered = Unoffered {
-            file_system_configs: Some(&[]),
             image_config: Some(&model::ImageConfig::default()),
-            kms_key_arn: Some(""),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
-            vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
         };
         assert_eq!(unoffered.check(), Ok(()));
@@ -250,9 +254,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_by_name() {
-        let error = Unoffered { kms_key_arn: Some("arn:key"), ..Default::default() }.check();
+        let durable = model::DurableConfig::default();
+        let error = Unoffered { durable_config: Some(&durable), ..Default::default() }.check();
         let error = error.unwrap_err();
-        assert_eq!((error.status, error.message.contains("KMSKeyArn")), (501, true));
+        assert_eq!((error.status, error.message.contains("DurableConfig")), (501, true));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) async fn examine(cx: &Cx<'_, Lambda>, zip: &Bytes) -> Result<Signatur
 /// # Errors
 /// AWS's for what was altered, and with `Enforce` for what is not vouched for.
 pub(super) fn admit(
+    cx: &Cx<'_, Lambda>,
     config: Option<&CodeSigningRecord>,
     examined: Result<Signature, Distrust>,
     subject: &str,
@@ -57,6 +58,7 @@ pub(super) fn admit(
     let is_broken = matches!(why, Distrust::Broken(_));
     let refused = is_broken || config.enforced;
     let arn = config.arn();
+    cx.service.counts.signatures_doubted.increment();
     tracing::warn!(subject, config = arn, %why, refused, "a package is not vouched for");
     if is_broken {
         return Err(errors::invalid_code_signature(
@@ -91,7 +93,7 @@ pub(super) async fn admit_layers(
             tracing::error!(%error, layer = layer.arn, "a layer's package could not be read");
             Error::internal("The package of a layer could not be read.")
         })?;
-        admit(config, examine(cx, &zip).await, &layer.arn)?;
+        admit(cx, config, examine(cx, &zip).await, &layer.arn)?;
     }
     Ok(())
 }

@@ -1,16 +1,21 @@
 //! What the three operations on tags share: which kinds of resource have tags, and where those are.
 //!
-//! A further kind of resource is one more arm of [`tags`].
+//! A further kind of resource is one more arm of [`tags`]; one with a record of its own needs no more than
+//! to say where that record has them ([`of_record`]).
 
 use lambic_front::Cx;
 use lambic_model_lambda::errors;
+use lambic_store::{Record, Transaction};
 use lambic_wire::{Arn, Error, Pairs};
 
-use super::change::edit;
+use super::change::{edit, read_failed, write};
+use super::code_signing::ATTEMPTS_MAX;
 use super::{code_signing, find, mapping, settings};
 use crate::Lambda;
-use crate::limits::{TAGS_MAX, invalid, too_many_tags};
+use crate::limits::{TAGS_MAX, invalid, too_many_changes, too_many_tags};
 use crate::names;
+use crate::state::code_signing::CodeSigningRecord;
+use crate::state::mapping::{MappingChange, MappingRecord};
 
 /// What is to become of the tags of a resource.
 #[derive(Clone, Debug)]
@@ -63,8 +68,15 @@ pub(super) async fn tags(
     let resource = parse(cx, arn).resource;
     match resource.split(':').next().unwrap_or_default() {
         "function" => of_function(cx, arn, change).await,
-        "code-signing-config" => code_signing::tags(cx, arn, change).await,
-        "event-source-mapping" => mapping::tags(cx, arn, change).await,
+        "code-signing-config" => {
+            let has: Has<CodeSigningRecord> = |record| Some(&mut record.tags);
+            of_record(cx, arn, change, has, code_signing::not_found).await
+        }
+        "event-source-mapping" => {
+            let has: Has<MappingRecord> =
+                |record| (record.change != MappingChange::Deleted).then_some(&mut record.tags);
+            of_record(cx, arn, change, has, mapping::not_found).await
+        }
         "capacity-provider" => {
             Err(errors::resource_not_found(format!("Capacity provider not found: {arn}")))
         }
@@ -99,6 +111,41 @@ async fn of_function(
         change.apply(&mut record.tags)
     });
     Ok(changed.await?.0.tags)
+}
+
+/// The tags of a record; `None` if the resource counts as deleted.
+type Has<R> = fn(&mut R) -> Option<&mut Pairs<String>>;
+
+/// The tags of a resource whose record has the key `<account>/<region>/<id>`, the id being the last part
+/// of its ARN.
+async fn of_record<R: Record>(
+    cx: &Cx<'_, Lambda>,
+    arn: &str,
+    change: Option<&Change>,
+    has: Has<R>,
+    not_found: fn(&str) -> Error,
+) -> Result<Pairs<String>, Error> {
+    let Arn { account, region, resource, .. } = parse(cx, arn);
+    if region != cx.region {
+        return Err(not_found(arn));
+    }
+    let id = resource.rsplit(':').next().unwrap_or_default();
+    for _ in 0..ATTEMPTS_MAX {
+        let table = cx.service.store.table::<R>();
+        let stored = table.get(&[&account, &region, id]).await.map_err(read_failed)?;
+        let stored = stored.ok_or_else(|| not_found(arn))?;
+        let mut next = stored.value.clone();
+        let tags = has(&mut next).ok_or_else(|| not_found(arn))?;
+        let Some(change) = change else { return Ok(tags.clone()) };
+        change.apply(tags)?;
+        let changed = tags.clone();
+        let mut transaction = Transaction::new();
+        transaction.replace(&stored, &next);
+        if write(cx, transaction).await?.is_some() {
+            return Ok(changed);
+        }
+    }
+    Err(too_many_changes())
 }
 
 #[cfg(test)]

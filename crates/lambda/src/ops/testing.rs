@@ -20,6 +20,7 @@ use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
 use crate::state::mapping;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{provision, settle};
 
@@ -157,22 +158,38 @@ pub(crate) fn other_zip() -> String {
 
 impl Harness {
     pub(crate) async fn new() -> Harness {
-        // Everything is due at once and happens when the test says so.
-        Harness::settling_after(Duration::ZERO).await
+        Harness::with(|_| {}).await
     }
 
     /// With a function `hello`, and nothing that is acknowledged comes into force during the test.
     pub(crate) async fn slow_to_settle() -> Harness {
-        let harness = Harness::settling_after(Duration::from_secs(1_000_000)).await;
+        let slowly =
+            |config: &mut ControlConfig| config.settle_after = Duration::from_secs(1_000_000);
+        let harness = Harness::with(slowly).await;
         let reply = harness.post("/2015-03-31/functions", &Harness::creation("hello")).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         harness
     }
 
-    async fn settling_after(settle_after: Duration) -> Harness {
+    /// Configured as the tests want it; `change` may change that.
+    pub(crate) async fn with(change: impl FnOnce(&mut ControlConfig)) -> Harness {
         let rt = Rt::real();
-        let store = Store::in_memory(rt.clone()).unwrap();
-        let config = ControlConfig { settle_after, ..ControlConfig::default() };
+        Harness::on(Store::in_memory(rt.clone()).unwrap(), rt, change).await
+    }
+
+    /// On what is stored there.
+    pub(crate) async fn on(
+        store: Store,
+        rt: Rt,
+        change: impl FnOnce(&mut ControlConfig),
+    ) -> Harness {
+        // Everything is due at once and happens when the test says so, and whatever day it is.
+        let mut config = ControlConfig {
+            settle_after: Duration::ZERO,
+            allow_retired: AllowRetired::new(vec!["python3.13".to_owned()]),
+            ..ControlConfig::default()
+        };
+        change(&mut config);
         let lambda =
             Lambda::new(config, rt.clone(), store, Arc::new(Echo::default())).await.unwrap();
         Harness::of(lambda, rt)
@@ -297,10 +314,16 @@ impl Harness {
     }
 
     async fn send(&self, request: Request) -> Reply {
-        self.send_as(&self.call(), request).await
+        self.send_as(Principal::root("000000000000"), request).await
     }
 
-    async fn send_as(&self, call: &Call, request: Request) -> Reply {
+    /// As somebody else.
+    pub(crate) async fn send_as(&self, principal: Principal, request: Request) -> Reply {
+        let call = Call { principal: Arc::new(principal), ..self.call() };
+        self.send_call(&call, request).await
+    }
+
+    async fn send_call(&self, call: &Call, request: Request) -> Reply {
         let response = match self.lambda.handle(call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
@@ -352,7 +375,7 @@ impl Harness {
         let mut call = self.call();
         call.trace_header = Some(header.to_owned());
         let path = format!("/2015-03-31/functions/{name}/invocations");
-        self.send_as(&call, Harness::request("POST", &path, b"{}")).await
+        self.send_call(&call, Harness::request("POST", &path, b"{}")).await
     }
 
     /// Follows a link that GetFunction gave.

@@ -194,6 +194,9 @@ fn become_environment(
         for bind in &spec.binds {
             rootfs::attach(next(&bind.target)?.as_fd(), &bind.target)?;
         }
+        if let Some(mounted) = &spec.file_system {
+            rootfs::attach(next("the file system")?.as_fd(), &mounted.target)?;
+        }
         rootfs::make_read_only(Path::new("/"))
             .map_err(|error| format!("read-only root: {error}"))?;
     }

@@ -8,11 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambic_lambda::rollback::RollbackConfig;
+use lambic_lambda::state::runtime_id::{self, AllowRetired};
 use toml::Value;
 
 use super::machine::Machine;
 use super::raw::{Raw, RawFront, RawFunctions, RawRuntimes, RawUser};
-use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, networks};
+use super::{
+    Config, Front, Functions, Isolation, Log, Runtimes, User, file_systems, keys, networks,
+};
 use crate::failure::{Failure, Kind};
 
 /// The names of settings and their sources, for messages.
@@ -76,11 +79,14 @@ pub(super) fn resolve(
     let threads = origins.number_or_auto("threads", &raw.threads, 1, 1_024)?;
     let isolation = isolation(&origins, &raw.sandbox.isolation)?;
     let formats = [("auto", !machine.terminal), ("json", true), ("text", false)];
+    let networks = networks::resolve(&origins, raw.sandbox.network, isolation)?;
+    let data_dir = data_dir(&origins, &raw.data_dir, machine)?;
     Ok(Config {
         file: None,
         variables_unknown: Vec::new(),
         listen,
-        data_dir: data_dir(&origins, &raw.data_dir, machine)?,
+        keys: keys::resolve(&origins, raw.kms.keys, &data_dir)?,
+        data_dir,
         region: region(&origins, raw.region)?,
         auth_required,
         users,
@@ -97,7 +103,13 @@ pub(super) fn resolve(
         runtimes: runtimes(&origins, raw.runtimes)?,
         isolation,
         outbound: raw.sandbox.outbound,
-        networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
+        security_groups: networks::security_groups(
+            &origins,
+            raw.sandbox.security_group,
+            &networks,
+        )?,
+        networks,
+        file_systems: file_systems::resolve(&origins, raw.sandbox.file_system, isolation)?,
         io_uring: raw.sandbox.io_uring,
     })
 }
@@ -256,7 +268,14 @@ fn runtimes(origins: &Origins<'_>, raw: RawRuntimes) -> Result<Runtimes, Failure
         }
         interpreters.insert(id, path);
     }
-    Ok(Runtimes { strict: raw.strict, interpreters })
+    for id in &raw.allow_retired {
+        if id != AllowRetired::ALL && !runtime_id::is_known(id) {
+            let what = format!("has \"{id}\", which is no runtime of AWS Lambda");
+            return Err(origins.refuse("runtimes.allow_retired", &what));
+        }
+    }
+    let allow_retired = raw.allow_retired;
+    Ok(Runtimes { strict: raw.strict, allow_retired, interpreters })
 }
 
 /// Functions without isolation must be somebody's conscious act, so a file cannot ask for it.

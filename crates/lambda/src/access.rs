@@ -116,6 +116,9 @@ mod tests {
             "GET",
             "/2019-09-30/functions/{}/provisioned-concurrency?List=ALL",
         ),
+        ("TagResource", "POST", "/2017-03-31/tags/{}"),
+        ("ListTags", "GET", "/2017-03-31/tags/{}"),
+        ("UntagResource", "DELETE", "/2017-03-31/tags/{}?tagKeys=theirs"),
         ("PublishVersion", "POST", "/2015-03-31/functions/{}/versions"),
         ("CreateAlias", "POST", "/2015-03-31/functions/{}/aliases"),
         ("UpdateAlias", "PUT", "/2015-03-31/functions/{}/aliases/stable"),
@@ -132,6 +135,7 @@ mod tests {
             }
             ("POST", "aliases") => json!({"Name": "theirs", "FunctionVersion": "1"}),
             (_, "concurrency") => json!({"ReservedConcurrentExecutions": 5}),
+            ("POST", tagged) if tagged.starts_with("arn") => json!({"Tags": {"theirs": "x"}}),
             (_, "code") => json!({"ZipFile": other_zip()}),
             _ => json!({}),
         };
@@ -164,7 +168,7 @@ mod tests {
         let other = Principal::root("111111111111");
         for (action, method, path) in REQUESTS {
             let path = named(path, ARN);
-            put_policy(&harness, ARN, json!([allow("ListTags", ARN)])).await;
+            put_policy(&harness, ARN, json!([allow("InvokeAsync", ARN)])).await;
             let refused = ask(&harness, &other, method, &path).await;
             assert_eq!(refused.status, 403, "{action} {path} {refused:?}");
             assert_eq!(
@@ -191,7 +195,7 @@ mod tests {
         let deny = json!({
             "Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*",
         });
-        for policy in [allow("ListTags", ARN), deny] {
+        for policy in [allow("InvokeAsync", ARN), deny] {
             put_policy(&harness, ARN, policy).await;
             for (action, method, path) in REQUESTS {
                 for (there, not) in

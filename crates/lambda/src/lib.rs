@@ -27,5 +27,6 @@ pub mod signing;
 pub mod state;
 mod tasks;
 pub mod telemetry;
+pub mod urls;
 
 pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
+use crate::sites::Site;
+
 pub(crate) const BODY_BYTES_MAX: usize = 1_000;
 pub(crate) const BIG_BODY_BYTES_MAX: usize = 1_000_000;
 
@@ -326,6 +328,7 @@ impl World {
             credentials.clone(),
             vec![fake.clone()],
             vec![Arc::new(download)],
+            vec![Arc::new(Site)],
         );
         World { rt, front, fake, credentials }
     }

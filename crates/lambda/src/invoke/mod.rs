@@ -288,6 +288,7 @@ impl Invoker {
         let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
+        let content_type = sink.content_type();
         let (sender, ended) = oneshot::channel();
         let (common, ran) = (self.common.clone(), version.clone());
         let work = async move {
@@ -300,7 +301,7 @@ impl Invoker {
         };
         // Not driven by whoever takes the answer: time runs also while a slow caller takes nothing.
         self.common.rt.spawn("streamed invocation", TaskKind::Request, work).detach();
-        StreamedAnswer::begin(version.version.clone(), pieces, ended).await
+        StreamedAnswer::begin(version.version.clone(), &content_type, pieces, ended).await
     }
 
     /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are

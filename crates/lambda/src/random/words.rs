@@ -29,7 +29,7 @@ pub(super) fn chance(owner: &str, member: &str) -> Option<u64> {
         }
         ("CreateEventSourceMappingRequest", "EventSourceArn") => 85,
         ("CreateEventSourceMappingRequest", "StartingPosition") => 60,
-        ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", "Enabled") => 75,
+        ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", "Enabled") => 90,
         ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", _) => 4,
         ("PutFunctionEventInvokeConfigRequest" | "UpdateFunctionEventInvokeConfigRequest", _) => 40,
         ("PutResourcePolicyRequest", "RevisionId") => 10,

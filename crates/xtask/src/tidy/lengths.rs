@@ -60,9 +60,8 @@ fn functions(source: &str) -> Vec<(String, usize)> {
 /// Whether this line is one row of a table from operations to what does them.
 fn is_row(line: &str) -> bool {
     let operation = line.strip_prefix("Op::").and_then(|rest| rest.split_once(" => "));
-    operation.is_some_and(|(name, does)| {
-        name.chars().all(char::is_alphanumeric) && does.ends_with(',')
-    })
+    operation
+        .is_some_and(|(name, does)| name.chars().all(char::is_alphanumeric) && does.ends_with(','))
 }
 
 /// Where the braces of the function that starts at `at` are; `None` for a declaration.

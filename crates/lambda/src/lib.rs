@@ -11,6 +11,7 @@ mod access;
 pub mod catalog;
 pub mod code;
 mod dispatch;
+pub mod event_pattern;
 pub mod invoke;
 pub mod keys;
 pub mod limits;

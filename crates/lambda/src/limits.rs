@@ -29,6 +29,13 @@ pub const PAYLOAD_BYTES_MAX: usize = 6_291_456;
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
 /// A plain function name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 64;
+/// Filters of one event source mapping.
+pub const FILTERS_MAX: usize = 5;
+/// Event source mappings on one page of a list, whatever is asked for.
+pub const MAPPINGS_PAGE_ITEMS_MAX: usize = 100;
+/// Event source mappings that are looked at for one page; with a filter, a page may end before it is
+/// full.
+pub const MAPPINGS_PAGE_SCAN_MAX: usize = 2_000;
 /// Invocations of one function that one chain of requests may set off, unless the function is part of
 /// loops on purpose (PutFunctionRecursionConfig).
 pub const RECURSIVE_INVOCATIONS_MAX: u32 = 16;
@@ -148,6 +155,13 @@ pub(crate) fn payload_too_large(bytes: usize) -> Error {
          (limit {PAYLOAD_BYTES_MAX} bytes)"
     );
     Error::new("RequestTooLargeException", 413, text).with_fault(Fault::User)
+}
+
+/// More than [`FILTERS_MAX`] filters.
+pub(crate) fn too_many_filters() -> Error {
+    invalid(format!(
+        "Number of filters exceeds the limit of {FILTERS_MAX} for an event source mapping."
+    ))
 }
 
 /// A chain of requests has passed the function [`RECURSIVE_INVOCATIONS_MAX`] times.

@@ -30,7 +30,7 @@ use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{provision, settle, sweep};
+use crate::tasks::{mappings, provision, settle, sweep};
 use crate::urls::UrlBase;
 
 /// How the service behaves.
@@ -281,6 +281,8 @@ impl Lambda {
         rt.spawn("provision environments", TaskKind::Essential, provisioning).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
+        let removing = mappings::run(self.store.clone(), rt.clone(), self.config.sweep_every);
+        rt.spawn("remove event source mappings", TaskKind::Essential, removing).detach();
     }
 
     /// Connections to the AWS endpoint inside environments will be served by `front`. Called once,

@@ -25,6 +25,7 @@ mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
+mod platform_side_events;
 pub mod pool;
 pub mod product;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod running;
 pub mod scaling;
 mod shell;
 mod shutdown;
+mod start_events;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
@@ -44,6 +46,7 @@ mod target;
 mod tests;
 pub mod trace;
 pub mod vpcs;
+mod window;
 mod worker;
 
 use std::collections::HashMap;

@@ -213,6 +213,7 @@ struct Settings {
     isolates_tenants: bool,
     architecture: &'static str,
     logging: Logging,
+    dead_letter_arn: Option<String>,
 }
 
 impl Settings {
@@ -240,6 +241,8 @@ impl Settings {
             isolates_tenants: input.tenancy_config.is_some(),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
+            dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?
+                .flatten(),
         })
     }
 
@@ -265,6 +268,7 @@ impl Settings {
             isolates_tenants: self.isolates_tenants,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
+            dead_letter_arn: self.dead_letter_arn,
             code,
             layers: Vec::new(),
             file_system: None,
@@ -289,7 +293,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
-        dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
@@ -413,11 +416,6 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_offered_is_named() {
         let cases = [
-            (
-                "DeadLetterConfig",
-                json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
-                "DeadLetterConfig",
-            ),
             ("PackageType", json!("Image"), "PackageType"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),

@@ -8,6 +8,7 @@ use lambic_front::Cx;
 use lambic_model_lambda as model;
 use lambic_wire::{Error, Pairs};
 
+use super::destination::{self, Destination};
 use crate::Lambda;
 use crate::invoke::vpcs::Member;
 use crate::limits::{
@@ -48,7 +49,6 @@ const RESERVED: [&str; 21] = [
 pub(crate) struct Unoffered<'a> {
     pub(crate) accelerator_config: Option<&'a model::AcceleratorConfig>,
     pub(crate) capacity_provider_config: Option<&'a model::CapacityProviderConfig>,
-    pub(crate) dead_letter_config: Option<&'a model::DeadLetterConfig>,
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
@@ -64,7 +64,6 @@ impl Unoffered<'_> {
         let members = [
             ("AcceleratorConfig", self.accelerator_config.is_some()),
             ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
-            ("DeadLetterConfig", self.dead_letter_config.is_some_and(has_target)),
             ("DurableConfig", self.durable_config.is_some()),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
             ("RuntimeConfig", self.runtime_config.is_some()),
@@ -80,10 +79,6 @@ impl Unoffered<'_> {
 /// 501 naming `member` when it is set.
 pub(crate) fn refuse_if(is_set: bool, member: &str) -> Result<(), Error> {
     if is_set { Err(Error::not_offered(member)) } else { Ok(()) }
-}
-
-fn has_target(config: &model::DeadLetterConfig) -> bool {
-    config.target_arn.as_ref().is_some_and(|arn| !arn.is_empty())
 }
 
 fn changes_image(config: &model::ImageConfig) -> bool {
@@ -137,6 +132,26 @@ fn in_range(member: &str, given: i32, min: i64, max: i64) -> Result<u32, Error> 
 pub(crate) fn active_tracing(given: Option<&model::TracingConfig>) -> Option<bool> {
     let mode = given?.mode.as_ref()?;
     Some(*mode == model::TracingMode::Active)
+}
+
+/// Where events of asynchronous invokes go that fail: `None` when nothing is said, `Some(None)` when
+/// nowhere is.
+pub(crate) fn dead_letter_arn(
+    given: Option<&model::DeadLetterConfig>,
+) -> Result<Option<Option<String>>, Error> {
+    let Some(config) = given else { return Ok(None) };
+    let Some(arn) = destination::given(config.target_arn.as_ref()) else { return Ok(Some(None)) };
+    if !arn.starts_with("arn:") {
+        return Err(invalid("Invalid dead letter ARN: ARNs must start with 'arn:'"));
+    }
+    match destination::kind(arn) {
+        Some(Destination::Queue | Destination::Topic) if destination::is_whole(arn) => {
+            Ok(Some(Some(arn.to_owned())))
+        }
+        _ => Err(invalid(format!(
+            "Invalid dead letter ARN: {arn} is neither a standard SQS queue nor a standard SNS topic"
+        ))),
+    }
 }
 
 /// The variables, if they are few enough and none is reserved.
@@ -230,7 +245,6 @@ mod tests {
     #[test]
     fn neutral_values_pass() {
         let unoffered = Unoffered {
-            dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
             image_config: Some(&model::ImageConfig::default()),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
             ..Unoffered::default()
@@ -257,6 +271,33 @@ mod tests {
             assert_eq!((error.status, error.message.contains(host)), (501, true), "{error:?}");
         }
         assert_eq!(architecture_on("x86_64", &[X86_64, X86_64]).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn dead_letters_go_to_a_queue_or_a_topic() {
+        let check = |arn: Option<&str>| {
+            let config = model::DeadLetterConfig { target_arn: arn.map(str::to_owned) };
+            dead_letter_arn(Some(&config)).map_err(|error| error.message)
+        };
+        assert_eq!(dead_letter_arn(None), Ok(None));
+        assert_eq!((check(None), check(Some(""))), (Ok(Some(None)), Ok(Some(None))));
+        for arn in ["arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sns:us-east-1:000000000000:t"]
+        {
+            assert_eq!(check(Some(arn)), Ok(Some(Some(arn.to_owned()))));
+        }
+        for arn in [
+            "arn:aws:sqs:us-east-1:000000000000:q.fifo",
+            "arn:aws:sqs:us-east-1:000000000000:",
+            "arn:aws:s3:::bucket",
+            "arn:aws:lambda:us-east-1:000000000000:function:f",
+        ] {
+            let text = check(Some(arn)).unwrap_err();
+            assert!(text.starts_with("Invalid dead letter ARN: ") && text.contains(arn), "{text}");
+        }
+        assert_eq!(
+            check(Some("queue")).unwrap_err(),
+            "Invalid dead letter ARN: ARNs must start with 'arn:'"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambic_front::Cx;
 use lambic_model_lambda::{
-    Architecture, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
+    Architecture, DeadLetterConfig, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
     LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
     SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
     StateReasonCode, TenancyConfig, TenantIsolationMode, TracingConfigResponse, TracingMode,
@@ -174,6 +174,10 @@ fn show_configuration(
         kms_key_arn: configuration.kms_key_arn.clone(),
         vpc_config: configuration.vpc.as_deref().map(show_vpc),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
+        dead_letter_config: configuration
+            .dead_letter_arn
+            .as_ref()
+            .map(|arn| DeadLetterConfig { target_arn: Some(arn.clone()) }),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
         ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),

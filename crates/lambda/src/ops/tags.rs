@@ -10,11 +10,12 @@ use lambic_wire::{Arn, Error, Pairs};
 
 use super::change::{edit, read_failed, write};
 use super::code_signing::ATTEMPTS_MAX;
-use super::{code_signing, find, settings};
+use super::{code_signing, find, mapping, settings};
 use crate::Lambda;
 use crate::limits::{TAGS_MAX, invalid, too_many_changes, too_many_tags};
 use crate::names;
 use crate::state::code_signing::CodeSigningRecord;
+use crate::state::mapping::{MappingChange, MappingRecord};
 
 /// What is to become of the tags of a resource.
 #[derive(Clone, Debug)]
@@ -72,7 +73,9 @@ pub(super) async fn tags(
             of_record(cx, arn, change, has, code_signing::not_found).await
         }
         "event-source-mapping" => {
-            Err(errors::resource_not_found(format!("Event source mapping not found: {arn}")))
+            let has: Has<MappingRecord> =
+                |record| (record.change != MappingChange::Deleted).then_some(&mut record.tags);
+            of_record(cx, arn, change, has, mapping::not_found).await
         }
         "capacity-provider" => {
             Err(errors::resource_not_found(format!("Capacity provider not found: {arn}")))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lambic_front::{BoxFuture, Call, InternalCall, Origin, Principal, ReplyContent, Service};
 use lambic_rt::Rt;
-use lambic_store::Store;
+use lambic_store::{Store, Transaction};
 use lambic_wire::{Body, Error, Request};
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
+use crate::state::mapping;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{provision, settle};
@@ -160,6 +161,16 @@ impl Harness {
         Harness::with(|_| {}).await
     }
 
+    /// With a function `hello`, and nothing that is acknowledged comes into force during the test.
+    pub(crate) async fn slow_to_settle() -> Harness {
+        let slowly =
+            |config: &mut ControlConfig| config.settle_after = Duration::from_secs(1_000_000);
+        let harness = Harness::with(slowly).await;
+        let reply = harness.post("/2015-03-31/functions", &Harness::creation("hello")).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        harness
+    }
+
     /// Configured as the tests want it; `change` may change that.
     pub(crate) async fn with(change: impl FnOnce(&mut ControlConfig)) -> Harness {
         let rt = Rt::real();
@@ -247,6 +258,25 @@ impl Harness {
         let reply = self.post("/2015-03-31/functions", &body).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         self.settle().await;
+    }
+
+    /// With a mapping of a queue to the function `hello`.
+    pub(crate) async fn with_mapping() -> Harness {
+        let harness = Harness::with_hello().await;
+        let record = mapping::tests::record("11111111-2222-4333-8444-555555555555");
+        let mut transaction = Transaction::new();
+        transaction.put(&record.key(), &record);
+        harness.lambda.store.commit(transaction).await.unwrap();
+        harness
+    }
+
+    /// Maps a queue to the function `hello`; the answer.
+    pub(crate) async fn map_queue(&self, queue: &str) -> Value {
+        let arn = format!("arn:aws:sqs:us-east-1:000000000000:{queue}");
+        let body = json!({"FunctionName": "hello", "EventSourceArn": arn, "Enabled": false});
+        let reply = self.post("/2015-03-31/event-source-mappings", &body).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        reply.json()
     }
 
     /// A request that creates a function.

@@ -112,6 +112,7 @@ struct Changes {
     vpc: Option<Box<VpcUse>>,
     layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
+    dead_letter_arn: Option<Option<String>>,
 }
 
 impl Changes {
@@ -140,6 +141,7 @@ impl Changes {
                 .transpose()?,
             vpc: input.vpc_config.map(|given| settings::vpc(cx, target, given)).transpose()?,
             layers: None,
+            dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?,
             logging: input.logging_config,
         })
     }
@@ -152,6 +154,7 @@ impl Changes {
         set(&mut to.memory_mb, &self.memory_mb);
         set(&mut to.tmp_mb, &self.tmp_mb);
         set(&mut to.active_tracing, &self.active_tracing);
+        set(&mut to.dead_letter_arn, &self.dead_letter_arn);
         set(&mut to.file_system, &self.file_system);
         if let Some(vpc) = &self.vpc {
             // One that never had any shows none.
@@ -196,7 +199,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
-        dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
@@ -215,6 +217,39 @@ mod tests {
     use crate::state::runtime_id::AllowRetired;
 
     const PATH: &str = "/2015-03-31/functions/hello/configuration";
+
+    #[tokio::test]
+    async fn dead_letters_are_shown_and_published_and_taken_back() {
+        let harness = Harness::new().await;
+        let config = |arn: &str| json!({"TargetArn": arn});
+        let queue = config("arn:aws:sqs:us-east-1:000000000000:q");
+        let mut body = Harness::creation("hello");
+        body["DeadLetterConfig"] = queue.clone();
+        let made = harness.post("/2015-03-31/functions", &body).await;
+        assert_eq!((made.status, &made.json()["DeadLetterConfig"]), (201, &queue));
+        harness.settle().await;
+        let published = harness.post("/2015-03-31/functions/hello/versions", &json!({})).await;
+        assert_eq!(published.status, 201);
+        for (given, expected) in [
+            (json!({"Timeout": 9}), Some(queue.clone())),
+            (json!({"DeadLetterConfig": {"TargetArn": ""}}), None),
+            (
+                json!({"DeadLetterConfig": config("arn:aws:sns:us-east-1:000000000000:t")}),
+                Some(config("arn:aws:sns:us-east-1:000000000000:t")),
+            ),
+            (json!({"DeadLetterConfig": {}}), None),
+        ] {
+            let reply = harness.put(PATH, &given).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert_eq!(reply.json().get("DeadLetterConfig"), expected.as_ref(), "{given}");
+            harness.settle().await;
+        }
+        let wrong = json!({"DeadLetterConfig": config("arn:aws:s3:::bucket")});
+        let reply = harness.put(PATH, &wrong).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidParameterValueException"));
+        let version = harness.get(&format!("{PATH}?Qualifier=1")).await.json();
+        assert_eq!(version["DeadLetterConfig"], queue);
+    }
 
     #[tokio::test]
     async fn as_documented() {

@@ -116,6 +116,10 @@ pub struct Configuration {
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
+    /// Where events of asynchronous invokes go that fail: a queue or a topic. Nothing obeys it yet:
+    /// asynchronous invokes are not offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_arn: Option<String>,
     /// Whether every tenant has environments of its own (`TenancyConfig` PER_TENANT). Decided when the
     /// function is created. Records from before it was offered do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -309,6 +313,7 @@ pub(crate) mod tests {
             kms_key_arn: None,
             sealed_environment: None,
             active_tracing: false,
+            dead_letter_arn: None,
             isolates_tenants: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),

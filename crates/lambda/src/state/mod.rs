@@ -3,12 +3,14 @@
 pub mod alias;
 pub mod code_link_secret;
 pub mod code_signing;
+pub mod event_invoke;
 pub mod file_system;
 pub mod function;
 pub mod function_url;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;
+pub mod mapping;
 pub mod numbers;
 pub mod published;
 pub mod qualified;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event_invoke::EventInvoke;
 use super::function_url::FunctionUrl;
 use super::runtime_management::RuntimeManagement;
 use crate::policy::Document;
@@ -13,6 +14,9 @@ pub struct Qualified {
     /// Its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<FunctionUrl>,
+    /// How asynchronous invokes are tried again, and who is told how they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_invoke: Option<EventInvoke>,
     /// Which version of its runtime it runs; absent for AWS's default, always the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_management: Option<RuntimeManagement>,

@@ -1,8 +1,6 @@
 //! Whom a function's URL lets in: the policies of the function decide, once it is known who asks.
 
-use std::net::IpAddr;
-
-use lambic_front::Signer;
+use lambic_front::{Origin, Signer};
 use lambic_rt::Timestamp;
 
 use crate::names::Target;
@@ -13,7 +11,7 @@ use crate::state::function_url::UrlAuth;
 /// Who asks, from where and when.
 pub(super) struct Asker<'a> {
     pub(super) signer: Option<&'a Signer>,
-    pub(super) source_ip: IpAddr,
+    pub(super) origin: &'a Origin,
     pub(super) now: Timestamp,
 }
 
@@ -35,6 +33,11 @@ pub(super) fn allows(
         (UrlAuth::AwsIam, _) => return false,
     };
     let asked = Asked::new(caller, "lambda:InvokeFunctionUrl");
-    let asked = asked.at(asker.now).from_address(asker.source_ip);
+    let asked = asked.at(asker.now);
+    let asked = match asker.origin {
+        Origin::Remote(address) => asked.from_address(address.ip()),
+        // It came over no connection that has an address anybody could write into a policy.
+        Origin::Environment(_) | Origin::Process => asked,
+    };
     policy::url_lets_in(record, target.qualifier.as_deref(), auth_type, &asked)
 }

@@ -124,11 +124,8 @@ impl Lambda {
         let target = &found.target;
         let resource = resource(target);
         let work = async {
-            let asker = access::Asker {
-                signer: signer.as_ref(),
-                source_ip: site.source_ip(),
-                now: site.rt.now(),
-            };
+            let asker =
+                access::Asker { signer: signer.as_ref(), origin: &site.origin, now: site.rt.now() };
             let record = &found.function.stored.value;
             if !access::allows(record, target, found.url.auth, &asker) {
                 return Err(forbidden());

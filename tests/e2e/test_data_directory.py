@@ -22,6 +22,9 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "fixtures/data"
 KEPT = sorted(path.name.removesuffix(".tar.gz") for path in FOLDER.glob("*.tar.gz"))
 SIGNER = f"arn:aws:signer:{REGION}:{ACCOUNT}:/signing-profiles/mine/AbCdEfGhIj"
 OTHER_ACCOUNT = "111122223333"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+# The key itself is in the data directory, and so in the archive. The runtimes are retired one day, the archive is not.
+CONFIG = f'[runtimes]\nallow_retired = ["*"]\n[kms.keys]\n"{KEY}" = "kept.key"\n'
 
 PYTHON_FILES = {"app.py": """
     import os, shared
@@ -29,6 +32,7 @@ PYTHON_FILES = {"app.py": """
         return {"function": context.function_name, "version": context.function_version, "event": event,
                 "colour": os.environ.get("COLOUR"), "layer": shared.word, "build": 1}
     """}
+SECRET_FILES = {"app.py": "import os\ndef handler(e, context): return [os.environ.get('PASSWORD'), context.tenant_id]\n"}
 NODE_FILES = {"index.mjs": "export const handler = async (event) => ({ node: event });\n"}
 
 
@@ -60,6 +64,12 @@ def write(client):
     client.create_alias(FunctionName="everything", Name="live", FunctionVersion="1", Description="what users see",
                         RoutingConfig={"AdditionalVersionWeights": {"2": 0.0}})
     client.create_alias(FunctionName="everything", Name="beta", FunctionVersion="2")
+    client.create_function(FunctionName="secretive", Runtime=PYTHON, Handler="app.handler", Role=ROLE, KMSKeyArn=KEY,
+                           Code={"ZipFile": zip_of(SECRET_FILES)}, Environment={"Variables": {"PASSWORD": "hush"}})
+    client.create_function(FunctionName="tenanted", Runtime=PYTHON, Handler="app.handler", Role=ROLE,
+                           Code={"ZipFile": zip_of(SECRET_FILES)}, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    wait_active(client, "secretive")
+    wait_active(client, "tenanted")
     write_settings(client)
 
 
@@ -158,13 +168,23 @@ def answers(client, asked):
     return told
 
 
-INVOKES = [("everything", None), ("everything", "1"), ("everything", "beta"), ("everything", "live"), ("plain", None)]
+INVOKES = [
+    ["everything", {}], ["everything", {"Qualifier": "1"}], ["everything", {"Qualifier": "beta"}],
+    ["everything", {"Qualifier": "live"}], ["plain", {}], ["secretive", {}], ["tenanted", {"TenantId": "one"}],
+]
 
 
 def results(client):
     """What the functions answer: code, layers, variables and versions are those that were stored."""
-    return [[name, qualifier, invoke(
-        client, name, {"n": 1}, **({"Qualifier": qualifier} if qualifier else {})).value] for name, qualifier in INVOKES]
+    return [[name, more, invoke(client, name, {"n": 1}, **more).value] for name, more in INVOKES]
+
+
+def make_server(fresh_server):
+    """A server that is not started, with the operator's settings that what is stored refers to."""
+    server = fresh_server("--set", "functions.transition_ms=250", "--config", "kept.toml", start=False)
+    server.folder.mkdir()
+    (server.folder / "kept.toml").write_text(CONFIG)
+    return server
 
 
 def pack(data, archive):
@@ -179,8 +199,11 @@ def pack(data, archive):
 
 
 def write_what_is_kept(fresh_server, name):
-    server = fresh_server("--set", "functions.transition_ms=250")
-    client = server.client()
+    server = make_server(fresh_server)
+    (server.data / "keys").mkdir(parents=True)
+    (server.data / "keys/kept.key").write_bytes(bytes(range(32)))
+    (server.data / "keys/kept.key").chmod(0o600)
+    client = server.start().client()
     write(client)
     told = {"answers": answers(client, list(questions(client))), "results": results(client)}
     assert server.stop() == 0
@@ -212,14 +235,14 @@ def test_one_is_kept():
 @pytest.mark.parametrize("name", KEPT)
 def test_what_an_older_version_wrote_is_all_there(name, fresh_server):
     told = json.loads((FOLDER / f"{name}.json").read_text())
-    server = fresh_server("--set", "functions.transition_ms=250", start=False)
-    server.folder.mkdir()
+    server = make_server(fresh_server)
     with tarfile.open(FOLDER / f"{name}.tar.gz") as tar:
         tar.extractall(server.folder, filter="tar")
     assert server.folder / "data" == server.data
     server.start()
     client = server.client()
-    for (operation, words, now), (_, _, then) in zip(answers(client, [(a, b) for a, b, _ in told["answers"]]), told["answers"]):
+    asked = [(operation, words) for operation, words, _ in told["answers"]]
+    for (operation, words, now), (_, _, then) in zip(answers(client, asked), told["answers"]):
         assert not differences(now, then, operation), f"{operation} {words}"
     assert results(client) == told["results"]
     # It can be changed too, and is still whole after another start.

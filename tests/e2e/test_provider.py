@@ -121,7 +121,7 @@ def test_a_layer_version(client, made):
     {"principal": "*", "principal_org_id": "o-0123456789"},
     {"principal": "*", "action": "lambda:InvokeFunctionUrl", "function_url_auth_type": "NONE"},
     {"principal": "alexa-appkit.amazon.com", "event_source_token": "amzn1.ask.skill.1"},
-], ids=lambda settings: settings["principal"] + "".join(sorted(settings)[:1]))
+], ids=["a bucket", "a rule", "an account", "a root user", "an organization", "a function URL", "a token"])
 def test_a_permission(client, function, settings):
     settings = dict(settings)
     reads = settings.pop("reads", None)

@@ -151,7 +151,8 @@ impl<'m> Generator<'m> {
                 Number::from_f64(min + (max - min) * part).map_or(Value::Null, Value::Number)
             }
             "timestamp" => json!(1_700_000_000 + dice.between(0, 1_000_000)),
-            "boolean" => json!(dice.percent(50)),
+            // A mapping that would be obeyed is not offered, so most are to be disabled.
+            "boolean" => json!(dice.percent(if name == "Enabled" { 5 } else { 50 })),
             "blob" => words::event(dice),
             other => panic!("{shape} is {other}, which no input has"),
         }

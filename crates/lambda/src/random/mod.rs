@@ -34,7 +34,7 @@ use crate::ops::testing::{Harness, Reply};
 /// Requests of one sequence.
 const REQUESTS: usize = 300;
 /// Sequences when nothing is said.
-const SEQUENCES: u64 = 60;
+const SEQUENCES: u64 = 120;
 /// The same where several requests are sent at once.
 const SEQUENCES_TOGETHER: u64 = 20;
 /// What every sequence begins with.

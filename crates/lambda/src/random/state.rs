@@ -351,7 +351,7 @@ impl Eye<'_> {
         for mapping in self.list(path, "EventSourceMappings").await? {
             let uuid = mapping["UUID"].as_str().unwrap_or_default();
             let one = self.get(&format!("{path}/{uuid}")).await?;
-            same(&one["EventSourceArn"], &mapping["EventSourceArn"], uuid)?;
+            same(&one, &mapping, uuid)?;
         }
         Ok(())
     }

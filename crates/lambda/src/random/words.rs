@@ -8,7 +8,7 @@ use super::dice::Dice;
 use crate::ops::testing::{other_zip, zip_base64};
 
 /// What functions are called.
-pub(super) const FUNCTIONS: [&str; 4] = ["f", "f", "g", "a-longer_name"];
+pub(super) const FUNCTIONS: [&str; 5] = ["f", "f", "f", "g", "a-longer_name"];
 /// What layers are called.
 pub(super) const LAYERS: [&str; 3] = ["l", "l", "shared"];
 const ALIASES: [&str; 3] = ["live", "live", "beta"];
@@ -29,7 +29,7 @@ pub(super) fn chance(owner: &str, member: &str) -> Option<u64> {
         }
         ("CreateEventSourceMappingRequest", "EventSourceArn") => 85,
         ("CreateEventSourceMappingRequest", "StartingPosition") => 60,
-        ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", "Enabled") => 75,
+        ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", "Enabled") => 90,
         ("CreateEventSourceMappingRequest" | "UpdateEventSourceMappingRequest", _) => 4,
         ("PutFunctionEventInvokeConfigRequest" | "UpdateFunctionEventInvokeConfigRequest", _) => 40,
         ("PutResourcePolicyRequest", "RevisionId") => 10,
@@ -193,7 +193,8 @@ fn function_name(dice: &mut Dice, may_be_qualified: bool) -> String {
 }
 
 fn qualifier(dice: &mut Dice) -> String {
-    dice.pick(&["$LATEST", "1", "1", "2", "3", "live", "live", "beta", "77"]).to_owned()
+    dice.pick(&["$LATEST", "1", "1", "1", "1", "2", "3", "live", "live", "live", "beta", "77"])
+        .to_owned()
 }
 
 fn event_source(dice: &mut Dice) -> String {

@@ -25,7 +25,6 @@ mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
-mod platform_side_events;
 pub mod pool;
 pub mod product;
 #[cfg(test)]
@@ -45,7 +44,6 @@ mod target;
 mod tests;
 pub mod trace;
 pub mod vpcs;
-mod window;
 mod worker;
 
 use std::collections::HashMap;

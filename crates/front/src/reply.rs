@@ -177,7 +177,7 @@ impl Body for ReplyBody {
                 pieces.poll_next(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
             Content::Streamed(streamed) => {
-                streamed.poll_piece(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+                streamed.poll_piece(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
         }
     }

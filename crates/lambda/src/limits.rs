@@ -7,6 +7,9 @@ use lambic_wire::{Error, Fault};
 pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
 /// The document of a resource's policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 20_480;
+/// The documents of all policies of a function, its versions and its aliases, in bytes. AWS has no such
+/// limit; here they are in one record, which is read and written whole.
+pub const POLICIES_BYTES_MAX: usize = 1_024 * 1_024;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
 /// Concurrency that stays for the functions that reserve none.
@@ -72,9 +75,20 @@ pub(crate) fn unzipped_too_large() -> Error {
     invalid(format!("Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"))
 }
 
+/// The policies of a function, its versions and its aliases are larger than
+/// [`POLICIES_BYTES_MAX`] together.
+pub(crate) fn policies_too_large(bytes: usize) -> Error {
+    let text = format!(
+        "The policies of the function, its versions and its aliases have {bytes} bytes together, \
+         which is more than the limit of this server ({POLICIES_BYTES_MAX})."
+    );
+    Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
+}
+
 /// A policy is larger than [`POLICY_BYTES_MAX`].
-pub(crate) fn policy_too_large() -> Error {
-    let text = format!("The final policy size is bigger than the limit ({POLICY_BYTES_MAX}).");
+pub(crate) fn policy_too_large(bytes: usize) -> Error {
+    let text =
+        format!("The final policy size ({bytes}) is bigger than the limit ({POLICY_BYTES_MAX}).");
     Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
 }
 

@@ -31,6 +31,7 @@ use crate::state::function::FunctionRecord;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
 use crate::tasks::{provision, settle, sweep};
+use crate::urls::UrlBase;
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,8 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// Where the URLs of functions are.
+    pub url_base: UrlBase,
     /// When an alias loses its second version.
     pub rollback: RollbackConfig,
     /// Runtimes that functions may have though AWS has retired them.
@@ -75,6 +78,7 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            url_base: UrlBase::local(4_566),
             rollback: RollbackConfig::default(),
             allow_retired: AllowRetired::default(),
             keys: Arc::default(),

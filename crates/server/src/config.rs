@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use lambic_lambda::invoke::vpcs::SecurityGroup;
 use lambic_lambda::rollback::RollbackConfig;
+use lambic_lambda::urls::UrlBase;
 use lambic_sandbox::{FileSystem, PrivateNetwork};
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
@@ -104,6 +105,8 @@ pub(crate) struct Functions {
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
+    /// Where the URLs of functions are; `None`: on this machine, at the port of the API.
+    pub(crate) url_base: Option<UrlBase>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

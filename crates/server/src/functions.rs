@@ -1,6 +1,7 @@
 //! The lambda service, started from the configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lambic_front::CredentialTable;
@@ -10,6 +11,7 @@ use lambic_lambda::invoke::place::Budget;
 use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
 use lambic_lambda::keys::Keys;
 use lambic_lambda::state::runtime_id::AllowRetired;
+use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
@@ -22,12 +24,13 @@ use crate::machine_runtimes;
 /// Starts the service.
 pub(crate) async fn start(
     config: &Config,
+    address: SocketAddr,
     rt: &Rt,
     store: &Store,
     sandboxes: Sandboxes,
     credentials: &Arc<CredentialTable>,
 ) -> Result<Arc<Lambda>, Failure> {
-    let config = lambda_config(config);
+    let config = lambda_config(config, address);
     let started =
         Lambda::start(config, rt.clone(), store.clone(), sandboxes, credentials.clone()).await;
     started.map_err(|error| {
@@ -40,7 +43,7 @@ pub(crate) async fn start(
     })
 }
 
-fn lambda_config(config: &Config) -> LambdaConfig {
+fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
@@ -48,6 +51,7 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             settle_after: functions.transition,
             access_points: config.file_systems.iter().map(|one| one.name.clone()).collect(),
             allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
+            url_base: url_base(functions, address),
             rollback: functions.rollback,
             ..ControlConfig::default()
         },
@@ -91,6 +95,12 @@ fn vpcs(config: &Config) -> Vpcs {
     Vpcs { subnets, security_groups: config.security_groups.clone() }
 }
 
+/// Where the URLs of functions are, at the port that is really listened on unless the configuration
+/// knows better.
+fn url_base(functions: &Functions, address: SocketAddr) -> UrlBase {
+    functions.url_base.clone().unwrap_or_else(|| UrlBase::local(address.port()))
+}
+
 /// Which network has which functions.
 fn networks(config: &Config) -> Networks {
     let networks = config.networks.iter();
@@ -127,6 +137,7 @@ mod tests {
                 idle: Duration::ZERO,
                 lifetime: Duration::ZERO,
                 transition: Duration::ZERO,
+                url_base: None,
             };
             budget(usual, &functions)
         };

@@ -25,6 +25,7 @@ mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
+mod platform_side_events;
 pub mod pool;
 pub mod product;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod running;
 pub mod scaling;
 mod shell;
 mod shutdown;
+mod start_events;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
@@ -44,6 +46,7 @@ mod target;
 mod tests;
 pub mod trace;
 pub mod vpcs;
+mod window;
 mod worker;
 
 use std::collections::HashMap;
@@ -288,6 +291,7 @@ impl Invoker {
         let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
+        let content_type = sink.content_type();
         let (sender, ended) = oneshot::channel();
         let (common, ran) = (self.common.clone(), version.clone());
         let work = async move {
@@ -300,7 +304,7 @@ impl Invoker {
         };
         // Not driven by whoever takes the answer: time runs also while a slow caller takes nothing.
         self.common.rt.spawn("streamed invocation", TaskKind::Request, work).detach();
-        StreamedAnswer::begin(version.version.clone(), pieces, ended).await
+        StreamedAnswer::begin(version.version.clone(), &content_type, pieces, ended).await
     }
 
     /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are

@@ -3,6 +3,7 @@
 use super::*;
 use crate::invoke::fault::{Exit, Fault};
 use crate::runtime_api::desk::Reply;
+use crate::runtime_api::extensions::crew::Info;
 
 fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outcome {
     Outcome {

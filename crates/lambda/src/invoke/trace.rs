@@ -60,6 +60,29 @@ pub(super) fn trace(rt: &Rt, active: bool, function_arn: &str, from_caller: Opti
     Trace { header, segment }
 }
 
+/// What is usable of a caller's header, with a `Root` if it had none: for whoever has to tell the trace
+/// before the invocation begins.
+pub(crate) fn with_root(rt: &Rt, from_caller: Option<&str>) -> String {
+    let given = Given::read(from_caller.unwrap_or_default());
+    let root = given.root.map_or_else(|| new_root(rt), str::to_owned);
+    let mut header = format!("Root={root}");
+    let mut add = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            let _ = write!(header, ";{name}={value}");
+        }
+    };
+    add("Parent", given.parent);
+    add("Sampled", given.sampled.map(|sampled| if sampled { "1" } else { "0" }));
+    add("Lineage", given.lineage);
+    header
+}
+
+fn new_root(rt: &Rt) -> String {
+    let mut random = [0_u8; 12];
+    rt.fill_random(&mut random);
+    format!("1-{:08x}-{}", rt.now().seconds() as u32, hex(&random))
+}
+
 /// The lineage of a trace header, if it has one and is to be believed.
 pub(super) fn lineage_of(header: &str) -> Option<&str> {
     Given::read(header).lineage

@@ -1,3 +1,5 @@
+//! Functions in subnets: what callers get, what environments get, and what they do not.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -85,7 +85,7 @@ impl Serve for CreateFunction {
         Box::pin(admit_layers(cx, demanded, &layers)).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
-        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
+        check_storage(cx, cx.account, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
         let package = cx.service.packages.take(zip.0.clone()).await?;
         let signature = admit(cx, demanded, examine(cx, &zip.0).await, &target.name)?;
         let code = Code { signature, ..package.code.clone() };
@@ -299,9 +299,13 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
 }
 
 /// Whether so many more bytes of packages fit into the account.
-pub(super) async fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
-    let functions = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
-    let used = functions.saturating_add(layers::stored_bytes(cx).await?);
+pub(super) async fn check_storage(
+    cx: &Cx<'_, Lambda>,
+    account: &str,
+    bytes: u64,
+) -> Result<(), Error> {
+    let functions = cx.service.catalog.usage(account, cx.region).code_bytes;
+    let used = functions.saturating_add(layers::stored_bytes(cx, account).await?);
     if used.saturating_add(bytes) > CODE_STORAGE_BYTES_MAX {
         return Err(code_storage_exceeded());
     }

@@ -30,7 +30,8 @@ impl Serve for DeleteFunction {
     type Operation = model::ops::DeleteFunction;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &DeleteFunctionRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

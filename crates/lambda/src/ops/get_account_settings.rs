@@ -37,7 +37,7 @@ impl Serve for GetAccountSettings {
         _input: GetAccountSettingsRequest,
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
-        let code_bytes = usage.code_bytes + stored_bytes(cx).await?;
+        let code_bytes = usage.code_bytes + stored_bytes(cx, cx.account).await?;
         let concurrency = u64::from(cx.service.config.concurrency_max);
         let unreserved = concurrency.saturating_sub(usage.reserved_concurrency);
         let number = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);

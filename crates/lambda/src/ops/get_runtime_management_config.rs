@@ -29,7 +29,8 @@ impl Serve for GetRuntimeManagementConfig {
     type Operation = model::ops::GetRuntimeManagementConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetRuntimeManagementConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

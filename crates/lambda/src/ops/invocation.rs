@@ -1,4 +1,4 @@
-//! What Invoke and InvokeWithResponseStream have in common: from a request to the snapshot that is to
+//! What Invoke, InvokeWithResponseStream and the URLs of functions have in common: from a request to the snapshot that is to
 //! run and the event that it gets.
 
 use std::sync::Arc;

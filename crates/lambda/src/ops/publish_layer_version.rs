@@ -56,7 +56,7 @@ impl Serve for PublishLayerVersion {
         refuse_unoffered(&input.content)?;
         let zip = input.content.zip_file.take();
         let zip = zip.ok_or_else(|| invalid("Please provide a source for layer content."))?;
-        check_storage(cx, zip.0.len() as u64).await?;
+        check_storage(cx, cx.account, zip.0.len() as u64).await?;
         let package = cx.service.packages.take(zip.0.clone()).await?;
         let signature = examine(cx, &zip.0).await.ok();
         let runtimes = input.compatible_runtimes.unwrap_or_default();

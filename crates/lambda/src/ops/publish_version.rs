@@ -64,7 +64,7 @@ impl Serve for PublishVersion {
                 let number = version.number.to_string();
                 return Ok(show_version(cx, &record, &version, &number, cx.rt.now()));
             }
-            check_storage(cx, latest.code.zip_bytes).await?;
+            check_storage(cx, &target.account, latest.code.zip_bytes).await?;
             let mut transaction = Transaction::new();
             let description = input.description.clone();
             let now = cx.rt.now();

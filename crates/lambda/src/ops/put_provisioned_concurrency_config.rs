@@ -34,7 +34,8 @@ impl Serve for PutProvisionedConcurrencyConfig {
     type Operation = model::ops::PutProvisionedConcurrencyConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &PutProvisionedConcurrencyConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = Some(input.qualifier.as_str());
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

@@ -34,7 +34,8 @@ impl Serve for PutRuntimeManagementConfig {
     type Operation = model::ops::PutRuntimeManagementConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &PutRuntimeManagementConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

@@ -283,11 +283,17 @@ impl Harness {
         }
     }
 
-    async fn send(&self, request: Request) -> Reply {
-        self.send_as(&self.call(), request).await
+    pub(crate) async fn send(&self, request: Request) -> Reply {
+        self.send_as(Principal::root("000000000000"), request).await
     }
 
-    async fn send_as(&self, call: &Call, request: Request) -> Reply {
+    /// As somebody else.
+    pub(crate) async fn send_as(&self, principal: Principal, request: Request) -> Reply {
+        let call = Call { principal: Arc::new(principal), ..self.call() };
+        self.send_call(&call, request).await
+    }
+
+    async fn send_call(&self, call: &Call, request: Request) -> Reply {
         let response = match self.lambda.handle(call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
@@ -339,7 +345,7 @@ impl Harness {
         let mut call = self.call();
         call.trace_header = Some(header.to_owned());
         let path = format!("/2015-03-31/functions/{name}/invocations");
-        self.send_as(&call, Harness::request("POST", &path, b"{}")).await
+        self.send_call(&call, Harness::request("POST", &path, b"{}")).await
     }
 
     /// Follows a link that GetFunction gave.

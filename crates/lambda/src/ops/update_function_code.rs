@@ -66,7 +66,8 @@ impl Serve for UpdateFunctionCode {
         let zip = input.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
         check_publish_to(input.publish_to.as_ref())?;
-        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
+        check_storage(cx, &target.account, zip.0.len() as u64 * if publishes { 2 } else { 1 })
+            .await?;
         let signed = async |code: Code, zip: Bytes| {
             let signature = admit(cx, config.as_ref(), examine(cx, &zip).await, &target.arn())?;
             Ok::<_, Error>(Code { signature, ..code })

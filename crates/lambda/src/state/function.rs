@@ -3,8 +3,8 @@
 //! Invariants: `running` is what invokes run. `updating` is there exactly while an update has been
 //! acknowledged and is not in force yet; what callers read is then `updating`, while `running` still
 //! runs. `settle_at_micros` is there exactly while the reconciler has something left to do. A
-//! generation is never used twice. `revision_id` changes with every write of what `$LATEST` is, and not
-//! with what is beside it: aliases have revisions of their own.
+//! generation is never used twice. `revision_id` changes with every write of what `$LATEST` is or of the
+//! function's policy, and not with what is beside it: aliases have revisions of their own.
 //!
 //! What belongs to the function and not to one of its versions is in this record too (aliases, settings
 //! by qualifier, reserved concurrency): it is small, it changes rarely, and so it comes and goes with
@@ -393,6 +393,22 @@ pub(crate) mod tests {
             let text = serde_json::to_string(&all).unwrap();
             assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), all);
         }
+    }
+
+    #[test]
+    fn policies_are_stored_as_they_are_written_and_old_records_have_none() {
+        let mut with_policy = record("hello");
+        let statement = serde_json::json!({"Sid": "a", "Effect": "Allow"});
+        let policy = crate::policy::Document::with_first(statement);
+        with_policy.qualified.entry("live".into()).or_default().policy = Some(policy.clone());
+        let mut value = serde_json::to_value(&with_policy).unwrap();
+        let stored = serde_json::to_string(&value["qualified"]["live"]["policy"]).unwrap();
+        assert_eq!(stored, policy.text());
+        let read = serde_json::from_value::<FunctionRecord>(value.clone()).unwrap();
+        assert_eq!(read, with_policy);
+        value["qualified"]["live"].as_object_mut().unwrap().remove("policy");
+        let old = serde_json::from_value::<FunctionRecord>(value).unwrap();
+        assert!(old.qualified["live"].is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod code_link_secret;
 pub mod code_signing;
 pub mod file_system;
 pub mod function;
+pub mod function_url;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;

@@ -3,14 +3,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::function_url::FunctionUrl;
 use super::runtime_management::RuntimeManagement;
+use crate::policy::Document;
 
 /// The settings of one qualifier; those that are not set are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qualified {
+    /// Its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<FunctionUrl>,
     /// Which version of its runtime it runs; absent for AWS's default, always the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_management: Option<RuntimeManagement>,
+    /// Who else may use it; that of `$LATEST` is the policy of the function without a qualifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Document>,
     /// Execution environments that are there before anybody asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<Provisioned>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lambic_lambda::rollback::RollbackConfig;
 use lambic_lambda::state::runtime_id::{self, AllowRetired};
+use lambic_lambda::urls::UrlBase;
 use toml::Value;
 
 use super::machine::Machine;
@@ -255,6 +256,20 @@ fn functions(
         idle: Duration::from_secs(60 * idle_minutes),
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
+        url_base: url_base(origins, &raw.url_base)?,
+    })
+}
+
+fn url_base(origins: &Origins<'_>, text: &str) -> Result<Option<UrlBase>, Failure> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    UrlBase::parse(text).map(Some).ok_or_else(|| {
+        let what = format!(
+            "is \"{text}\"; it has to be \"auto\" or like http://lambic.test:4566 or \
+             https://functions.example.com (lower case, 40 characters at most)"
+        );
+        origins.refuse("functions.url_base", &what)
     })
 }
 

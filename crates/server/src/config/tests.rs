@@ -55,6 +55,19 @@ fn the_default_file_is_the_defaults() {
     assert!(!config.auth_required && !config.log.json && !config.runtimes.strict);
     assert_eq!(config.isolation, Isolation::Namespaces);
     assert_eq!(config.front.idle_ms_max, 300_000);
+    assert_eq!(config.functions.url_base, None);
+}
+
+#[test]
+fn where_the_urls_of_functions_are() {
+    let base = |text: &str| load("", &[], &[&format!("--set functions.url_base={text}")]);
+    let url = base("https://fn.example.com").unwrap().functions.url_base.unwrap();
+    assert_eq!(url.url("id", "us-east-1"), "https://id.lambda-url.us-east-1.fn.example.com/");
+    let failure = base("fn.example.com").unwrap_err();
+    assert!(
+        failure.message.starts_with("--set: 'functions.url_base' is \"fn.example.com\""),
+        "{failure:?}"
+    );
 }
 
 #[test]

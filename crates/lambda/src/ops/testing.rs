@@ -22,7 +22,7 @@ use crate::state::function::FunctionRecord;
 use crate::state::mapping;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{provision, settle};
+use crate::tasks::{mappings, provision, settle};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
@@ -289,6 +289,7 @@ impl Harness {
 
     pub(crate) async fn settle(&self) {
         settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
+        mappings::remove_deleted(&self.lambda.store, &self.rt).await.unwrap();
     }
 
     /// Lets what is to be provisioned be it.

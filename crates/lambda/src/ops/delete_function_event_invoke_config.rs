@@ -25,7 +25,8 @@ impl Serve for DeleteFunctionEventInvokeConfig {
     type Operation = model::ops::DeleteFunctionEventInvokeConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &DeleteFunctionEventInvokeConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

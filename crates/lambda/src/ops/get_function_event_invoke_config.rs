@@ -27,7 +27,8 @@ impl Serve for GetFunctionEventInvokeConfig {
     type Operation = model::ops::GetFunctionEventInvokeConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetFunctionEventInvokeConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

@@ -33,7 +33,8 @@ impl Serve for PutFunctionEventInvokeConfig {
     type Operation = model::ops::PutFunctionEventInvokeConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &PutFunctionEventInvokeConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

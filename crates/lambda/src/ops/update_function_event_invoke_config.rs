@@ -29,7 +29,8 @@ impl Serve for UpdateFunctionEventInvokeConfig {
     type Operation = model::ops::UpdateFunctionEventInvokeConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &UpdateFunctionEventInvokeConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

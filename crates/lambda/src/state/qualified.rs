@@ -43,3 +43,24 @@ pub struct Provisioned {
     /// When it was set, in microseconds since the epoch.
     pub last_modified_micros: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_without_a_setting_opens_without_it() {
+        let old: Qualified = serde_json::from_str("{}").unwrap();
+        assert!(old.is_empty());
+        let text = r#"{"event_invoke": {"last_modified_micros": 7}}"#;
+        let settings: Qualified = serde_json::from_str(text).unwrap();
+        let expected = EventInvoke {
+            retries_max: None,
+            event_age_s_max: None,
+            on_success: None,
+            on_failure: None,
+            last_modified_micros: 7,
+        };
+        assert_eq!(settings.event_invoke, Some(expected));
+    }
+}

@@ -265,7 +265,7 @@ STORIES = {
     ],
     "function URLs": [
         *READY,
-        ("create-function-url-config --function-name my-function --auth-type AWS_IAM", {**URL, "InvokeMode": "BUFFERED"}),
+        ("create-function-url-config --function-name my-function --auth-type AWS_IAM", URL),
         ("get-function-url-config --function-name my-function", {**URL, "LastModifiedTime": ...}),
         ("update-function-url-config --function-name my-function --invoke-mode RESPONSE_STREAM "
          "--cors AllowOrigins=https://example.com,AllowMethods=GET",

@@ -153,7 +153,11 @@ PASSING = {"Location", "ResponseMetadata", "AvailableProvisionedConcurrentExecut
 
 def stored(answer):
     if isinstance(answer, dict):
-        return {name: stored(value) for name, value in answer.items() if name not in PASSING}
+        kept = {name: stored(value) for name, value in answer.items() if name not in PASSING}
+        if "FunctionUrl" in kept:
+            # The rest is where the server listens.
+            kept["FunctionUrl"] = kept["FunctionUrl"].split(".lambda-url.")[0]
+        return kept
     return [stored(item) for item in answer] if isinstance(answer, list) else answer
 
 

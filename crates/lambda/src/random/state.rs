@@ -13,6 +13,7 @@ use super::words::{FUNCTIONS, LAYERS};
 use crate::ops::testing::Harness;
 use crate::service::{ControlConfig, Lambda};
 use crate::state::function::FunctionRecord;
+use crate::tasks::mappings;
 
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
@@ -453,6 +454,7 @@ pub(super) async fn clear(model: &Model, harness: &Harness) -> Result<(), String
         }
         harness.settle().await;
     }
+    mappings::remove_deleted(&harness.lambda.store, &Rt::real()).await?;
     let usage = harness.get(SETTINGS_OF_ACCOUNT).await.json()["AccountUsage"].clone();
     same(&usage, &serde_json::json!({"FunctionCount": 0, "TotalCodeSize": 0}), "AccountUsage")?;
     let entries = harness.lambda.store.engine().range(vec![b' '], vec![0xff], 10_000).await;

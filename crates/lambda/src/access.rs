@@ -214,6 +214,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn latest_is_the_function_by_another_name() {
+        let harness = Harness::with_versions().await;
+        let own = Principal::root("000000000000");
+        let arn = "arn:aws:iam::000000000000:role/r".to_owned();
+        let role = Principal { arn, admin: false, ..own };
+        let body = br#"{"ReservedConcurrentExecutions": 1}"#;
+        let deny = json!({
+            "Effect": "Deny", "Principal": "*", "Action": "lambda:*", "Resource": ARN,
+        });
+        put_policy(&harness, ARN, deny).await;
+        for (method, path) in [
+            ("PUT", "/2017-10-31/functions/two{}/concurrency"),
+            ("POST", "/2015-03-31/functions/two{}/versions"),
+            ("POST", "/2015-03-31/functions/two{}/invocations"),
+            ("GET", "/2015-03-31/functions/two{}"),
+        ] {
+            for latest in ["", "%3A%24LATEST", ":$LATEST"] {
+                let request = Harness::request(method, &path.replace("{}", latest), body);
+                let reply = harness.send_as(role.clone(), request).await;
+                assert_eq!(reply.status, 403, "{method} {path} {latest} {reply:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_policy_lets_nobody_change_policies_or_settings_from_outside() {
         let harness = Harness::with_versions().await;
         let other = Principal::root("111111111111");

@@ -133,12 +133,13 @@ impl Keys {
         if region != owner.region {
             return Err(KeyFault::NotFound(format!("Invalid arn {region}")));
         }
-        let file = self.files.get(arn).ok_or_else(|| not_found(arn, name))?;
+        // Before it is looked up: which keys another account has is not to be told.
         if account != owner.account {
             let text = "The ciphertext refers to a customer master key that does not exist, does \
                         not exist in this region, or you are not allowed to access.";
             return Err(KeyFault::AccessDenied(text.to_owned()));
         }
+        let file = self.files.get(arn).ok_or_else(|| not_found(arn, name))?;
         let key = read(arn, file)?;
         Ok(Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(&key)))
     }

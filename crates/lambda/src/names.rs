@@ -72,9 +72,11 @@ fn is_region(text: &str) -> bool {
 }
 
 /// The ARN of what is named, in the account and region that the name says, for authorization: the
-/// function, or with a qualifier in the name its version or alias. A caller may name another account's
-/// function; whether they may use it is not decided here.
+/// function, or with a qualifier in the name its version or alias. `$LATEST` in the name is the function
+/// itself, as it is for the operations that ask so. A caller may name another account's function;
+/// whether they may use it is not decided here.
 pub fn resource(account: &str, region: &str, text: &str) -> Arn {
+    let text = text.strip_suffix(":$LATEST").unwrap_or(text);
     qualified_resource(account, region, text, None)
 }
 
@@ -257,6 +259,8 @@ mod tests {
         let arn =
             resource(ACCOUNT, "us-east-1", "arn:aws:lambda:eu-west-1:111111111111:function:f:1");
         assert_eq!(arn.to_string(), "arn:aws:lambda:eu-west-1:111111111111:function:f:1");
+        let arn = resource(ACCOUNT, "us-east-1", "f:$LATEST");
+        assert_eq!(arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f");
         let arn = resource(ACCOUNT, "us-east-1", "f");
         assert_eq!(arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f");
         for (text, qualifier, expect) in [

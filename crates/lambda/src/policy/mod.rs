@@ -30,19 +30,24 @@ pub fn decide(record: &FunctionRecord, qualifier: Option<&str>, asked: &Asked<'_
     if function.is_none() && qualified.is_none() {
         return Verdict::Nothing;
     }
-    let mut resource = record.arn();
-    if let Some(qualifier) = qualifier {
-        resource = format!("{resource}:{qualifier}");
-    }
-    let target = Target {
-        resource: &resource,
-        account: &record.account,
-        region: &record.region,
-        tags: &record.tags,
+    let verdict = |resource: &str| {
+        let target = Target {
+            resource,
+            account: &record.account,
+            region: &record.region,
+            tags: &record.tags,
+        };
+        let facts = Facts::new(asked, &target);
+        let verdicts = [function, qualified].into_iter().flatten();
+        verdicts.map(|policy| policy.verdict(&facts)).max().unwrap_or(Verdict::Nothing)
     };
-    let facts = Facts::new(asked, &target);
-    let verdicts = [function, qualified].into_iter().flatten();
-    verdicts.map(|policy| policy.verdict(&facts)).max().unwrap_or(Verdict::Nothing)
+    let whole = record.arn();
+    match qualifier {
+        // `$LATEST` is the function by another name: what denies the function denies it.
+        Some(LATEST) if verdict(&whole) == Verdict::Deny => Verdict::Deny,
+        Some(qualifier) => verdict(&format!("{whole}:{qualifier}")),
+        None => verdict(&whole),
+    }
 }
 
 /// Whether the function's policies allow it and none denies it.

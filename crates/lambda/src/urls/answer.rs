@@ -91,9 +91,21 @@ fn json_head() -> Head {
     }
 }
 
+/// Headers and cookies of one answer; AWS's own limit is on their bytes and not told. No client takes
+/// more, and each costs something.
+const HEADERS_MAX: usize = 500;
+
 impl Head {
     /// `statusCode`, `headers` and `cookies`.
     fn read(answer: &Map<String, Value>) -> Result<Head, Malformed> {
+        let size = |name: &str| match answer.get(name) {
+            Some(Value::Object(headers)) => headers.len(),
+            Some(Value::Array(cookies)) => cookies.len(),
+            _ => 0,
+        };
+        if size("headers") + size("cookies") > HEADERS_MAX {
+            return Err(Malformed);
+        }
         let mut head = Head { status: status(answer.get("statusCode"))?, headers: Vec::new() };
         match answer.get("headers") {
             None | Some(Value::Null) => {}
@@ -202,6 +214,18 @@ mod tests {
 
     fn header(name: &str, value: &str) -> (String, String) {
         (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn headers_and_cookies_have_a_limit_together() {
+        let with = |headers: usize, cookies: usize| {
+            let all: Map<String, Value> =
+                (0..headers).map(|number| (format!("h{number}"), json!("v"))).collect();
+            of(&json!({"statusCode": 200, "headers": all, "cookies": vec!["a=b"; cookies]}))
+        };
+        assert!(with(HEADERS_MAX - 1, 1).is_some());
+        assert!(with(HEADERS_MAX, 1).is_none() && with(0, HEADERS_MAX + 1).is_none());
+        assert!(with(600_000, 0).is_none());
     }
 
     #[test]

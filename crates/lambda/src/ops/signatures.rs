@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use lambic_front::Cx;
 use lambic_model_lambda::errors;
+use lambic_store::Stored;
 use lambic_wire::{Error, Timestamp};
 
 use super::change::in_progress;
@@ -98,13 +99,14 @@ pub(super) async fn admit_layers(
     Ok(())
 }
 
-/// The configuration that a function uses.
+/// The configuration that a function uses. What is admitted under it is committed only as long as it
+/// stays as it is.
 pub(super) async fn config_of(
     cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
-) -> Result<Option<CodeSigningRecord>, Error> {
+) -> Result<Option<Stored<CodeSigningRecord>>, Error> {
     match &record.code_signing_config {
-        Some(arn) => Ok(Some(read_for_function(cx, &record.account, arn).await?.value)),
+        Some(arn) => Ok(Some(read_for_function(cx, &record.account, arn).await?)),
         None => Ok(None),
     }
 }
@@ -116,9 +118,9 @@ pub(super) async fn config_of(
 pub(super) fn check_config(
     target: &Target,
     record: &FunctionRecord,
-    config: Option<&CodeSigningRecord>,
+    config: Option<&Stored<CodeSigningRecord>>,
 ) -> Result<(), Error> {
-    if record.code_signing_config == config.map(CodeSigningRecord::arn) {
+    if record.code_signing_config == config.map(|config| config.value.arn()) {
         return Ok(());
     }
     Err(in_progress(target))
@@ -132,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::code::testing::{Item, zip_of};
+    use crate::ops::change::{By, update};
     use crate::ops::testing::{Harness, Reply, zip, zip_base64};
     use crate::signing::key::SigningKey;
     use crate::signing::profiles::written;
@@ -368,5 +371,24 @@ mod tests {
         let config = config_of(&cx, &record).await.unwrap();
         assert_eq!(check_config(&target, &record, config.as_ref()), Ok(()));
         assert_eq!(check_config(&target, &record, None).unwrap_err().status, 409);
+    }
+
+    #[tokio::test]
+    async fn what_was_admitted_is_not_committed_under_stricter_rules() {
+        let (harness, config) = under("Warn").await;
+        let call = harness.call();
+        let cx = call.cx(&*harness.lambda);
+        let target = crate::names::resolve(cx.account, cx.region, "hello", None).unwrap();
+        let record = super::super::change::read(&cx, &target).await.unwrap().value;
+        let admitted = config_of(&cx, &record).await.unwrap();
+        let enforce = json!({"CodeSigningPolicies": {"UntrustedArtifactOnDeployment": "Enforce"}});
+        let path = format!("/2020-04-22/code-signing-configs/{config}");
+        assert_eq!(harness.put(&path, &enforce).await.status, 200);
+        let by = By { config: admitted.as_ref(), ..By::default() };
+        let updated = update(&cx, &target, by, |record| Ok(record.shown().clone())).await;
+        assert_eq!(updated.unwrap_err().status, 409);
+        let present = config_of(&cx, &record).await.unwrap();
+        let by = By { config: present.as_ref(), ..by };
+        assert!(update(&cx, &target, by, |record| Ok(record.shown().clone())).await.is_ok());
     }
 }

@@ -24,7 +24,7 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionCodeRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, today, update};
+use super::change::{By, check, read, today, update};
 use super::create_function::{check_storage, no_code};
 use super::layers::check_size;
 use super::publish::check_publish_to;
@@ -63,13 +63,14 @@ impl Serve for UpdateFunctionCode {
         let runtime = &stored.value.shown().runtime;
         runtime_id::check_kept(runtime, &cx.service.config.allow_retired, &today(cx))?;
         let config = config_of(cx, &stored.value).await?;
+        let demanded = config.as_ref().map(|config| &config.value);
         let zip = input.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
         check_publish_to(input.publish_to.as_ref())?;
         check_storage(cx, &target.account, zip.0.len() as u64 * if publishes { 2 } else { 1 })
             .await?;
         let signed = async |code: Code, zip: Bytes| {
-            let signature = admit(cx, config.as_ref(), examine(cx, &zip).await, &target.arn())?;
+            let signature = admit(cx, demanded, examine(cx, &zip).await, &target.arn())?;
             Ok::<_, Error>(Code { signature, ..code })
         };
         let next = |record: &FunctionRecord, code: &Code| {
@@ -89,7 +90,8 @@ impl Serve for UpdateFunctionCode {
         }
         let package = cx.service.packages.take(zip.0.clone()).await?;
         let code = signed(package.code.clone(), zip.0).await?;
-        let updated = update(cx, &target, revision_id, publishes, |record| next(record, &code));
+        let by = By { revision_id, publishes, config: config.as_ref() };
+        let updated = update(cx, &target, by, |record| next(record, &code));
         Ok(match Box::pin(updated).await? {
             (record, Some(version)) => {
                 show_version(cx, &record, &version, &version.number.to_string(), cx.rt.now())

@@ -24,7 +24,7 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, today, update};
+use super::change::{By, check, read, today, update};
 use super::file_systems;
 use super::layers;
 use super::logging;
@@ -73,14 +73,17 @@ impl Serve for UpdateFunctionConfiguration {
                 let layers = layers::used(cx, &arns).await?;
                 layers::check_size(&stored.value.shown().code, &layers)?;
                 config = config_of(cx, &stored.value).await?;
-                Box::pin(admit_layers(cx, config.as_ref(), &layers)).await?;
+                let demanded = config.as_ref().map(|config| &config.value);
+                Box::pin(admit_layers(cx, demanded, &layers)).await?;
                 let merged = cx.service.packages.merge(&layers).await?;
                 changes.layers = Some(layers);
                 merged
             }
             None => Vec::new(),
         };
-        let updated = update(cx, &target, revision_id.as_deref(), false, |record| {
+        let by =
+            By { revision_id: revision_id.as_deref(), publishes: false, config: config.as_ref() };
+        let updated = update(cx, &target, by, |record| {
             let mut next = record.shown().clone();
             check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;

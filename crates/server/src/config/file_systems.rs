@@ -27,6 +27,20 @@ pub(super) fn resolve(
         if file_systems.iter().any(|other| other.name == arn) {
             return Err(origins.refuse(SETTING, &format!("'{arn}' is there twice")));
         }
+        // Whoever may write in the outer one could put a link in the place of the inner one at the
+        // moment in which that is shown to somebody.
+        let holds = |outer: &FileSystem, inner: &FileSystem| {
+            !outer.read_only && inner.path != outer.path && inner.path.starts_with(&outer.path)
+        };
+        if let Some(other) =
+            file_systems.iter().find(|other| holds(&one, other) || holds(other, &one))
+        {
+            let what = format!(
+                "'{arn}' and '{}' are one inside the other, and the outer one may be written to",
+                other.name
+            );
+            return Err(origins.refuse(SETTING, &what));
+        }
         file_systems.push(one);
     }
     Ok(file_systems)

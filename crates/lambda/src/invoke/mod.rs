@@ -323,7 +323,21 @@ impl Invoker {
 
     /// So many environments of this version are there from now on, started ahead of requests.
     pub fn provision(&self, version: &Arc<Version>, count: u32) {
-        self.common.pool(version, None).provision(count);
+        if count == 0 {
+            // None is made for it: the function may be deleted.
+            let pools = self.common.all_pools();
+            let mut known = pools.iter().filter(|shell| shell.is_shared_by_all_of(version));
+            let _ = known.next().is_none_or(|shell| shell.provision(0));
+        } else {
+            loop {
+                let shell = self.common.pool(version, None);
+                if shell.provision(count) {
+                    break;
+                }
+                // It was closed at this very moment.
+                self.common.forget(&shell);
+            }
+        }
         self.common.sum_up_provisioned(&version.function_arn);
     }
 
@@ -432,7 +446,11 @@ impl Common {
     fn follow_concurrency(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = now else {
-            functions.remove(function_arn);
+            // Now, and not with its last environment: another function may have taken it already.
+            if let Some(known) = functions.remove(function_arn) {
+                known.meter.provision(0);
+                known.meter.reserve(None);
+            }
             return;
         };
         let reserved = record.reserved_concurrency;

@@ -58,7 +58,8 @@ impl Serve for PutProvisionedConcurrencyConfig {
         edit(cx, &target, |record| {
             check_qualifier(Some(record), &target, qualifier)?;
             check_versions(record, qualifier)?;
-            let others = usage.kept_concurrency - u64::from(record.kept_concurrency());
+            let others =
+                usage.kept_concurrency.saturating_sub(u64::from(record.kept_concurrency()));
             let left = u64::from(cx.service.config.concurrency_max).saturating_sub(others);
             check_room(record, qualifier, requested, left)?;
             let settings = record.qualified.entry(qualifier.to_owned()).or_default();
@@ -83,7 +84,7 @@ fn unpublished() -> Error {
 }
 
 /// Not twice for one version: by its number and by an alias.
-fn check_versions(record: &FunctionRecord, qualifier: &str) -> Result<(), Error> {
+pub(super) fn check_versions(record: &FunctionRecord, qualifier: &str) -> Result<(), Error> {
     // An environment that waits ahead of time would be nobody's.
     if record.shown().isolates_tenants {
         return Err(invalid(

@@ -42,6 +42,9 @@ impl Change {
             Some(variables) => Some(variables.clone()),
             None => stored(keys, owner, configuration).map_err(|fault| unusable(&fault))?,
         };
+        // What is the same stays as it is written: encrypted anew it would look like a change.
+        let before = (configuration.kms_key_arn.clone(), configuration.sealed_environment.clone());
+        let is_same = stored(keys, owner, configuration).is_ok_and(|present| present == variables);
         if let Some(arn) = &self.key_arn {
             configuration.kms_key_arn = Some(arn.clone()).filter(|arn| !arn.is_empty());
         }
@@ -52,6 +55,10 @@ impl Change {
             return Ok(());
         };
         keys.check(key, owner).map_err(|fault| unusable(&fault))?;
+        if is_same && before.1.is_some() && before.0.as_ref() == Some(key) {
+            configuration.sealed_environment = before.1;
+            return Ok(());
+        }
         let Some(variables) = variables else { return Ok(()) };
         let text = serde_json::to_vec(&variables)
             .map_err(|error| Error::internal(format!("variables cannot be encrypted: {error}")))?;
@@ -248,6 +255,24 @@ mod tests {
         );
         let back = json!({"KMSKeyArn": ALIAS, "Environment": {"Variables": {}}});
         assert_eq!(update(back).await, (json!(ALIAS), json!({}), false));
+    }
+
+    #[tokio::test]
+    async fn the_same_variables_once_more_are_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let harness = sealed(folder.path()).await;
+        let publish = async || {
+            harness.settle().await;
+            let versions = PATH.replace("configuration", "versions");
+            harness.post(&versions, &json!({})).await.json()["Version"].clone()
+        };
+        assert_eq!(publish().await, "1");
+        let same = json!({"KMSKeyArn": KEY, "Environment": {"Variables": {"TOKEN": "hush-hush"}}});
+        assert_eq!(harness.put(PATH, &same).await.status, 200);
+        assert_eq!(publish().await, "1");
+        let other = json!({"Environment": {"Variables": {"TOKEN": "hush"}}});
+        assert_eq!(harness.put(PATH, &other).await.status, 200);
+        assert_eq!(publish().await, "2");
     }
 
     #[tokio::test]

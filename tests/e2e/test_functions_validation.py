@@ -268,18 +268,9 @@ NOT_YET = {
     "S3Bucket": {"Code": {"S3Bucket": "some-bucket", "S3Key": "some-key"}},
     "ImageUri": {"PackageType": "Image", "Code": {"ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/x:1"},
                  "Runtime": ABSENT, "Handler": ABSENT},
-    "VpcConfig": {"VpcConfig": {"SubnetIds": ["subnet-0123"], "SecurityGroupIds": ["sg-0123"]}},
-    "DeadLetterConfig": {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"}},
-    "FileSystemConfigs": {"FileSystemConfigs": [{
-        "Arn": f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-0123456789abcdef0",
-        "LocalMountPath": "/mnt/x"}]},
-    "KMSKeyArn": {"KMSKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/x"},
     "SnapStart": {"SnapStart": {"ApplyOn": "PublishedVersions"}},
     "java21": {"Runtime": "java21"},
     "arm64": {"Architectures": ["arm64"]},
-    "CodeSigningConfigArn": {"CodeSigningConfigArn":
-                             f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-0123456789abcdefg"},
-    "TenancyConfig": {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}},
     "DurableConfig": {"DurableConfig": {"ExecutionTimeout": 10}},
 }
 

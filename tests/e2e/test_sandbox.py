@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.functions import Functions, invoke
+from support.functions import Functions, invoke, sdk_files
 from support.rootless import rootless_server
 from support.server import REGION, binary, environment
 from support.tools import HERE
@@ -276,22 +276,6 @@ def handler(event, context):
     time.sleep(event or 0)
     return [os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
 """
-
-
-def sdk_files():
-    """boto3 as a deployment package carries it, with the data of the one service it is asked for."""
-    import botocore
-    site = pathlib.Path(botocore.__file__).parents[1]
-    files = {}
-    for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
-        for path in (site / package).rglob("*"):
-            inside = path.relative_to(site)
-            data = inside.parts[:2] == ("botocore", "data") and len(inside.parts) > 3
-            if not path.is_file() or "__pycache__" in inside.parts or (data and inside.parts[2] not in ("lambda", "sts")):
-                continue
-            files[str(inside)] = path.read_bytes()
-    files["six.py"] = (site / "six.py").read_bytes()
-    return files
 
 
 def two_at_once(client, name):

@@ -325,7 +325,7 @@ def test_dry_runs_and_what_cannot_be_invoked(functions):
         ({"FunctionName": name, "Payload": b"{"}, "InvalidRequestContentException", 400),
         ({"FunctionName": name, "Payload": b'"' + b"x" * 6_291_456}, "RequestTooLargeException", 413),
         ({"FunctionName": name, "ClientContext": "!"}, "InvalidRequestContentException", 400),
-        ({"FunctionName": name, "TenantId": "blue"}, "NotImplementedException", 501),
+        ({"FunctionName": name, "TenantId": "blue"}, "InvalidParameterValueException", 400),
     ]
     for words, code, status in cases:
         with pytest.raises(botocore.exceptions.ClientError) as refused:

@@ -10,6 +10,7 @@ use crate::credentials::CredentialTable;
 use crate::internal::InternalRoute;
 use crate::metrics::{Counter, Metrics};
 use crate::service::Service;
+use crate::sites::Sites;
 
 /// The HTTP front. Made once, shared in an `Arc`.
 pub struct Front {
@@ -23,6 +24,8 @@ pub struct Front {
     pub(crate) services: Vec<Arc<dyn Service>>,
     /// The internal routes beside health and metrics.
     pub(crate) internal: Vec<Arc<dyn InternalRoute>>,
+    /// What is told apart by its host and is none of the services' API.
+    pub(crate) sites: Vec<Arc<dyn Sites>>,
     /// What is open and running now.
     pub(crate) load: Load,
     /// What was turned away.
@@ -60,7 +63,7 @@ const EXCESS_CONNECTIONS_MAX: usize = 128;
 
 impl Front {
     /// A front that serves these services. `internal` are routes beside `/_lambic/health` and
-    /// `/metrics`.
+    /// `/metrics`; `sites` are asked first, by the request's host.
     ///
     /// # Panics
     /// When an internal route's prefix does not begin with `/_lambic/`.
@@ -70,6 +73,7 @@ impl Front {
         credentials: Arc<CredentialTable>,
         services: Vec<Arc<dyn Service>>,
         internal: Vec<Arc<dyn InternalRoute>>,
+        sites: Vec<Arc<dyn Sites>>,
     ) -> Arc<Front> {
         for route in &internal {
             let prefix = route.prefix();
@@ -85,7 +89,17 @@ impl Front {
         };
         let refused = Refused::new(&config.metrics);
         let started = rt.instant();
-        Arc::new(Front { config, rt, credentials, services, internal, load, refused, started })
+        Arc::new(Front {
+            config,
+            rt,
+            credentials,
+            services,
+            internal,
+            sites,
+            load,
+            refused,
+            started,
+        })
     }
 
     /// Where this front counts.

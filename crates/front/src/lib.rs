@@ -8,9 +8,12 @@
 //!
 //! A reply may come in pieces (`streamed.rs`); then all of this ends with its last piece.
 //!
+//! Requests whose `Host` names a site (`sites.rs`: the URLs of functions) are none of an API and leave
+//! the list after its first step; the limits hold for them too.
+//!
 //! What this crate refuses to do: it knows no AWS service by name, stores nothing, answers no CORS
-//! preflight (a browser on another site has no business here), and never cancels an operation that
-//! has begun because its client went away.
+//! preflight of its own (a browser on another site has no business with the API), and never cancels
+//! an operation that has begun because its client went away.
 
 mod absent;
 mod authenticate;
@@ -32,15 +35,17 @@ mod pipeline;
 mod reply;
 mod serve;
 mod service;
+mod sites;
 mod streamed;
 
 pub use authenticate::{AuthMode, LoopbackOnly, NotLoopback};
-pub use authorize::{Decision, authorize, forbidden};
+pub use authorize::{PolicyQuestion, PolicySays, ResourcePolicies};
 pub use config::{FrontConfig, Limits};
 pub use credentials::{CredentialTable, Principal};
 pub use cx::{Call, Cx, EnvironmentOrigin, Origin};
 pub use front::Front;
 pub use internal::{InternalCall, InternalReply, InternalRoute, ReplyContent};
 pub use listener::{Drained, ListenError};
-pub use serve::{InputOf, OutputOf, Serve, serve};
+pub use serve::{InputOf, OutputOf, Serve, recorded, serve};
 pub use service::{BoxFuture, Service};
+pub use sites::{Signer, SiteCall, Sites};

@@ -8,10 +8,10 @@ use lambic_wire::sigv4::{self, Claim};
 use lambic_wire::{Body, Error, Request, Response};
 
 use crate::absent;
-use crate::authenticate::Authenticator;
+use crate::authenticate::{Authenticator, Identity};
 use crate::body::{self, Refusal};
 use crate::browser;
-use crate::budget::{Loan, Slot};
+use crate::budget::{Budget, Loan, Slot};
 use crate::connection::Peer;
 use crate::cx::{Call, Origin};
 use crate::driven::{self, Driven};
@@ -19,6 +19,7 @@ use crate::front::Front;
 use crate::internal::{self, InternalCall, InternalReply};
 use crate::reply::{self, ReplyBody};
 use crate::service::Service;
+use crate::sites;
 use crate::streamed::Counted;
 
 /// AWS X-Ray's header. It is no part of any operation's model, so it is read here.
@@ -47,10 +48,17 @@ async fn steps<B: http_body::Body<Data = Bytes> + Unpin>(
     request: http::Request<B>,
 ) -> Result<InternalReply, Error> {
     let (head, mut body) = request.into_parts();
+    let version = head.version;
     let mut request = without_body(head);
     let internal = internal::is_internal(&request.path);
     // limit
-    let slot = limit(front)?;
+    let slot = limit(front);
+    // what is told by its host is none of the API
+    if let Some((family, host)) = sites::find(front, &request) {
+        let call = sites::SiteCall::received(front, &peer.origin, host, version, request_id);
+        return Ok(sites::answer(peer, family, call, request, &mut body, slot).await);
+    }
+    let slot = slot?;
     // keep web pages out
     keep_browsers_out(front, peer, &request, internal)?;
     if internal {
@@ -78,18 +86,27 @@ async fn steps<B: http_body::Body<Data = Bytes> + Unpin>(
     let from_environment = is_environment(peer);
     Driven::new(&front.rt, async move {
         let held = (slot, loan);
-        let mut response = driven::unwinding_caught(work).await?;
+        let response = driven::unwinding_caught(work).await?;
         let (slot, _read) = held;
-        response.body = match response.body {
-            Body::Whole(bytes) => Body::Whole(reply::counted(bytes, budget.loan(from_environment))),
-            // The request goes on until its last piece.
-            Body::Pieces(pieces) => {
-                Body::Pieces(Box::new(Counted::new(pieces, slot, budget, from_environment)))
-            }
-        };
-        Ok(InternalReply::from(response))
+        Ok(counted(response, slot, budget, from_environment))
     })
     .await
+}
+
+/// A reply that counts as bytes in memory until it has gone; the request goes on until its last piece.
+pub(crate) fn counted(
+    mut response: Response,
+    slot: Slot,
+    budget: Arc<Budget>,
+    from_environment: bool,
+) -> InternalReply {
+    response.body = match response.body {
+        Body::Whole(bytes) => Body::Whole(reply::counted(bytes, budget.loan(from_environment))),
+        Body::Pieces(pieces) => {
+            Body::Pieces(Box::new(Counted::new(pieces, slot, budget, from_environment)))
+        }
+    };
+    InternalReply::from(response)
 }
 
 fn without_body(head: http::request::Parts) -> Request {
@@ -123,7 +140,7 @@ fn keep_browsers_out(
         .inspect_err(|_| front.refused.browser.increment())
 }
 
-fn read_claim(front: &Front, request: &Request) -> Result<Option<Claim>, Error> {
+pub(crate) fn read_claim(front: &Front, request: &Request) -> Result<Option<Claim>, Error> {
     match sigv4::parse(request) {
         // Development mode takes any credentials, so also what is no AWS signature at all.
         Err(_) if front.config.auth.is_development() => Ok(None),
@@ -141,7 +158,7 @@ fn identify(front: &Front, request: &Request, claim: Option<&Claim>) -> Option<A
     found.cloned()
 }
 
-async fn read_body<B: http_body::Body<Data = Bytes> + Unpin>(
+pub(crate) async fn read_body<B: http_body::Body<Data = Bytes> + Unpin>(
     front: &Front,
     peer: &Peer,
     request: &Request,
@@ -181,14 +198,14 @@ fn refused_body(
     }
 }
 
-fn too_large(front: &Front, bytes_max: usize, operation: &str) -> Error {
+pub(crate) fn too_large(front: &Front, bytes_max: usize, operation: &str) -> Error {
     front.refused.too_large.increment();
     let text =
         format!("Request must be smaller than {bytes_max} bytes for the {operation} operation");
     Error::new("RequestEntityTooLargeException", 413, text)
 }
 
-fn refused_plainly(front: &Front, refusal: &Refusal) -> Error {
+pub(crate) fn refused_plainly(front: &Front, refusal: &Refusal) -> Error {
     match refusal {
         Refusal::Busy => {
             front.refused.busy.increment();
@@ -214,22 +231,8 @@ async fn operate(
     request: Request,
     claim: Option<Claim>,
 ) -> Result<Response, Error> {
-    let authenticator = Authenticator {
-        mode: &front.config.auth,
-        credentials: &front.credentials,
-        origin: &peer.origin,
-        region_default: &front.config.region_default,
-        rt: &front.rt,
-    };
-    let authenticated = authenticator.authenticate(request, claim.as_ref()).await;
-    let (request, identity) = authenticated.inspect_err(|error| {
-        front.refused.unauthenticated.increment();
-        let access_key_id = claim.as_ref().map(|claim| claim.access_key_id.as_str());
-        tracing::info!(
-            target: "audit",
-            request_id, access_key_id, code = %error.code, "a request was not authenticated"
-        );
-    })?;
+    let authenticated = authenticate(&front, &peer.origin, &request_id, request, claim.as_ref());
+    let (request, identity) = authenticated.await?;
     let call = Call {
         service: service.signing_name(),
         principal: identity.principal,
@@ -242,6 +245,31 @@ async fn operate(
         metrics: front.config.metrics.clone(),
     };
     service.handle(&call, request).await
+}
+
+/// Who asks; whoever cannot tell is counted and recorded.
+pub(crate) async fn authenticate(
+    front: &Front,
+    origin: &Origin,
+    request_id: &str,
+    request: Request,
+    claim: Option<&Claim>,
+) -> Result<(Request, Identity), Error> {
+    let authenticator = Authenticator {
+        mode: &front.config.auth,
+        credentials: &front.credentials,
+        origin,
+        region_default: &front.config.region_default,
+        rt: &front.rt,
+    };
+    authenticator.authenticate(request, claim).await.inspect_err(|error| {
+        front.refused.unauthenticated.increment();
+        let access_key_id = claim.map(|claim| claim.access_key_id.as_str());
+        tracing::info!(
+            target: "audit",
+            request_id, access_key_id, code = %error.code, "a request was not authenticated"
+        );
+    })
 }
 
 async fn internal_answer<B: http_body::Body<Data = Bytes> + Unpin>(
@@ -274,7 +302,7 @@ async fn internal_answer<B: http_body::Body<Data = Bytes> + Unpin>(
     .await
 }
 
-fn is_environment(peer: &Peer) -> bool {
+pub(crate) fn is_environment(peer: &Peer) -> bool {
     matches!(peer.origin, Origin::Environment(_))
 }
 

@@ -82,14 +82,17 @@ pub(crate) fn print(
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.reserve(reply.headers.len() + 3);
     headers.insert(DATE, date::header(rt.now()));
     headers.insert(REQUEST_ID, header_value(request_id));
     if untyped {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     for (name, value) in reply.headers {
-        headers.append(name, value);
+        // A map of headers has a largest size; what is beyond it is more than any client takes.
+        if headers.try_append(name, value).is_err() {
+            tracing::warn!(request_id, "a reply has too many headers; the last ones are left out");
+            break;
+        }
     }
     response
 }
@@ -177,7 +180,7 @@ impl Body for ReplyBody {
                 pieces.poll_next(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
             Content::Streamed(streamed) => {
-                streamed.poll_piece(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+                streamed.poll_piece(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
         }
     }

@@ -15,7 +15,7 @@ use lambic_wire::event_stream::Pieces;
 use lambic_wire::{Arn, Body, Error, Labels, Operation, Request, Response};
 use tracing::Instrument;
 
-use crate::authorize::{self, Decision};
+use crate::authorize::{ResourcePolicies, authorize};
 use crate::cx::{Call, Cx, Origin};
 use crate::driven;
 
@@ -27,7 +27,7 @@ pub type OutputOf<O> = <<O as Serve>::Operation as Operation>::Output;
 /// One operation: what it touches and what it does.
 pub trait Serve {
     /// The state of the service that offers it.
-    type Service: Send + Sync;
+    type Service: ResourcePolicies + Send + Sync;
     /// Its generated wire form.
     type Operation: Operation;
 
@@ -59,34 +59,72 @@ pub async fn serve<O: Serve>(
     request: Request,
     labels: Labels,
 ) -> Result<Response, Error> {
-    let service = cx.call.service;
-    let operation = <O::Operation as Operation>::NAME;
-    let span = tracing::info_span!(
-        "operation",
-        service,
-        operation,
-        request_id = cx.request_id,
-        account = cx.account,
-        region = cx.region,
-    );
-    let started = cx.rt.instant();
+    let begun = Begun::new(cx.call, <O::Operation as Operation>::NAME);
     let mut resource = None;
     // A fault is caught in here so that it is counted and recorded like every other end.
     let attempt = driven::unwinding_caught(attempt::<O>(cx, request, labels, &mut resource));
-    let result = attempt.instrument(span.clone()).await;
-    let status = result.as_ref().map_or_else(|error| error.status, |response| response.status);
-    let code = result.as_ref().err().map(|error| error.code.clone());
-    let record =
-        Record { service, operation, resource, status, code, started, streamed_bytes: None };
-    match result {
-        Ok(Response { status, headers, body: Body::Pieces(pieces) }) => {
-            let call = cx.call.clone();
-            let recorded = Recorded { pieces, span, record, call: Some(call), bytes: 0 };
-            Ok(Response { status, headers, body: Body::Pieces(Box::new(recorded)) })
-        }
-        other => {
-            record.write(cx.call);
-            other
+    let result = attempt.instrument(begun.span.clone()).await;
+    begun.end(cx.call, resource, result)
+}
+
+/// Runs what is no operation of an API (a request to a function's URL) with the span, the count and
+/// the audit record that every operation has.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn recorded(
+    call: &Call,
+    name: &'static str,
+    resource: Arn,
+    work: impl Future<Output = Result<Response, Error>>,
+) -> Result<Response, Error> {
+    let begun = Begun::new(call, name);
+    let result = driven::unwinding_caught(work).instrument(begun.span.clone()).await;
+    begun.end(call, Some(resource), result)
+}
+
+/// Something that will be counted and recorded at its end.
+struct Begun {
+    operation: &'static str,
+    span: tracing::Span,
+    started: Instant,
+}
+
+impl Begun {
+    fn new(call: &Call, operation: &'static str) -> Begun {
+        let span = tracing::info_span!(
+            "operation",
+            service = call.service,
+            operation,
+            request_id = call.request_id,
+            account = call.principal.account,
+            region = call.region,
+        );
+        Begun { operation, span, started: call.rt.instant() }
+    }
+
+    fn end(
+        self,
+        call: &Call,
+        resource: Option<Arn>,
+        result: Result<Response, Error>,
+    ) -> Result<Response, Error> {
+        let Begun { operation, span, started } = self;
+        let status = result.as_ref().map_or_else(|error| error.status, |response| response.status);
+        let code = result.as_ref().err().map(|error| error.code.clone());
+        let service = call.service;
+        let record =
+            Record { service, operation, resource, status, code, started, streamed_bytes: None };
+        match result {
+            Ok(Response { status, headers, body: Body::Pieces(pieces) }) => {
+                let call = call.clone();
+                let recorded = Recorded { pieces, span, record, call: Some(call), bytes: 0 };
+                Ok(Response { status, headers, body: Body::Pieces(Box::new(recorded)) })
+            }
+            other => {
+                record.write(call);
+                other
+            }
         }
     }
 }
@@ -119,6 +157,10 @@ impl Pieces for Recorded {
         }
         Poll::Ready(piece)
     }
+
+    fn is_cut_short(&self) -> bool {
+        self.pieces.is_cut_short()
+    }
 }
 
 impl Drop for Recorded {
@@ -138,12 +180,7 @@ async fn attempt<O: Serve>(
     // The raw request may be 70 MB of base64; the decoded input is all that is needed from here.
     drop(request);
     let asked = resource.insert(O::resource(cx, &input));
-    match authorize::authorize(cx.principal, cx.call.service, O::ACTION, asked) {
-        Decision::Allow => {}
-        Decision::Deny => {
-            return Err(authorize::forbidden(cx.principal, cx.call.service, O::ACTION, asked));
-        }
-    }
+    authorize(cx, O::ACTION, asked)?;
     O::Operation::encode(O::run(cx, input).await?)
 }
 

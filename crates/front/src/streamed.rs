@@ -5,6 +5,7 @@
 //! thrown away, so that what makes the pieces comes to its end as it would have.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -19,25 +20,42 @@ use crate::reply;
 pub(crate) struct Streamed {
     /// `None` after the last piece.
     pieces: Option<Box<dyn Pieces>>,
+    /// Whether the connection is still to be broken off.
+    breaks_off: bool,
     rt: Rt,
 }
 
 impl Streamed {
     pub(crate) fn new(rt: &Rt, pieces: Box<dyn Pieces>) -> Streamed {
-        Streamed { pieces: Some(pieces), rt: rt.clone() }
+        Streamed { pieces: Some(pieces), breaks_off: false, rt: rt.clone() }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.pieces.is_none()
+        self.pieces.is_none() && !self.breaks_off
     }
 
-    pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-        let piece = ready!(pieces.poll_piece(context));
-        if piece.is_none() {
-            self.pieces = None;
+    /// An error comes after the last piece of what was cut short.
+    pub(crate) fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(pieces) = &mut self.pieces else {
+            let breaks_off = std::mem::take(&mut self.breaks_off);
+            let error = || io::Error::new(io::ErrorKind::UnexpectedEof, "the rest does not come");
+            return Poll::Ready(breaks_off.then(|| Err(error())));
+        };
+        if let Some(piece) = ready!(pieces.poll_piece(context)) {
+            return Poll::Ready(Some(Ok(piece)));
         }
-        Poll::Ready(piece)
+        self.breaks_off = pieces.is_cut_short();
+        self.pieces = None;
+        if self.breaks_off {
+            // HTTP throws away what it has not sent when it is told of an error. It sends as soon as
+            // it is asked to wait, so it is asked to, for a moment.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(None)
     }
 }
 
@@ -85,5 +103,9 @@ impl Pieces for Counted {
         Poll::Ready(
             piece.map(|bytes| reply::counted(bytes, self.budget.loan(self.from_environment))),
         )
+    }
+
+    fn is_cut_short(&self) -> bool {
+        self.pieces.is_cut_short()
     }
 }

@@ -17,11 +17,12 @@ use lambic_store::{
 };
 use tokio::sync::watch;
 
-use crate::names::{LATEST, function_arn};
+use crate::names::{LATEST, Target, function_arn};
 use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
 use crate::state::published::{VersionRecord, number_key};
-use crate::state::version::{Version, VersionState};
+use crate::state::version::{SealedVariables, Version, VersionState};
+use crate::urls::index::UrlIndex;
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
 const CATCH_UP_S_MAX: u64 = 5;
@@ -72,6 +73,8 @@ struct Inner {
     /// For the invoke path: functions by their ARN, each part under a lock of its own.
     shards: [RwLock<HashMap<String, Arc<Function>>>; SHARDS],
     hasher: RandomState,
+    /// For the URLs of functions: which function has which.
+    urls: UrlIndex,
     /// For everything else.
     contents: RwLock<Contents>,
     seen: watch::Sender<Revision>,
@@ -113,6 +116,7 @@ impl Catalog {
             rt: rt.clone(),
             shards: std::array::from_fn(|_| RwLock::default()),
             hasher: RandomState::new(),
+            urls: UrlIndex::default(),
             contents: RwLock::default(),
             seen,
             on_change,
@@ -131,6 +135,11 @@ impl Catalog {
     pub fn find(&self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
         let arn = function_arn(account, region, name);
         self.shard(&arn).read().unwrap_or_else(PoisonError::into_inner).get(&arn).cloned()
+    }
+
+    /// What the URL of this id runs, if there is such a URL.
+    pub fn url(&self, id: &str) -> Option<Target> {
+        self.inner.urls.find(id)
     }
 
     /// The snapshot of a published version, if it is there.
@@ -304,12 +313,15 @@ impl Catalog {
     fn put(&self, stored: Stored<FunctionRecord>) {
         let arn = stored.value.arn();
         let known = self.shard(&arn).read().unwrap_or_else(PoisonError::into_inner);
-        let published = known.get(&arn).map(|old| old.published.clone()).unwrap_or_default();
+        let old = known.get(&arn).cloned();
         drop(known);
+        let published = old.as_ref().map(|old| old.published.clone()).unwrap_or_default();
         lock(&published).retain(|number, _| stored.value.versions.contains(*number));
         let latest = Arc::new(self.snapshot(&stored.value));
         let function = Arc::new(Function { stored, latest, published });
         self.write().put(function.clone());
+        let before = old.as_ref().map(|old| &old.stored.value);
+        self.inner.urls.follow(before, Some(&function.stored.value));
         let mut shard = self.shard(&arn).write().unwrap_or_else(PoisonError::into_inner);
         shard.insert(arn.clone(), function.clone());
         drop(shard);
@@ -320,6 +332,7 @@ impl Catalog {
         let [account, region, name] = key else { return };
         let old = self.write().remove(account, region, name);
         if let Some(old) = old {
+            self.inner.urls.follow(Some(&old.stored.value), None);
             let arn = &old.latest.function_arn;
             self.shard(arn).write().unwrap_or_else(PoisonError::into_inner).remove(arn);
             (self.inner.on_change)(arn, None);
@@ -370,12 +383,16 @@ impl Catalog {
             timeout_s: configuration.timeout_s,
             tmp_mb: configuration.tmp_mb,
             environment: environment.0.0,
+            sealed_environment: sealed_variables(configuration),
             log_group: configuration.logging.group_of(&record.name),
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
+            isolates_tenants: configuration.isolates_tenants,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
+            file_system: configuration.file_system.as_deref().cloned(),
+            vpc: configuration.vpc.as_deref().cloned(),
             generation: configuration.generation,
             state: VersionState::Pending,
             holds: kept.map(|digest| blobs.hold(digest)).collect(),
@@ -438,6 +455,12 @@ impl Contents {
         }
         Some(old)
     }
+}
+
+fn sealed_variables(configuration: &Configuration) -> Option<SealedVariables> {
+    let key_arn = configuration.kms_key_arn.clone()?;
+    let sealed = *configuration.sealed_environment.clone()?;
+    Some(SealedVariables { key_arn, sealed })
 }
 
 #[cfg(test)]

@@ -7,19 +7,27 @@
 //! Where to begin reading: [`dispatch`](mod@dispatch) for the operations, [`invoke`] for the life of
 //! an invocation, [`state`] for what is stored.
 
+mod access;
 pub mod catalog;
 pub mod code;
 mod dispatch;
+pub mod event_pattern;
 pub mod invoke;
+pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod ops;
+pub mod policy;
+#[cfg(test)]
+mod random;
 pub mod rollback;
 pub mod runtime_api;
 pub mod runtimes;
 mod service;
+pub mod signing;
 pub mod state;
 mod tasks;
 pub mod telemetry;
+pub mod urls;
 
 pub use service::{ControlConfig, Lambda, LambdaConfig, Runner, StartError};

@@ -1,11 +1,15 @@
 //! Every quota: unit, default, AWS's code and message.
 
+use lambic_model_lambda::errors;
 use lambic_wire::{Error, Fault};
 
 /// A zip given inline, in bytes.
 pub const ZIPPED_BYTES_MAX: u64 = 52_428_800;
 /// The document of a resource's policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 20_480;
+/// The documents of all policies of a function, its versions and its aliases, in bytes. AWS has no such
+/// limit; here they are in one record, which is read and written whole.
+pub const POLICIES_BYTES_MAX: usize = 1_024 * 1_024;
 /// Layers of one function.
 pub const LAYERS_MAX: usize = 5;
 /// Concurrency that stays for the functions that reserve none.
@@ -25,6 +29,16 @@ pub const PAYLOAD_BYTES_MAX: usize = 6_291_456;
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
 /// A plain function name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 64;
+/// Filters of one event source mapping.
+pub const FILTERS_MAX: usize = 5;
+/// Event source mappings on one page of a list, whatever is asked for.
+pub const MAPPINGS_PAGE_ITEMS_MAX: usize = 100;
+/// Event source mappings that are looked at for one page; with a filter, a page may end before it is
+/// full.
+pub const MAPPINGS_PAGE_SCAN_MAX: usize = 2_000;
+/// Invocations of one function that one chain of requests may set off, unless the function is part of
+/// loops on purpose (PutFunctionRecursionConfig).
+pub const RECURSIVE_INVOCATIONS_MAX: u32 = 16;
 /// Tags of one function.
 pub const TAGS_MAX: usize = 50;
 /// Seconds that one invoke may take.
@@ -53,6 +67,10 @@ pub const CODE_LINK_S: i64 = 600;
 /// Packages that are unpacked at the same time; the others wait for their turn.
 pub const UNPACKING_MAX: usize = 4;
 
+/// Environments of a function that isolates tenants, at work or idle: so many for each so many of its
+/// concurrency.
+pub const TENANT_ENVIRONMENTS_MAX: (u64, u64) = (2_500, 1_000);
+
 /// The zip is larger than [`ZIPPED_BYTES_MAX`].
 pub(crate) fn zipped_too_large() -> Error {
     let text = format!("Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes");
@@ -64,9 +82,20 @@ pub(crate) fn unzipped_too_large() -> Error {
     invalid(format!("Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"))
 }
 
+/// The policies of a function, its versions and its aliases are larger than
+/// [`POLICIES_BYTES_MAX`] together.
+pub(crate) fn policies_too_large(bytes: usize) -> Error {
+    let text = format!(
+        "The policies of the function, its versions and its aliases have {bytes} bytes together, \
+         which is more than the limit of this server ({POLICIES_BYTES_MAX})."
+    );
+    Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
+}
+
 /// A policy is larger than [`POLICY_BYTES_MAX`].
-pub(crate) fn policy_too_large() -> Error {
-    let text = format!("The final policy size is bigger than the limit ({POLICY_BYTES_MAX}).");
+pub(crate) fn policy_too_large(bytes: usize) -> Error {
+    let text =
+        format!("The final policy size ({bytes}) is bigger than the limit ({POLICY_BYTES_MAX}).");
     Error::new("PolicyLengthExceededException", 400, text).with_fault(Fault::User)
 }
 
@@ -126,6 +155,20 @@ pub(crate) fn payload_too_large(bytes: usize) -> Error {
          (limit {PAYLOAD_BYTES_MAX} bytes)"
     );
     Error::new("RequestTooLargeException", 413, text).with_fault(Fault::User)
+}
+
+/// More than [`FILTERS_MAX`] filters.
+pub(crate) fn too_many_filters() -> Error {
+    invalid(format!(
+        "Number of filters exceeds the limit of {FILTERS_MAX} for an event source mapping."
+    ))
+}
+
+/// A chain of requests has passed the function [`RECURSIVE_INVOCATIONS_MAX`] times.
+pub(crate) fn recursive_invocation() -> Error {
+    let text = "Lambda has detected your function being invoked in a recursive loop with other AWS \
+                resources and stopped your function's invocation.";
+    errors::recursive_invocation(text)
 }
 
 /// More than [`TAGS_MAX`] tags.

@@ -71,13 +71,26 @@ fn is_region(text: &str) -> bool {
         && zone.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
-/// The function's ARN without a qualifier, in the account and region that the name says, for
-/// authorization. A caller may name another account's function; whether they may use it is not
-/// decided here.
+/// The ARN of what is named, in the account and region that the name says, for authorization: the
+/// function, or with a qualifier in the name its version or alias. `$LATEST` in the name is the function
+/// itself, as it is for the operations that ask so. A caller may name another account's function;
+/// whether they may use it is not decided here.
 pub fn resource(account: &str, region: &str, text: &str) -> Arn {
+    let text = text.strip_suffix(":$LATEST").unwrap_or(text);
+    qualified_resource(account, region, text, None)
+}
+
+/// The same where the qualifier may also stand beside the name. Whether both are the same is not
+/// decided here.
+pub fn qualified_resource(account: &str, region: &str, text: &str, qualifier: Option<&str>) -> Arn {
     let written = split(text);
     let (account, region) = (written.account.unwrap_or(account), written.region.unwrap_or(region));
-    Arn::new("lambda", region, account, format!("function:{}", written.name))
+    let asked = qualifier.filter(|qualifier| !qualifier.is_empty());
+    let resource = match written.qualifier.or(asked) {
+        Some(qualifier) => format!("function:{}:{qualifier}", written.name),
+        None => format!("function:{}", written.name),
+    };
+    Arn::new("lambda", region, account, resource)
 }
 
 /// Resolves what was written as name and as qualifier.
@@ -245,8 +258,20 @@ mod tests {
     fn authorization_sees_the_account_that_is_named() {
         let arn =
             resource(ACCOUNT, "us-east-1", "arn:aws:lambda:eu-west-1:111111111111:function:f:1");
-        assert_eq!(arn.to_string(), "arn:aws:lambda:eu-west-1:111111111111:function:f");
+        assert_eq!(arn.to_string(), "arn:aws:lambda:eu-west-1:111111111111:function:f:1");
+        let arn = resource(ACCOUNT, "us-east-1", "f:$LATEST");
+        assert_eq!(arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f");
         let arn = resource(ACCOUNT, "us-east-1", "f");
         assert_eq!(arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f");
+        for (text, qualifier, expect) in [
+            ("f", Some("live"), "f:live"),
+            ("f:live", None, "f:live"),
+            ("f:live", Some("1"), "f:live"),
+            ("f", Some(""), "f"),
+            ("f", Some("$LATEST"), "f:$LATEST"),
+        ] {
+            let arn = qualified_resource(ACCOUNT, "us-east-1", text, qualifier);
+            assert_eq!(arn.resource, format!("function:{expect}"), "{text} {qualifier:?}");
+        }
     }
 }

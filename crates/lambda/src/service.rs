@@ -1,8 +1,10 @@
 //! The service as one value: all of its state, its start, and its door for requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambic_front::metrics::{Counter, Metrics};
 use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service};
 use lambic_model_lambda::{Op, Routed, route};
 use lambic_rt::{Rt, TaskKind};
@@ -14,17 +16,22 @@ use crate::catalog::Catalog;
 use crate::code::link::CodeLinks;
 use crate::code::packages::Packages;
 use crate::dispatch::dispatch;
+use crate::invoke::networks::Networks;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
+use crate::invoke::vpcs::Vpcs;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
+use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
 use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{provision, settle, sweep};
+use crate::tasks::{mappings, provision, settle, sweep};
+use crate::urls::UrlBase;
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +55,21 @@ pub struct ControlConfig {
     /// Concurrent invokes of one account, as GetAccountSettings tells them. [`Lambda::start`] takes
     /// it from the invoke path's configuration, which is what enforces it.
     pub concurrency_max: u32,
+    /// Where the URLs of functions are.
+    pub url_base: UrlBase,
     /// When an alias loses its second version.
     pub rollback: RollbackConfig,
+    /// Runtimes that functions may have though AWS has retired them.
+    pub allow_retired: AllowRetired,
+    /// Keys that functions' variables may be encrypted under. [`Lambda::start`] takes them from the
+    /// invoke path's configuration, which decrypts with them.
+    pub keys: Arc<Keys>,
+    /// ARNs of the access points that functions may have; the sandbox knows their folders.
+    pub access_points: BTreeSet<String>,
+    /// Subnets and security groups; as `keys`, the invoke path's.
+    pub vpcs: Arc<Vpcs>,
+    /// Functions that are in a network by their names; as `keys`, the invoke path's.
+    pub networks: Networks,
 }
 
 impl Default for ControlConfig {
@@ -58,7 +78,13 @@ impl Default for ControlConfig {
             settle_after: Duration::from_secs(1),
             sweep_every: Duration::from_secs(60),
             concurrency_max: InvokeConfig::default().concurrency_max,
+            url_base: UrlBase::local(4_566),
             rollback: RollbackConfig::default(),
+            allow_retired: AllowRetired::default(),
+            keys: Arc::default(),
+            access_points: BTreeSet::new(),
+            vpcs: Arc::default(),
+            networks: Networks::default(),
         }
     }
 }
@@ -134,6 +160,31 @@ pub enum StartError {
     Clients(#[from] std::io::Error),
 }
 
+/// What operations refuse, or let pass with a warning, and an operator wants to know of.
+pub(crate) struct Counts {
+    /// AWS's `RecursiveInvocationsDropped`.
+    pub(crate) recursions_stopped: Counter,
+    /// AWS's `SignatureValidationErrors`.
+    pub(crate) signatures_doubted: Counter,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Counts {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        Counts {
+            recursions_stopped: counter(
+                "lambic_recursive_invocations_dropped_total",
+                "Invokes refused because the function is part of a recursive loop.",
+            ),
+            signatures_doubted: counter(
+                "lambic_signature_validation_errors_total",
+                "Packages and layers that their function's code signing configuration does not \
+                 accept, whether they were refused or deployed with a warning.",
+            ),
+        }
+    }
+}
+
 /// AWS Lambda.
 pub struct Lambda {
     /// How the control plane behaves.
@@ -146,6 +197,8 @@ pub struct Lambda {
     pub(crate) packages: Packages,
     /// Links for downloading them.
     pub(crate) links: Arc<CodeLinks>,
+    /// What `/metrics` shows of operations.
+    pub(crate) counts: Counts,
     /// The invoke path, as operations see it.
     pub(crate) runner: Arc<dyn Runner>,
     /// Held by whoever divides the account's concurrency among its functions.
@@ -170,7 +223,13 @@ impl Lambda {
         let dir = store.dir().join("runtimes");
         let clients = rt.blocking("install clients", move || Clients::install(&dir)).await?;
         let LambdaConfig { control, invoke, packs } = config;
-        let control = ControlConfig { concurrency_max: invoke.concurrency_max, ..control };
+        let control = ControlConfig {
+            concurrency_max: invoke.concurrency_max,
+            keys: invoke.keys.clone(),
+            vpcs: invoke.vpcs.clone(),
+            networks: invoke.networks.clone(),
+            ..control
+        };
         let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));
@@ -207,6 +266,7 @@ impl Lambda {
             links: Arc::new(CodeLinks::new(secret, store.clone(), rt)),
             store,
             catalog,
+            counts: Counts::new(Metrics::process()),
             runner,
             dividing: tokio::sync::Mutex::default(),
             invoker: None,
@@ -221,6 +281,8 @@ impl Lambda {
         rt.spawn("provision environments", TaskKind::Essential, provisioning).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
+        let removing = mappings::run(self.store.clone(), rt.clone(), self.config.sweep_every);
+        rt.spawn("remove event source mappings", TaskKind::Essential, removing).detach();
     }
 
     /// Connections to the AWS endpoint inside environments will be served by `front`. Called once,

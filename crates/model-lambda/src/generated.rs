@@ -311,7 +311,6 @@ impl Op {
         Op::GetFunctionConfiguration,
         Op::GetFunctionEventInvokeConfig,
         Op::GetFunctionRecursionConfig,
-        Op::GetFunctionScalingConfig,
         Op::GetFunctionUrlConfig,
         Op::GetLayerVersion,
         Op::GetLayerVersionByArn,
@@ -321,7 +320,6 @@ impl Op {
         Op::GetResourcePolicy,
         Op::GetRuntimeManagementConfig,
         Op::Invoke,
-        Op::InvokeAsync,
         Op::InvokeWithResponseStream,
         Op::ListAliases,
         Op::ListCodeSigningConfigs,
@@ -341,7 +339,6 @@ impl Op {
         Op::PutFunctionConcurrency,
         Op::PutFunctionEventInvokeConfig,
         Op::PutFunctionRecursionConfig,
-        Op::PutFunctionScalingConfig,
         Op::PutProvisionedConcurrencyConfig,
         Op::PutResourcePolicy,
         Op::PutRuntimeManagementConfig,
@@ -1979,19 +1976,6 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
-    /// `GetFunctionScalingConfig`
-    pub struct GetFunctionScalingConfig;
-    impl Operation for GetFunctionScalingConfig {
-        const NAME: &'static str = "GetFunctionScalingConfig";
-        type Input = shapes::GetFunctionScalingConfigRequest;
-        type Output = shapes::GetFunctionScalingConfigResponse;
-        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
-            restjson::decode(request, labels, &tables::GET_FUNCTION_SCALING_CONFIG_REQUEST)
-        }
-        fn encode(output: Self::Output) -> Result<Response, Error> {
-            restjson::encode(200, &output)
-        }
-    }
     /// `GetFunctionUrlConfig`
     pub struct GetFunctionUrlConfig;
     impl Operation for GetFunctionUrlConfig {
@@ -2129,22 +2113,6 @@ pub mod ops {
             )?;
 
             Ok(response)
-        }
-    }
-    /// `InvokeAsync`
-    pub struct InvokeAsync;
-    impl Operation for InvokeAsync {
-        const NAME: &'static str = "InvokeAsync";
-        type Input = shapes::InvokeAsyncRequest;
-        type Output = shapes::InvokeAsyncResponse;
-        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
-            let mut input: shapes::InvokeAsyncRequest =
-                restjson::decode(request, labels, &tables::INVOKE_ASYNC_REQUEST)?;
-            input.invoke_args = request.body.clone();
-            Ok(input)
-        }
-        fn encode(output: Self::Output) -> Result<Response, Error> {
-            Ok(Response::empty(restjson::status(output.status, 202)))
         }
     }
     /// `InvokeWithResponseStream`
@@ -2416,19 +2384,6 @@ pub mod ops {
             restjson::encode(200, &output)
         }
     }
-    /// `PutFunctionScalingConfig`
-    pub struct PutFunctionScalingConfig;
-    impl Operation for PutFunctionScalingConfig {
-        const NAME: &'static str = "PutFunctionScalingConfig";
-        type Input = shapes::PutFunctionScalingConfigRequest;
-        type Output = shapes::PutFunctionScalingConfigResponse;
-        fn decode(request: &Request, labels: &Labels) -> Result<Self::Input, Error> {
-            restjson::decode(request, labels, &tables::PUT_FUNCTION_SCALING_CONFIG_REQUEST)
-        }
-        fn encode(output: Self::Output) -> Result<Response, Error> {
-            restjson::encode(202, &output)
-        }
-    }
     /// `PutProvisionedConcurrencyConfig`
     pub struct PutProvisionedConcurrencyConfig;
     impl Operation for PutProvisionedConcurrencyConfig {
@@ -2693,9 +2648,6 @@ pub mod ops {
             super::Op::GetFunctionRecursionConfig => {
                 Some(GetFunctionRecursionConfig::decode(request, labels).map(drop))
             }
-            super::Op::GetFunctionScalingConfig => {
-                Some(GetFunctionScalingConfig::decode(request, labels).map(drop))
-            }
             super::Op::GetFunctionUrlConfig => {
                 Some(GetFunctionUrlConfig::decode(request, labels).map(drop))
             }
@@ -2717,7 +2669,6 @@ pub mod ops {
                 Some(GetRuntimeManagementConfig::decode(request, labels).map(drop))
             }
             super::Op::Invoke => Some(Invoke::decode(request, labels).map(drop)),
-            super::Op::InvokeAsync => Some(InvokeAsync::decode(request, labels).map(drop)),
             super::Op::InvokeWithResponseStream => {
                 Some(InvokeWithResponseStream::decode(request, labels).map(drop))
             }
@@ -2764,9 +2715,6 @@ pub mod ops {
             }
             super::Op::PutFunctionRecursionConfig => {
                 Some(PutFunctionRecursionConfig::decode(request, labels).map(drop))
-            }
-            super::Op::PutFunctionScalingConfig => {
-                Some(PutFunctionScalingConfig::decode(request, labels).map(drop))
             }
             super::Op::PutProvisionedConcurrencyConfig => {
                 Some(PutProvisionedConcurrencyConfig::decode(request, labels).map(drop))
@@ -3756,21 +3704,6 @@ pub mod shapes {
         #[serde(rename = "RuntimeAlias", default)]
         pub runtime_alias: String,
     }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct FunctionScalingConfig {
-        #[serde(
-            rename = "MinExecutionEnvironments",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
-        pub min_execution_environments: Option<i32>,
-        #[serde(
-            rename = "MaxExecutionEnvironments",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
-        pub max_execution_environments: Option<i32>,
-    }
     lambic_wire::text_enum! { FunctionUrlAuthType {None = "NONE",AwsIam = "AWS_IAM",} }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct FunctionUrlConfig {
@@ -3829,10 +3762,10 @@ pub mod shapes {
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionCodeSigningConfigResponse {
-        #[serde(rename = "CodeSigningConfigArn", default)]
-        pub code_signing_config_arn: String,
-        #[serde(rename = "FunctionName", default)]
-        pub function_name: String,
+        #[serde(rename = "CodeSigningConfigArn", default, skip_serializing_if = "Option::is_none")]
+        pub code_signing_config_arn: Option<String>,
+        #[serde(rename = "FunctionName", default, skip_serializing_if = "Option::is_none")]
+        pub function_name: Option<String>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionConcurrencyRequest {
@@ -3891,30 +3824,6 @@ pub mod shapes {
         pub tags_error: Option<TagsError>,
         #[serde(rename = "Concurrency", default, skip_serializing_if = "Option::is_none")]
         pub concurrency: Option<Concurrency>,
-    }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct GetFunctionScalingConfigRequest {
-        #[serde(rename = "FunctionName", default)]
-        pub function_name: String,
-        #[serde(rename = "Qualifier", default)]
-        pub qualifier: String,
-    }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct GetFunctionScalingConfigResponse {
-        #[serde(rename = "FunctionArn", default, skip_serializing_if = "Option::is_none")]
-        pub function_arn: Option<String>,
-        #[serde(
-            rename = "AppliedFunctionScalingConfig",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
-        pub applied_function_scaling_config: Option<FunctionScalingConfig>,
-        #[serde(
-            rename = "RequestedFunctionScalingConfig",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
-        pub requested_function_scaling_config: Option<FunctionScalingConfig>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct GetFunctionUrlConfigRequest {
@@ -4162,18 +4071,6 @@ pub mod shapes {
         }
     }
     lambic_wire::text_enum! { InvocationType {Event = "Event",RequestResponse = "RequestResponse",DryRun = "DryRun",} }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct InvokeAsyncRequest {
-        #[serde(rename = "FunctionName", default)]
-        pub function_name: String,
-        #[serde(skip)]
-        pub invoke_args: Bytes,
-    }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct InvokeAsyncResponse {
-        #[serde(skip)]
-        pub status: i32,
-    }
     lambic_wire::text_enum! { InvokeMode {Buffered = "BUFFERED",ResponseStream = "RESPONSE_STREAM",} }
     #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct InvokeResponseStreamUpdate {
@@ -4779,24 +4676,6 @@ pub mod shapes {
     pub struct PutFunctionRecursionConfigResponse {
         #[serde(rename = "RecursiveLoop", default, skip_serializing_if = "Option::is_none")]
         pub recursive_loop: Option<RecursiveLoop>,
-    }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct PutFunctionScalingConfigRequest {
-        #[serde(rename = "FunctionName", default)]
-        pub function_name: String,
-        #[serde(rename = "Qualifier", default)]
-        pub qualifier: String,
-        #[serde(
-            rename = "FunctionScalingConfig",
-            default,
-            skip_serializing_if = "Option::is_none"
-        )]
-        pub function_scaling_config: Option<FunctionScalingConfig>,
-    }
-    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-    pub struct PutFunctionScalingConfigResponse {
-        #[serde(rename = "FunctionState", default, skip_serializing_if = "Option::is_none")]
-        pub function_state: Option<State>,
     }
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     pub struct PutProvisionedConcurrencyConfigRequest {
@@ -5926,7 +5805,6 @@ pub mod tables {
         Shape { min: Some(1.0), max: Some(10000.0), ..Shape::plain(Kind::Integer) };
     pub static BISECT_BATCH_ON_FUNCTION_ERROR: Shape = Shape { ..Shape::plain(Kind::Boolean) };
     pub static BLOB: Shape = Shape { sensitive: true, ..Shape::plain(Kind::Blob) };
-    pub static BLOB_STREAM: Shape = Shape { ..Shape::plain(Kind::Blob) };
     pub static BOOLEAN: Shape = Shape { ..Shape::plain(Kind::Boolean) };
     static CAPACITY_PROVIDER_ARN_PATTERN: Pattern = Pattern::new(
         "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
@@ -7091,26 +6969,6 @@ pub mod tables {
             },
         ]))
     };
-    pub static FUNCTION_SCALING_CONFIG: Shape = Shape {
-        ..Shape::plain(Kind::Structure(&[
-            Member {
-                name: "MinExecutionEnvironments",
-                path: "minExecutionEnvironments",
-                place: Place::Body,
-                required: false,
-                shape: &FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS,
-            },
-            Member {
-                name: "MaxExecutionEnvironments",
-                path: "maxExecutionEnvironments",
-                place: Place::Body,
-                required: false,
-                shape: &FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS,
-            },
-        ]))
-    };
-    pub static FUNCTION_SCALING_CONFIG_EXECUTION_ENVIRONMENTS: Shape =
-        Shape { min: Some(0.0), max: Some(15000.0), ..Shape::plain(Kind::Integer) };
     pub static FUNCTION_URL_AUTH_TYPE: Shape =
         Shape { values: &["NONE", "AWS_IAM"], ..Shape::plain(Kind::Text) };
     static FUNCTION_URL_FUNCTION_NAME_PATTERN: Pattern = Pattern::new(
@@ -7249,24 +7107,6 @@ pub mod tables {
                 place: Place::Query("Qualifier"),
                 required: false,
                 shape: &NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER,
-            },
-        ]))
-    };
-    pub static GET_FUNCTION_SCALING_CONFIG_REQUEST: Shape = Shape {
-        ..Shape::plain(Kind::Structure(&[
-            Member {
-                name: "FunctionName",
-                path: "functionName",
-                place: Place::Label,
-                required: true,
-                shape: &UNQUALIFIED_FUNCTION_NAME,
-            },
-            Member {
-                name: "Qualifier",
-                path: "qualifier",
-                place: Place::Query("Qualifier"),
-                required: true,
-                shape: &PUBLISHED_FUNCTION_QUALIFIER,
             },
         ]))
     };
@@ -7503,24 +7343,6 @@ pub mod tables {
     };
     pub static INVOCATION_TYPE: Shape =
         Shape { values: &["Event", "RequestResponse", "DryRun"], ..Shape::plain(Kind::Text) };
-    pub static INVOKE_ASYNC_REQUEST: Shape = Shape {
-        ..Shape::plain(Kind::Structure(&[
-            Member {
-                name: "FunctionName",
-                path: "functionName",
-                place: Place::Label,
-                required: true,
-                shape: &NAMESPACED_FUNCTION_NAME,
-            },
-            Member {
-                name: "InvokeArgs",
-                path: "invokeArgs",
-                place: Place::RawPayload,
-                required: true,
-                shape: &BLOB_STREAM,
-            },
-        ]))
-    };
     pub static INVOKE_MODE: Shape =
         Shape { values: &["RESPONSE_STREAM", "BUFFERED"], ..Shape::plain(Kind::Text) };
     pub static INVOKE_WITH_RESPONSE_STREAM_REQUEST: Shape = Shape {
@@ -8401,14 +8223,6 @@ pub mod tables {
             },
         ]))
     };
-    static PUBLISHED_FUNCTION_QUALIFIER_PATTERN: Pattern =
-        Pattern::new("(\\$LATEST\\.PUBLISHED|[0-9]+)", "\\A(?:(\\$LATEST\\.PUBLISHED|[0-9]+))\\z");
-    pub static PUBLISHED_FUNCTION_QUALIFIER: Shape = Shape {
-        min: Some(1.0),
-        max: Some(128.0),
-        pattern: Some(&PUBLISHED_FUNCTION_QUALIFIER_PATTERN),
-        ..Shape::plain(Kind::Text)
-    };
     pub static PUT_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape {
         ..Shape::plain(Kind::Structure(&[
             Member {
@@ -8499,31 +8313,6 @@ pub mod tables {
                 place: Place::Body,
                 required: true,
                 shape: &RECURSIVE_LOOP,
-            },
-        ]))
-    };
-    pub static PUT_FUNCTION_SCALING_CONFIG_REQUEST: Shape = Shape {
-        ..Shape::plain(Kind::Structure(&[
-            Member {
-                name: "FunctionName",
-                path: "functionName",
-                place: Place::Label,
-                required: true,
-                shape: &UNQUALIFIED_FUNCTION_NAME,
-            },
-            Member {
-                name: "Qualifier",
-                path: "qualifier",
-                place: Place::Query("Qualifier"),
-                required: true,
-                shape: &PUBLISHED_FUNCTION_QUALIFIER,
-            },
-            Member {
-                name: "FunctionScalingConfig",
-                path: "functionScalingConfig",
-                place: Place::Body,
-                required: false,
-                shape: &FUNCTION_SCALING_CONFIG,
             },
         ]))
     };
@@ -9747,7 +9536,6 @@ pub mod tables {
         &NAMESPACED_STATEMENT_ID_PATTERN,
         &STATEMENT_ID_PATTERN,
         &VERSION_WITH_LATEST_PUBLISHED_PATTERN,
-        &PUBLISHED_FUNCTION_QUALIFIER_PATTERN,
         &COLLECTION_NAME_PATTERN,
         &KMS_KEY_ARN_PATTERN,
         &LAYER_VERSION_ARN_PATTERN,

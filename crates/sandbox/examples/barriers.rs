@@ -16,6 +16,8 @@ fn main() {
         bind_roots: vec![],
         outbound: true,
         networks: vec![],
+        limits_egress: false,
+        file_systems: Vec::new(),
         io_uring: false,
         ready_count: 0,
     };

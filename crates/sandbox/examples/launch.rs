@@ -24,6 +24,8 @@ fn main() {
         images_dir: data.path().join("images"),
         bind_roots: vec![data.path().to_owned()],
         outbound: true,
+        limits_egress: false,
+        file_systems: Vec::new(),
         io_uring: false,
         networks: vec![],
         ready_count: 2,
@@ -52,6 +54,8 @@ fn spec() -> Spec {
         env: vec![],
         cwd: "/".to_owned(),
         network: None,
+        egress: None,
+        file_system: None,
         log_pipe: false,
         extensions: None,
     }

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use crate::cgroup::Limits;
 use crate::machine::{Machine, Waiting, group_name};
-use crate::network::Confinement;
+use crate::network::egress;
 use crate::oom::Notice;
-use crate::protocol::{Assignment, Attachment, Bind, Mode, READY_TMP_MB, Spec};
+use crate::protocol::{Assignment, Attachment, Bind, Mode, READY_TMP_MB, Refusal, Spec};
 use crate::{rootfs, sys};
 
 impl Machine {
@@ -23,7 +23,7 @@ impl Machine {
         waiting: &Waiting,
         spec: Spec,
         outputs: &[BorrowedFd<'_>],
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         self.set_limits(waiting, &spec)?;
         let (uid, gid) = self.host_ids(waiting.slot);
         let own_disk = match &mut self.disks {
@@ -33,8 +33,14 @@ impl Machine {
             _ => None,
         };
         let disk = own_disk.as_ref().or(waiting.disk.as_ref());
-        let mounts = self.mounts(&spec.binds)?;
-        let confinement = self.join(waiting, &spec)?;
+        let mut mounts = self.mounts(&spec.binds)?;
+        if let Some(mounted) = &spec.file_system {
+            let mount = self.file_systems.mount(&mounted.name, (uid, gid));
+            mounts.push(mount.map_err(Refusal::FileSystem)?);
+        }
+        let network = self.network.find(spec.network.as_deref())?;
+        self.open_way(waiting, &spec, network)?;
+        let confinement = self.network.confinement(&waiting.way, network);
         let notice = self.notice(waiting)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
         descriptors.extend(notice.iter().flat_map(Notice::descriptors));
@@ -46,7 +52,7 @@ impl Machine {
         descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let sent = waiting.control.send(&assignment, &descriptors);
-        sent.map_err(|error| format!("assigning: {error}"))
+        sent.map_err(|error| format!("assigning: {error}").into())
     }
 
     /// Tells a waiting init process to start the program of a spare and to wait again. Its limits
@@ -97,7 +103,7 @@ impl Machine {
         let sent = waiting.control.send(&attachment, &descriptors);
         sent.map_err(|error| format!("attaching: {error}"))?;
         self.set_limits(waiting, spec)?;
-        self.network.open_way(&waiting.way, network)
+        self.open_way(waiting, spec, network)
     }
 
     /// Whether an environment yields the processors to all others.
@@ -125,10 +131,12 @@ impl Machine {
         }
     }
 
-    fn join(&self, waiting: &Waiting, spec: &Spec) -> Result<Option<Confinement>, String> {
-        let network = self.network.find(spec.network.as_deref())?;
-        self.network.open_way(&waiting.way, network)?;
-        Ok(self.network.confinement(&waiting.way, network))
+    fn open_way(&self, waiting: &Waiting, spec: &Spec, network: usize) -> Result<(), String> {
+        // Before anything can pass.
+        if let Some(allowed) = &spec.egress {
+            egress::restrict(waiting.pid, allowed)?;
+        }
+        self.network.open_way(&waiting.way, network)
     }
 
     fn notice(&self, waiting: &Waiting) -> Result<Option<Notice>, String> {

@@ -70,7 +70,7 @@ impl Bench {
             self.inside(
                 "landlock",
                 || sys::no_new_privileges().map_err(io),
-                || landlock::enforce_on_environment().map_err(io),
+                || landlock::enforce_on_environment(None).map_err(io),
             )?,
             self.inside(
                 "system calls",

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
-use crate::protocol::{AtHand, Barrier, Group, Mode, Reply, Request, Spec};
+use crate::protocol::{AtHand, Barrier, Group, Mode, Refusal, Reply, Request, Spec};
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;
@@ -49,12 +49,24 @@ pub enum LaunchError {
     /// The spawner refused or failed; the text says at which step.
     #[error("the environment could not be made: {0}")]
     Failed(String),
+    /// Its file system could not be mounted; the text says why.
+    #[error("the file system could not be mounted: {0}")]
+    FileSystem(String),
     /// The spawner is gone: nothing can be launched any more.
     #[error("the spawner is gone")]
     SpawnerGone,
     /// A system call in this process failed (out of descriptors, for example).
     #[error("the environment could not be made: {0}")]
     Io(#[from] io::Error),
+}
+
+impl From<Refusal> for LaunchError {
+    fn from(refusal: Refusal) -> LaunchError {
+        match refusal {
+            Refusal::Reason(reason) => LaunchError::Failed(reason),
+            Refusal::FileSystem(reason) => LaunchError::FileSystem(reason),
+        }
+    }
 }
 
 /// The spawner, started; not yet attached to an asynchronous runtime.
@@ -333,7 +345,7 @@ impl Inner {
                 let result = launched(id, pid, group, spare.is_some(), packet.descriptors);
                 (id, result.ok_or(LaunchError::Failed("descriptors are missing".to_owned())))
             }
-            Ok(Reply::Failed { id, reason }) => (id, Err(LaunchError::Failed(reason))),
+            Ok(Reply::Failed { id, reason }) => (id, Err(reason.into())),
             Ok(Reply::Spares(at_hand)) => return self.note(at_hand),
             Ok(Reply::Notice { text }) => {
                 tracing::warn!("{text}");

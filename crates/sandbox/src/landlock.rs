@@ -2,8 +2,8 @@
 //!
 //! Mount namespaces decide what can be seen; Landlock decides what can be done with it, also
 //! through a descriptor of a folder that should not have been left open. Around an environment it
-//! says: read and execute below the environment's own root, write below `/tmp` (and to the few
-//! devices). Around the server, which as root without capabilities still owns root's files, it
+//! says: read and execute below the environment's own root, write below `/tmp`, to the few devices and
+//! to its file system, if it has one. Around the server, which as root without capabilities still owns root's files, it
 //! says: its own folders, the programs it asks for their versions, the accounts of its
 //! environments. Signals stay inside, too (Linux 6.12).
 //!
@@ -108,11 +108,15 @@ impl Wall {
     }
 }
 
-/// Puts the rules of an environment on the calling process, which is inside of it already.
-pub(crate) fn enforce_on_environment() -> io::Result<()> {
+/// Puts the rules of an environment on the calling process, which is inside of it already. `mounted`
+/// is where its file system is; one that is mounted read-only stays so.
+pub(crate) fn enforce_on_environment(mounted: Option<&Path>) -> io::Result<()> {
     let Some(wall) = Wall::begin()? else { return Ok(()) };
     wall.grant(Path::new("/"), READ)?;
     wall.grant(Path::new("/tmp"), u64::MAX)?;
+    if let Some(mounted) = mounted {
+        wall.grant(mounted, u64::MAX)?;
+    }
     wall.grant(Path::new("/dev"), USE_FILE | IOCTL_DEV)?;
     // A process has a few files about itself there (coredump_filter, comm).
     wall.grant(Path::new("/proc"), USE_FILE)?;

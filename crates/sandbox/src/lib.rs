@@ -18,6 +18,7 @@ mod cgroup;
 mod channel;
 #[cfg(feature = "trial")]
 pub mod costs;
+mod filesystem;
 mod host;
 mod init;
 mod keeper;
@@ -39,11 +40,15 @@ mod unisolated;
 use std::path::PathBuf;
 
 pub use barrier::BarrierKind;
+pub use filesystem::FileSystem;
 pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
 pub use landlock::Reach as FileReach;
-pub use network::{AddressRange, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached};
+pub use network::{
+    AddressRange, EGRESS_MAX, Egress, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached,
+};
 pub use protocol::{
-    Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, ProgramEnd, Spec,
+    Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, Mounted,
+    ProgramEnd, Spec,
 };
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
 pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
@@ -66,6 +71,10 @@ pub struct SpawnerConfig {
     pub outbound: bool,
     /// The private networks that [`Spec::network`] may name.
     pub networks: Vec<PrivateNetwork>,
+    /// Whether [`Spec::egress`] is going to be used, so that it has to be possible.
+    pub limits_egress: bool,
+    /// The folders that [`Spec::file_system`] may name.
+    pub file_systems: Vec<FileSystem>,
     /// Whether functions may use io_uring, whose work the system call filter does not see.
     pub io_uring: bool,
     /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.

@@ -14,6 +14,7 @@ use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
 use crate::cgroup::{Controller, Groups};
 use crate::channel::Channel;
+use crate::filesystem::FileSystems;
 use crate::init::{self, Setup};
 use crate::network::{Network, Way};
 use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
@@ -40,6 +41,7 @@ pub(crate) struct Machine {
     pub(crate) disks: Option<TmpDisks>,
     pub(crate) disks_missing: String,
     pub(crate) network: Network,
+    pub(crate) file_systems: FileSystems,
     pub(crate) slots: Vec<bool>,
 }
 
@@ -70,6 +72,8 @@ impl Machine {
         let mode = config.mode;
         let scratch = config.run_dir.clone();
         fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+        // As long as this process is who called it.
+        let file_systems = FileSystems::new(&config.file_systems, mode)?;
         enter_own_mounts(mode, &scratch)?;
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
@@ -80,6 +84,7 @@ impl Machine {
             disks: None,
             disks_missing: "needs root".to_owned(),
             network: Network::open(config)?,
+            file_systems,
             slots: Vec::new(),
             scratch: scratch.clone(),
         };

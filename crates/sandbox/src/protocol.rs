@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::barrier::BarrierKind;
+use crate::network::{EGRESS_MAX, Egress};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,10 @@ pub struct Spec {
     pub cwd: String,
     /// One of the private networks of [`crate::SpawnerConfig::networks`]; `None` is the default one.
     pub network: Option<String>,
+    /// What it may send to of what its network reaches; `None` is all of it. At most [`EGRESS_MAX`].
+    pub egress: Option<Vec<Egress>>,
+    /// One of the folders of [`crate::SpawnerConfig::file_systems`], and where it appears.
+    pub file_system: Option<Mounted>,
     /// Whether the program inherits a second output pipe, as descriptor [`LOG_PIPE_FD`].
     pub log_pipe: bool,
     /// Programs that run beside the runtime. With any, the runtime waits for [`crate::Control::go`],
@@ -70,6 +75,15 @@ pub struct Bind {
     pub target: String,
 }
 
+/// A folder of the operator's and where it appears inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mounted {
+    /// Of [`crate::FileSystem::name`].
+    pub name: String,
+    /// A folder of `/mnt`.
+    pub target: String,
+}
+
 /// Places inside that are made by the sandbox and that no bind may cover.
 const RESERVED_TARGETS: [&str; 7] = ["/proc", "/dev", "/sys", "/etc", "/tmp", "/usr", "/"];
 const BINDS_MAX: usize = 16;
@@ -90,6 +104,12 @@ impl Spec {
         }
         for bind in &self.binds {
             check_bind(bind, bind_roots)?;
+        }
+        if self.egress.as_ref().is_some_and(|list| list.len() > EGRESS_MAX) {
+            return Err(format!("more than {EGRESS_MAX} entries of egress"));
+        }
+        if let Some(mounted) = &self.file_system {
+            check_mounted(mounted)?;
         }
         match self.argv.first() {
             Some(program) if program.starts_with('/') => {}
@@ -116,6 +136,9 @@ impl Spec {
         if self.tmp_mb != READY_TMP_MB || self.network.is_some() || self.log_pipe {
             return Err("a spare has the usual /tmp, no network and no log pipe".to_owned());
         }
+        if self.egress.is_some() || self.file_system.is_some() {
+            return Err("a spare has no rules and no file system".to_owned());
+        }
         if self.extensions.is_some() || self.binds.iter().any(is_late) {
             return Err("a spare has no extensions and no code yet".to_owned());
         }
@@ -129,7 +152,7 @@ impl Spec {
         let same = self.argv == prepared.argv
             && (self.tmp_mb, self.pids_max, self.files_max, self.log_pipe)
                 == (prepared.tmp_mb, prepared.pids_max, prepared.files_max, prepared.log_pipe);
-        if !same || self.extensions.is_some() {
+        if !same || self.extensions.is_some() || self.file_system.is_some() {
             return None;
         }
         let late = self.binds.strip_prefix(prepared.binds.as_slice())?;
@@ -183,6 +206,17 @@ fn check_bind(bind: &Bind, roots: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
+/// Nothing else is ever below `/mnt`.
+fn check_mounted(mounted: &Mounted) -> Result<(), String> {
+    let name = mounted.target.strip_prefix("/mnt/").unwrap_or_default();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_plain = is_plain_absolute(Path::new(&mounted.target)) && name.bytes().all(fits);
+    if name.is_empty() || name.len() > 255 || !is_plain {
+        return Err(format!("{:?} is no folder of /mnt", mounted.target));
+    }
+    Ok(())
+}
+
 /// Whether the path is absolute and free of `.` and `..`.
 fn is_plain_absolute(path: &Path) -> bool {
     let mut components = path.components();
@@ -203,6 +237,21 @@ pub(crate) enum Request {
     Kill { id: u64 },
 }
 
+/// Why an environment was not made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// Something of the machine's or of the spec's.
+    Reason(String),
+    /// Its file system could not be mounted.
+    FileSystem(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal::Reason(reason)
+    }
+}
+
 /// From the spawner to the daemon.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -219,7 +268,7 @@ pub(crate) enum Reply {
     /// The number of spares of a kind has changed.
     Spares(AtHand),
     /// It could not be made.
-    Failed { id: u64, reason: String },
+    Failed { id: u64, reason: Refusal },
     /// Something that whoever runs this machine should know. May come at any time.
     Notice { text: String },
 }
@@ -239,7 +288,8 @@ pub(crate) struct Go {
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: those of
-/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind.
+/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind, and that of
+/// the file system (if there is one).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,
@@ -380,6 +430,8 @@ mod tests {
             env: vec![("A".to_owned(), "b=c".to_owned())],
             cwd: "/var/task".to_owned(),
             network: None,
+            egress: None,
+            file_system: None,
             log_pipe: false,
             extensions: None,
         }
@@ -451,8 +503,12 @@ mod tests {
         let layers = bind("/data/l/1", "/opt");
         assert_eq!(left(|s| s.binds.push(bind("/data/l/1", "/opt"))), Some(vec![code, layers]));
         assert!(left(|s| s.memory_mb = 3_000).is_some() && left(|s| s.env.clear()).is_some());
-        let refused: [fn(&mut Spec); 9] = [
+        let refused: [fn(&mut Spec); 10] = [
             |s| s.argv.push("x".to_owned()),
+            |s| {
+                let target = "/mnt/f".to_owned();
+                s.file_system = Some(Mounted { name: "f".to_owned(), target });
+            },
             |s| s.tmp_mb = 513,
             |s| s.pids_max = 10,
             |s| s.files_max = 16,

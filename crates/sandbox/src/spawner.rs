@@ -21,7 +21,7 @@ use crate::channel::{Channel, Packet};
 use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::network::Way;
-use crate::protocol::{AtHand, InitReport, Mode, Reply, Request, Spec};
+use crate::protocol::{AtHand, InitReport, Mode, Refusal, Reply, Request, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
@@ -272,11 +272,11 @@ impl Spawner {
         spec: Spec,
         kind: Option<u64>,
         given: Vec<OwnedFd>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         spec.check(&self.bind_roots)?;
         let expected = 2 + usize::from(spec.log_pipe) + usize::from(spec.extensions.is_some());
         if given.len() != expected {
-            return Err(format!("{} descriptors instead of {expected}", given.len()));
+            return Err(format!("{} descriptors instead of {expected}", given.len()).into());
         }
         self.machine.network.find(spec.network.as_deref())?;
         let spare = kind.and_then(|kind| self.spares.take(kind, &spec));
@@ -308,12 +308,13 @@ impl Spawner {
         spec: &Spec,
         spare: Spare,
         prepared: &Spec,
-    ) -> Result<(), String> {
-        let late = spec.left_to_attach(prepared).ok_or("it was started for something else")?;
+    ) -> Result<(), Refusal> {
+        let late = spec.left_to_attach(prepared);
+        let late = late.ok_or_else(|| "it was started for something else".to_owned())?;
         if !spare.is_at_hand() {
             self.machine.set_background(&spare.waiting, false);
         }
-        let attached = self.machine.attach(&spare.waiting, spec, late);
+        let attached = self.machine.attach(&spare.waiting, spec, late).map_err(Refusal::from);
         let id = if attached.is_ok() { id } else { UNWANTED };
         let ends = (spare.kind, [spare.output, spare.stream]);
         self.hand_over(id, spare.waiting, attached, Some(ends))
@@ -324,9 +325,9 @@ impl Spawner {
         &mut self,
         id: u64,
         waiting: Waiting,
-        assigned: Result<(), String>,
+        assigned: Result<(), Refusal>,
         ends: Option<(u64, [OwnedFd; 2])>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let Waiting { slot, pid, pidfd, control, listeners, way, .. } = waiting;
         self.running.push(Running { id, slot, pid, pidfd, way });
         assigned?;
@@ -338,7 +339,8 @@ impl Spawner {
         let launched = Reply::Launched { id, pid, group, spare };
         let mut descriptors = vec![control.as_fd(), api.as_fd(), endpoint.as_fd()];
         descriptors.extend(ends.iter().flat_map(|(_, ends)| ends).map(AsFd::as_fd));
-        self.daemon.send(&launched, &descriptors).map_err(|error| error.to_string())
+        let sent = self.daemon.send(&launched, &descriptors);
+        sent.map_err(|error| error.to_string().into())
     }
 
     /// So many spares of this kind are wanted.

@@ -81,8 +81,17 @@ pub(crate) fn fork() -> io::Result<Option<i32>> {
 
 /// A detached copy of the mount tree at `path`, with everything mounted below it.
 pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
+    copy_mount(path, libc::AT_RECURSIVE as u32)
+}
+
+/// A detached copy of the mount that a folder is in, from that folder on and without other mounts.
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    copy_mount(path, 0)
+}
+
+fn copy_mount(path: &Path, flags: u32) -> io::Result<OwnedFd> {
     let path = path_text(path)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | flags;
     // SAFETY: `path` is a valid C string; the result is a new descriptor or an error.
     let fd =
         check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
@@ -90,10 +99,24 @@ pub(crate) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// Sets mount attributes on a detached mount, in which users and groups are translated by a user
+/// namespace from now on.
+pub(crate) fn translate_mount(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    names: BorrowedFd<'_>,
+) -> io::Result<()> {
+    set_attributes(tree, set | libc::MOUNT_ATTR_IDMAP, names.as_raw_fd() as u64, 0)
+}
+
 /// Sets mount attributes (`MOUNT_ATTR_*`) on a detached tree and everything below it.
 pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    set_attributes(tree, set, 0, libc::AT_RECURSIVE)
+}
+
+fn set_attributes(tree: BorrowedFd<'_>, set: u64, userns_fd: u64, flags: i32) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd };
+    let flags = libc::AT_EMPTY_PATH | flags;
     // SAFETY: the structure is valid for the size that is passed; the path is an empty C string.
     check(unsafe {
         libc::syscall(

@@ -74,6 +74,8 @@ mod tests {
             ],
             cwd: "/var/task".to_owned(),
             network: None,
+            egress: None,
+            file_system: None,
             log_pipe: false,
             extensions: None,
         };

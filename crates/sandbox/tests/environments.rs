@@ -11,6 +11,8 @@
 
 #[path = "environments/extensions.rs"]
 mod extensions;
+#[path = "environments/file_systems.rs"]
+mod file_systems;
 #[path = "environments/network.rs"]
 mod network;
 #[path = "environments/spares.rs"]
@@ -44,6 +46,8 @@ fn spec(script: &str) -> Spec {
         env: vec![("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin".to_owned())],
         cwd: "/".to_owned(),
         network: None,
+        egress: None,
+        file_system: None,
         log_pipe: false,
         extensions: None,
     }
@@ -130,6 +134,8 @@ fn in_mode(mode: Mode) {
         bind_roots: vec![data.path().to_owned()],
         outbound: true,
         networks: network::networks(mode),
+        limits_egress: false,
+        file_systems: file_systems::file_systems(mode, data.path()),
         io_uring: false,
         ready_count: 1,
     };
@@ -153,7 +159,10 @@ fn in_mode(mode: Mode) {
         let sandboxes = host.into_async(&rt).unwrap();
         match mode {
             Mode::None => without_isolation(&sandboxes, &code).await,
-            _ => everything(&sandboxes, &code, mode, hand).await,
+            _ => {
+                file_systems::inside(&sandboxes, mode, data.path()).await;
+                everything(&sandboxes, &code, mode, hand).await;
+            }
         }
     });
 }

@@ -24,6 +24,38 @@ pub(crate) enum Command {
     Doctor(SettingArgs),
     /// Print the default configuration file, which is also its manual.
     Config,
+    /// Sign a package for functions that have a code signing configuration; print the signing job.
+    Sign(SignArgs),
+    /// Print the file by which a server knows who signs; make the key if it is not there yet.
+    SigningProfile(SigningProfileArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct SignArgs {
+    /// The zip that is to be signed.
+    pub(crate) package: PathBuf,
+    /// PEM file with the private Ed25519 key of the signing profile version.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// ARN of the signing profile version.
+    #[arg(long, value_name = "ARN")]
+    pub(crate) profile_version: String,
+    /// Days that the signature is good for [default: for ever].
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) valid_days: Option<u32>,
+    /// Where the signed zip goes [default: in the place of the package].
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct SigningProfileArgs {
+    /// PEM file with the private Ed25519 key; it is made if there is none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// ARN that the signing profile version is to have.
+    #[arg(long, value_name = "ARN")]
+    pub(crate) profile_version: String,
 }
 
 #[derive(Args)]

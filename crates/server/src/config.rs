@@ -5,6 +5,8 @@
 //! Only `Config` travels inward: nothing further in knows about "auto", units of the file, or
 //! where a value was written.
 
+mod file_systems;
+mod keys;
 mod layers;
 mod machine;
 mod networks;
@@ -18,8 +20,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::invoke::vpcs::SecurityGroup;
 use lambic_lambda::rollback::RollbackConfig;
-use lambic_sandbox::PrivateNetwork;
+use lambic_lambda::urls::UrlBase;
+use lambic_sandbox::{FileSystem, PrivateNetwork};
 
 pub(crate) use layers::{DEFAULTS, Sources, load};
 pub(crate) use machine::is_root;
@@ -45,11 +49,17 @@ pub(crate) struct Config {
     pub(crate) front: Front,
     pub(crate) functions: Functions,
     pub(crate) runtimes: Runtimes,
+    /// Key files by the ARN of their key or alias.
+    pub(crate) keys: BTreeMap<String, PathBuf>,
     pub(crate) isolation: Isolation,
     /// Whether functions of no private network reach what the machine can reach.
     pub(crate) outbound: bool,
     /// In the order of the file: the first that has a function is the function's.
     pub(crate) networks: Vec<Network>,
+    /// By their ids.
+    pub(crate) security_groups: BTreeMap<String, SecurityGroup>,
+    /// Folders that functions may have mounted.
+    pub(crate) file_systems: Vec<FileSystem>,
     pub(crate) io_uring: bool,
 }
 
@@ -96,11 +106,15 @@ pub(crate) struct Functions {
     pub(crate) spares: u32,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
+    /// Where the URLs of functions are; `None`: on this machine, at the port of the API.
+    pub(crate) url_base: Option<UrlBase>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runtimes {
     pub(crate) strict: bool,
+    /// Ids, or `*`.
+    pub(crate) allow_retired: Vec<String>,
     /// Runtime id to interpreter.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
 }
@@ -112,6 +126,12 @@ pub(crate) struct Network {
     pub(crate) private: PrivateNetwork,
     /// Names of functions, with `*` for any characters.
     pub(crate) functions: Vec<String>,
+    /// By which functions that are not named may be in it.
+    pub(crate) subnet_ids: Vec<String>,
+    /// Of the subnets.
+    pub(crate) vpc_id: String,
+    /// Whose functions may name the subnets.
+    pub(crate) account: String,
 }
 
 /// How functions are kept apart from each other and from the machine.

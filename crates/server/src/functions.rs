@@ -1,11 +1,17 @@
 //! The lambda service, started from the configuration.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
+use lambic_lambda::keys::Keys;
+use lambic_lambda::state::runtime_id::AllowRetired;
+use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
 use lambic_sandbox::Sandboxes;
@@ -18,12 +24,13 @@ use crate::machine_runtimes;
 /// Starts the service.
 pub(crate) async fn start(
     config: &Config,
+    address: SocketAddr,
     rt: &Rt,
     store: &Store,
     sandboxes: Sandboxes,
     credentials: &Arc<CredentialTable>,
 ) -> Result<Arc<Lambda>, Failure> {
-    let config = lambda_config(config);
+    let config = lambda_config(config, address);
     let started =
         Lambda::start(config, rt.clone(), store.clone(), sandboxes, credentials.clone()).await;
     started.map_err(|error| {
@@ -36,12 +43,15 @@ pub(crate) async fn start(
     })
 }
 
-fn lambda_config(config: &Config) -> LambdaConfig {
+fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
     let functions = &config.functions;
     let usual = InvokeConfig::default();
     LambdaConfig {
         control: ControlConfig {
             settle_after: functions.transition,
+            access_points: config.file_systems.iter().map(|one| one.name.clone()).collect(),
+            allow_retired: AllowRetired::new(config.runtimes.allow_retired.clone()),
+            url_base: url_base(functions, address),
             rollback: functions.rollback,
             ..ControlConfig::default()
         },
@@ -52,11 +62,44 @@ fn lambda_config(config: &Config) -> LambdaConfig {
             idle_max: functions.idle,
             spares: functions.spares,
             networks: networks(config),
+            vpcs: Arc::new(vpcs(config)),
+            keys: Arc::new(keys(config)),
             lifetime_max: functions.lifetime,
             ..usual
         },
         packs: machine_runtimes::packs_config(config),
     }
+}
+
+/// The keys, after a word about those that cannot be used now.
+fn keys(config: &Config) -> Keys {
+    let keys = Keys::new(config.keys.clone());
+    for problem in keys.problems() {
+        tracing::warn!("a key of kms.keys cannot be used: {problem}");
+    }
+    keys
+}
+
+/// Which subnet is which network, and what the groups allow.
+fn vpcs(config: &Config) -> Vpcs {
+    let mut subnets = BTreeMap::new();
+    for network in &config.networks {
+        for id in &network.subnet_ids {
+            let subnet = Subnet {
+                account: network.account.clone(),
+                vpc_id: network.vpc_id.clone(),
+                network: network.private.name.clone(),
+            };
+            subnets.insert(id.clone(), subnet);
+        }
+    }
+    Vpcs { subnets, security_groups: config.security_groups.clone() }
+}
+
+/// Where the URLs of functions are, at the port that is really listened on unless the configuration
+/// knows better.
+fn url_base(functions: &Functions, address: SocketAddr) -> UrlBase {
+    functions.url_base.clone().unwrap_or_else(|| UrlBase::local(address.port()))
 }
 
 /// Which network has which functions.
@@ -96,6 +139,7 @@ mod tests {
                 spares: 0,
                 lifetime: Duration::ZERO,
                 transition: Duration::ZERO,
+                url_base: None,
             };
             budget(usual, &functions)
         };

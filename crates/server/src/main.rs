@@ -17,6 +17,7 @@ mod logging;
 mod machine_runtimes;
 mod notify;
 mod serve;
+mod sign;
 mod signals;
 mod spawner;
 
@@ -55,6 +56,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             print_defaults();
             Ok(())
         }
+        Command::Sign(args) => sign::run(&args),
+        Command::SigningProfile(args) => sign::profile(&args),
     }
 }
 

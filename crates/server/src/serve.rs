@@ -83,13 +83,15 @@ async fn live(
     let barriers = host.barriers().to_vec();
     let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
     let credentials = credentials(&config);
-    let lambda = functions::start(&config, &rt, &store, sandboxes.clone(), &credentials).await?;
+    let lambda =
+        functions::start(&config, address, &rt, &store, sandboxes.clone(), &credentials).await?;
     let front = Front::new(
         front_config(&config, address)?,
         rt.clone(),
         credentials,
         vec![lambda.clone()],
         vec![lambda.code_route()],
+        vec![lambda.clone()],
     );
     lambda.set_api_front(front.clone());
 

@@ -71,6 +71,8 @@ impl Scratch {
     pub(crate) fn reach(&self, config: &Config) -> FileReach {
         let mut read = machine_runtimes::searched(config);
         read.extend(PROGRAM_PATHS.map(PathBuf::from));
+        // The folders, because a file that comes or goes is a key that does.
+        read.extend(config.keys.values().filter_map(|file| file.parent()).map(Path::to_owned));
         let written = vec![config.data_dir.clone(), self.run_dir.clone(), self.images_dir.clone()];
         let parents = [self.run_dir.parent(), config.data_dir.parent()];
         let left = parents.into_iter().flatten().map(Path::to_owned).collect();
@@ -156,6 +158,8 @@ fn start_in(
         bind_roots,
         outbound,
         networks,
+        limits_egress: !config.security_groups.is_empty(),
+        file_systems: config.file_systems.clone(),
         io_uring: config.io_uring,
         ready_count,
     };

@@ -76,6 +76,12 @@ impl<E> fmt::Debug for EventStream<E> {
 pub trait Pieces: Send {
     /// The next piece; `None` after the last.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// Whether the last piece was not the end of what was to come. Asked after it; the connection is
+    /// then broken off, so that nobody takes a part for the whole.
+    fn is_cut_short(&self) -> bool {
+        false
+    }
 }
 
 /// Writes one message per event.

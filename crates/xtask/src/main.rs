@@ -13,6 +13,7 @@ mod fixtures;
 mod r#gen;
 mod limits;
 mod new_op;
+mod scale;
 mod shell;
 mod soak;
 mod test;
@@ -31,6 +32,8 @@ usage: cargo xtask <command>
   limits [--out FILE] [--only WORD]
                                    measure each limit inside functions into docs/limits.md
   bench [...]                      measure against other ways to run functions
+  scale [--functions N] [--versions N]
+                                   measure 10,000 functions of 10 versions into docs/scale.md
   soak [...]                       a day of a busy server in 20 minutes: nothing may leak
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 
@@ -54,6 +57,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
         "gen" => r#gen::run(args),
         "bench" => bench::run(args),
         "limits" => limits::run(args),
+        "scale" => scale::run(args),
         "soak" => soak::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import json
+import pathlib
 import re
 import textwrap
 import zipfile
@@ -34,6 +35,22 @@ def zip_of(files, executable=("bootstrap",), compression=zipfile.ZIP_DEFLATED):
 
 def python_zip(source):
     return zip_of({"app.py": source})
+
+
+def sdk_files():
+    """boto3 as a deployment package carries it, with the data of the one service it is asked for."""
+    import botocore
+    site = pathlib.Path(botocore.__file__).parents[1]
+    files = {}
+    for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
+        for path in (site / package).rglob("*"):
+            inside = path.relative_to(site)
+            data = inside.parts[:2] == ("botocore", "data") and len(inside.parts) > 3
+            if not path.is_file() or "__pycache__" in inside.parts or (data and inside.parts[2] not in ("lambda", "sts")):
+                continue
+            files[str(inside)] = path.read_bytes()
+    files["six.py"] = (site / "six.py").read_bytes()
+    return files
 
 
 @dataclasses.dataclass

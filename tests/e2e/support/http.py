@@ -3,6 +3,7 @@
 import dataclasses
 import http.client
 import json
+import re
 import socket
 
 
@@ -85,3 +86,10 @@ class Wire:
             return self.input.read(1) == b""
         except ConnectionResetError:
             return True
+
+
+def before_lineage(header):
+    """A trace header as a function sees it, without the part that names this invocation of it."""
+    found = re.fullmatch(r"(.*?)(?:;Lineage=|\|)[0-9a-f]{8}:0", header)
+    assert found, header
+    return found[1]

@@ -17,6 +17,9 @@ from .wait import until
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
+# What functions of tests run on, whatever day it is; tests of retirement use others.
+EVERGREEN = [*(f"python3.{minor}" for minor in range(8, 15)), *(f"nodejs{major}.x" for major in (18, 20, 22, 24)),
+             "provided.al2", "provided.al2023"]
 
 
 def binary():
@@ -44,7 +47,8 @@ class Server:
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.log = self.folder / "serve.log"
-        self.args, self.env, self.before = args, env or {}, before
+        self.args, self.before = args, before
+        self.env = {"LAMBIC_RUNTIMES_ALLOW_RETIRED": ",".join(EVERGREEN), **(env or {})}
         self.port = free_port()
         self.process = None
 

@@ -23,12 +23,12 @@ def need(program, package):
 class Cli:
     """The AWS CLI of this environment, as a shell user calls it."""
 
-    def __init__(self, endpoint, folder):
+    def __init__(self, endpoint, folder, account="test", region=REGION):
         self.folder = folder
         self.program = pathlib.Path(sys.executable).parent / "aws"
         assert self.program.is_file(), f"there is no {self.program}: pip install -r tests/e2e/requirements.txt"
         self.env = environment(
-            AWS_ENDPOINT_URL=endpoint, AWS_DEFAULT_REGION=REGION, AWS_ACCESS_KEY_ID="test",
+            AWS_ENDPOINT_URL=endpoint, AWS_DEFAULT_REGION=region, AWS_ACCESS_KEY_ID=account,
             AWS_SECRET_ACCESS_KEY="test", AWS_MAX_ATTEMPTS="1", AWS_PAGER="", HOME=str(folder),
             AWS_CONFIG_FILE=str(folder / "none"), AWS_SHARED_CREDENTIALS_FILE=str(folder / "none"),
         )
@@ -49,6 +49,29 @@ class Cli:
         done = self.run(*words)
         assert done.returncode != 0, f"aws lambda {' '.join(words)} was not refused: {done.stdout}"
         return done.stderr
+
+
+class CliProcess(Cli):
+    """The same, in one process for all commands: for tests that give very many."""
+
+    def __init__(self, *words, **more):
+        super().__init__(*words, **more)
+        self.process = subprocess.Popen(
+            # -P: the modules beside it are not to be taken for Python's own of the same names.
+            [sys.executable, "-P", HERE / "support/cli_driver.py"], env=self.env, cwd=self.folder, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, *words):
+        self.process.stdin.write(json.dumps(["lambda", *words]) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the AWS CLI's process ended while it did {words}"
+        done = json.loads(line)
+        return subprocess.CompletedProcess(words, done["status"], done["out"], done["err"])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=20)
 
 
 class JavaScript:
@@ -112,6 +135,11 @@ def rust_bootstrap():
 def rust_extension():
     """The extension on the official `lambda-extension` crate."""
     return built("release/rust-extension").read_bytes()
+
+
+def rust_sdk():
+    """The program on the AWS SDK for Rust that drives a server."""
+    return built("release/rust-sdk")
 
 
 def go_bootstrap():

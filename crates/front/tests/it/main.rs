@@ -9,5 +9,6 @@ mod http1;
 mod limits;
 mod operations;
 mod records;
+mod sites;
 mod streamed;
 mod world;

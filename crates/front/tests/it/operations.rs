@@ -37,8 +37,34 @@ async fn another_account_is_denied() {
     let world = World::new(development());
     let reply = world.ask("GET /foreign HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let text = "User: arn:aws:iam::000000000000:root is not authorized to perform: \
-                fake:GetForeignThing on resource: arn:aws:fake:us-east-1:999999999999:foreign";
+                fake:GetForeignThing on resource: arn:aws:fake:us-east-1:999999999999:foreign \
+                because no resource-based policy allows the fake:GetForeignThing action";
     assert_eq!(reply.error(), (403, "AccessDeniedException", text.to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_of_a_resource_is_obeyed() {
+    let world = World::new(development());
+    let ask = async |query: &str| {
+        world.ask(&format!("GET /foreign?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
+    };
+    let (own, other) = ("000000000000", "999999999999");
+    for (query, status) in [
+        (format!("{other}=open"), 200),
+        (format!("{other}=closed"), 403),
+        (format!("{own}=foreign"), 200),
+        (format!("{own}=closed"), 403),
+    ] {
+        assert_eq!(ask(&query).await.status, status, "{query}");
+    }
+    let denied = ask(&format!("{own}=closed")).await.error().2;
+    assert!(
+        denied.ends_with(":closed with an explicit deny in a resource-based policy"),
+        "{denied}"
+    );
+    // Others are not told that there is something that denies.
+    let denied = ask(&format!("{other}=closed")).await.error().2;
+    assert!(denied.ends_with("allows the fake:GetForeignThing action"), "{denied}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use lambic_front::metrics::Metrics;
 use lambic_front::{
     AuthMode, BoxFuture, Call, CredentialTable, Cx, Front, FrontConfig, InputOf, InternalCall,
-    InternalReply, InternalRoute, Origin, OutputOf, ReplyContent, Serve, Service, serve,
+    InternalReply, InternalRoute, Origin, OutputOf, PolicyQuestion, PolicySays, ReplyContent,
+    ResourcePolicies, Serve, Service, serve,
 };
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::event_stream::Pieces;
@@ -17,6 +18,8 @@ use lambic_wire::{Arn, Body, Error, Labels, Operation, Request, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
+
+use crate::sites::Site;
 
 pub(crate) const BODY_BYTES_MAX: usize = 1_000;
 pub(crate) const BIG_BODY_BYTES_MAX: usize = 1_000_000;
@@ -33,6 +36,17 @@ pub(crate) struct Fake {
     /// Told whenever an operation at `/wait` or `/stream` has ended.
     pub(crate) ended_signal: Notify,
     me: OnceLock<Weak<Fake>>,
+}
+
+impl ResourcePolicies for Fake {
+    /// What is called `open` lets everybody in, what is called `closed` nobody.
+    fn policy_says(&self, question: &PolicyQuestion<'_>) -> PolicySays {
+        match question.resource.resource.as_str() {
+            "open" => PolicySays::Allow,
+            "closed" => PolicySays::Deny,
+            _ => PolicySays::Nothing,
+        }
+    }
 }
 
 /// Any request is an input, any JSON an output.
@@ -188,12 +202,13 @@ impl Serve for Foreign {
     type Operation = Raw<3>;
     const ACTION: &'static str = "GetForeignThing";
 
-    fn resource(cx: &Cx<'_, Fake>, _: &InputOf<Self>) -> Arn {
-        Arn::new("fake", cx.region, "999999999999", "foreign")
+    fn resource(cx: &Cx<'_, Fake>, input: &InputOf<Self>) -> Arn {
+        let (account, name) = input.query.split_once('=').unwrap_or(("999999999999", "foreign"));
+        Arn::new("fake", cx.region, account, name)
     }
 
     async fn run(_: &Cx<'_, Fake>, _: InputOf<Self>) -> Result<OutputOf<Self>, Error> {
-        unreachable!("it is never allowed")
+        Ok(json!("let in"))
     }
 }
 
@@ -313,6 +328,7 @@ impl World {
             credentials.clone(),
             vec![fake.clone()],
             vec![Arc::new(download)],
+            vec![Arc::new(Site)],
         );
         World { rt, front, fake, credentials }
     }

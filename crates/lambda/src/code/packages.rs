@@ -116,7 +116,7 @@ impl Packages {
         }
         let bytes = zip.clone();
         let sha256 = self.rt.blocking("hash a package", move || Digest::of(&bytes)).await;
-        Ok(Code { sha256, zip_bytes, unzipped_bytes: None })
+        Ok(Code { sha256, zip_bytes, unzipped_bytes: None, signature: None })
     }
 
     async fn unpack(&self, zip: Bytes) -> Result<Staged, Error> {

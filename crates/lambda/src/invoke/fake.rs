@@ -125,8 +125,13 @@ impl Drop for Alive {
 impl Launcher for Fake {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        if plan.file_system.is_some() {
+            // It has none.
+            let fault = LaunchFault::FileSystem("/srv/data: No such file or directory".into());
+            return std::future::ready(Err(fault)).boxed();
+        }
         if self.fails {
-            return std::future::ready(Err(LaunchFault("no room".into()))).boxed();
+            return std::future::ready(Err(LaunchFault::Sandbox("no room".into()))).boxed();
         }
         let (inherited, ours) = tokio::io::duplex(64 * 1024);
         let (output, printed) = tokio::io::duplex(64 * 1024);
@@ -259,9 +264,13 @@ impl Machine {
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
             active_tracing: false,
+            isolates_tenants: false,
+            sealed_environment: None,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),
             layers_path: None,
+            file_system: None,
+            vpc: None,
             generation,
             state: VersionState::Active,
             holds: Vec::new(),
@@ -305,6 +314,7 @@ pub(super) fn request(payload: &str) -> Invocation {
         client_context: None,
         trace_id: None,
         log_tail: true,
+        tenant_id: None,
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use lambic_sandbox::Egress;
 use thiserror::Error;
 
 use super::fault::Exit;
 use crate::runtime_api::connection::BoxIo;
+use crate::state::file_system::FileSystemUse;
 use crate::state::version::Version;
 
 /// What one environment is made of.
@@ -33,6 +35,10 @@ pub struct Plan {
     pub cwd: String,
     /// The private network that it is in; `None` is the default one.
     pub network: Option<String>,
+    /// What it may send to of what its network reaches; `None` is all of it.
+    pub egress: Option<Vec<Egress>>,
+    /// A folder of the operator's that is mounted inside.
+    pub file_system: Option<FileSystemUse>,
     /// Whether the runtime gets a descriptor of its own for framed log records.
     pub log_frames: bool,
     /// What runs beside the runtime.
@@ -78,8 +84,14 @@ impl Extensions {
 
 /// Why an environment could not be made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the sandbox failed: {0}")]
-pub struct LaunchFault(pub String);
+pub enum LaunchFault {
+    /// The sandbox says at which step.
+    #[error("the sandbox failed: {0}")]
+    Sandbox(String),
+    /// The function's file system is not to be had.
+    #[error("the file system failed: {0}")]
+    FileSystem(String),
+}
 
 /// Makes environments.
 pub trait Launcher: Send + Sync + 'static {

@@ -20,10 +20,12 @@ mod fake;
 pub mod fault;
 mod figures;
 pub mod launcher;
+pub(crate) mod lineage;
 mod lines;
 pub mod networks;
 pub mod place;
 pub mod platform_events;
+mod platform_side_events;
 pub mod pool;
 pub mod product;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod shutdown;
 pub(crate) mod spares;
 #[cfg(test)]
 mod spares_tests;
+mod start_events;
 pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
@@ -45,6 +48,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod vpcs;
+mod window;
 mod worker;
 
 use std::collections::HashMap;
@@ -57,6 +62,8 @@ use lambic_front::metrics::Metrics;
 use lambic_rt::{Instant, Rt, TaskKind};
 use lambic_wire::error::Error;
 
+use crate::keys::Keys;
+use crate::limits::TENANT_ENVIRONMENTS_MAX;
 use crate::names::LATEST;
 use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
@@ -74,6 +81,7 @@ use shell::Shell;
 use spares::Spares;
 use streamed::StreamedAnswer;
 use tokio::sync::oneshot;
+use vpcs::Vpcs;
 
 /// One request to run a function.
 #[derive(Clone, Debug)]
@@ -90,6 +98,8 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// Whether the last 4 KB of the log are wanted.
     pub log_tail: bool,
+    /// For whom it is; there exactly when the function isolates tenants.
+    pub tenant_id: Option<String>,
 }
 
 /// What the function answered.
@@ -136,6 +146,10 @@ pub struct InvokeConfig {
     pub files_max: u32,
     /// Which private network a function is in.
     pub networks: Networks,
+    /// Subnets and security groups by their ids.
+    pub vpcs: Arc<Vpcs>,
+    /// Keys that functions' variables are encrypted under.
+    pub keys: Arc<Keys>,
     /// Where invocations and environments are counted.
     pub metrics: Metrics,
 }
@@ -155,6 +169,8 @@ impl Default for InvokeConfig {
             pids_max: 1_024,
             files_max: 1_024,
             networks: Networks::default(),
+            vpcs: Arc::default(),
+            keys: Arc::default(),
             metrics: Metrics::process().clone(),
         }
     }
@@ -170,8 +186,8 @@ pub(crate) struct Common {
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
     observer: OnceLock<Arc<dyn Observer>>,
     pub(crate) figures: Figures,
-    /// Pools by generation of their snapshot.
-    pools: RwLock<HashMap<u64, Arc<Shell>>>,
+    /// Pools by generation of their snapshot and by tenant, where a function isolates tenants.
+    pools: RwLock<HashMap<PoolKey, Arc<Shell>>>,
     /// By account and region, as AWS counts.
     accounts: Mutex<HashMap<(String, String), Arc<Account>>>,
     /// By ARN: of functions that reserve concurrency, and of those that have pools.
@@ -186,6 +202,9 @@ pub(crate) struct Common {
 pub struct Invoker {
     common: Arc<Common>,
 }
+
+/// No environment is ever in two pools, so none serves two tenants.
+type PoolKey = (u64, Option<Arc<str>>);
 
 /// Whether the function still runs this snapshot.
 fn is_current(record: &FunctionRecord, version: &Version) -> bool {
@@ -259,7 +278,7 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<Answer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let common = self.common.clone();
         let work = async move {
@@ -280,9 +299,10 @@ impl Invoker {
         version: Arc<Version>,
         invocation: Invocation,
     ) -> Result<StreamedAnswer, Error> {
-        let pool = self.common.pool(&version);
+        let pool = self.common.pool(&version, invocation.tenant_id.as_deref());
         let lease = pool.admit()?;
         let (sink, pieces) = stream::channel();
+        let content_type = sink.content_type();
         let (sender, ended) = oneshot::channel();
         let (common, ran) = (self.common.clone(), version.clone());
         let work = async move {
@@ -295,7 +315,7 @@ impl Invoker {
         };
         // Not driven by whoever takes the answer: time runs also while a slow caller takes nothing.
         self.common.rt.spawn("streamed invocation", TaskKind::Request, work).detach();
-        StreamedAnswer::begin(version.version.clone(), pieces, ended).await
+        StreamedAnswer::begin(version.version.clone(), &content_type, pieces, ended).await
     }
 
     /// The function is this from now on (`None`: it is deleted). Environments of snapshots that are
@@ -317,13 +337,27 @@ impl Invoker {
 
     /// So many environments of this version are there from now on, started ahead of requests.
     pub fn provision(&self, version: &Arc<Version>, count: u32) {
-        self.common.pool(version).provision(count);
+        if count == 0 {
+            // None is made for it: the function may be deleted.
+            let pools = self.common.all_pools();
+            let mut known = pools.iter().filter(|shell| shell.is_shared_by_all_of(version));
+            let _ = known.next().is_none_or(|shell| shell.provision(0));
+        } else {
+            loop {
+                let shell = self.common.pool(version, None);
+                if shell.provision(count) {
+                    break;
+                }
+                // It was closed at this very moment.
+                self.common.forget(&shell);
+            }
+        }
         self.common.sum_up_provisioned(&version.function_arn);
     }
 
     /// How far that is.
     pub fn provisioned(&self, version: &Arc<Version>) -> Provision {
-        self.common.pool(version).provisioned()
+        self.common.pool(version, None).provisioned()
     }
 
     /// Waits until no invocation is at work, at most for `limit`, then ends all environments.
@@ -426,7 +460,11 @@ impl Common {
     fn follow_concurrency(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = now else {
-            functions.remove(function_arn);
+            // Now, and not with its last environment: another function may have taken it already.
+            if let Some(known) = functions.remove(function_arn) {
+                known.meter.provision(0);
+                known.meter.reserve(None);
+            }
             return;
         };
         let reserved = record.reserved_concurrency;
@@ -495,16 +533,35 @@ impl Common {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The pool of this snapshot, made if there is none.
-    pub(crate) fn pool(self: &Arc<Common>, version: &Arc<Version>) -> Arc<Shell> {
+    /// The pool of this snapshot and tenant, made if there is none.
+    pub(crate) fn pool(
+        self: &Arc<Common>,
+        version: &Arc<Version>,
+        tenant: Option<&str>,
+    ) -> Arc<Shell> {
+        let key: PoolKey = (version.generation, tenant.map(Arc::from));
         let known = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shell) = known.get(&version.generation) {
+        if let Some(shell) = known.get(&key) {
             return shell.clone();
         }
         drop(known);
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Shell::new(self.clone(), version.clone());
-        pools.entry(version.generation).or_insert_with(fresh).clone()
+        let fresh = || Shell::new(self.clone(), version.clone(), key.1.clone());
+        pools.entry(key.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// Whether one more environment of a function that isolates tenants may be started. Idle ones
+    /// count, and those of other tenants do not give way, as on AWS.
+    pub(crate) fn may_start_for_tenant(&self, version: &Version) -> bool {
+        let max = u64::from(self.config.concurrency_max) * TENANT_ENVIRONMENTS_MAX.0
+            / TENANT_ENVIRONMENTS_MAX.1;
+        let of_function = |shell: &&Arc<Shell>| {
+            shell.tenant().is_some() && shell.version().function_arn == version.function_arn
+        };
+        let pools = self.all_pools();
+        let environments: usize =
+            pools.iter().filter(of_function).map(|shell| shell.environments()).sum();
+        (environments as u64) < max
     }
 
     pub(crate) fn all_pools(&self) -> Vec<Arc<Shell>> {
@@ -530,9 +587,9 @@ impl Common {
     /// Forgets one closed pool, so that the next request gets a fresh one.
     pub(crate) fn forget(&self, shell: &Arc<Shell>) {
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let generation = shell.version().generation;
-        if pools.get(&generation).is_some_and(|known| Arc::ptr_eq(known, shell)) {
-            pools.remove(&generation);
+        let key = (shell.version().generation, shell.tenant().cloned());
+        if pools.get(&key).is_some_and(|known| Arc::ptr_eq(known, shell)) {
+            pools.remove(&key);
         }
     }
 

@@ -12,31 +12,11 @@ use lambic_rt::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::fault::Status;
+pub use super::platform_side_events::{ExtensionState, LogsDropped, Subscription};
+pub use super::start_events::{InitReport, InitRuntimeDone, InitStart, InitType, Phase};
 use super::trace::Segment;
 use crate::runtime_api::desk::Outcome;
-use crate::runtime_api::extensions::crew::Info;
 use crate::state::logging::Level;
-
-/// Why an environment is started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InitType {
-    /// A request waits for it.
-    #[default]
-    OnDemand,
-    /// It is provisioned.
-    ProvisionedConcurrency,
-}
-
-impl InitType {
-    /// AWS's word, as in `AWS_LAMBDA_INITIALIZATION_TYPE`.
-    pub fn name(self) -> &'static str {
-        match self {
-            InitType::OnDemand => "on-demand",
-            InitType::ProvisionedConcurrency => "provisioned-concurrency",
-        }
-    }
-}
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,16 +69,6 @@ pub enum PlatformRecord {
     LogsDropped(LogsDropped),
 }
 
-/// In which phase a runtime is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Ahead of the first invocation.
-    Init,
-    /// Again, inside of it.
-    Invoke,
-}
-
 /// How something ended, in AWS's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,108 +78,6 @@ pub struct Ending {
     /// Of an error or a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
-}
-
-/// Of `platform.initStart`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InitStart {
-    initialization_type: InitType,
-    phase: Phase,
-    runtime_version: String,
-    runtime_version_arn: String,
-    function_name: String,
-    function_version: String,
-    instance_id: String,
-    /// In bytes.
-    instance_max_memory: u64,
-}
-
-impl InitStart {
-    /// The same of an environment that is started for this reason.
-    pub fn of_type(self, initialization_type: InitType) -> InitStart {
-        InitStart { initialization_type, ..self }
-    }
-
-    /// `runtime` names what runs, such as `python:3.13.1`; `log_stream` stands for the environment.
-    pub fn new(
-        phase: Phase,
-        runtime: (&str, String),
-        function: (&str, &str),
-        log_stream: &str,
-        memory_mb: u32,
-    ) -> InitStart {
-        InitStart {
-            initialization_type: InitType::OnDemand,
-            phase,
-            runtime_version: runtime.0.to_owned(),
-            runtime_version_arn: runtime.1,
-            function_name: function.0.to_owned(),
-            function_version: function.1.to_owned(),
-            instance_id: log_stream.to_owned(),
-            instance_max_memory: u64::from(memory_mb) << 20,
-        }
-    }
-}
-
-/// Of `platform.initRuntimeDone`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InitRuntimeDone {
-    initialization_type: InitType,
-    phase: Phase,
-    #[serde(flatten)]
-    ending: Ending,
-}
-
-impl InitRuntimeDone {
-    /// The same of an environment that is started for this reason.
-    pub fn of_type(self, initialization_type: InitType) -> InitRuntimeDone {
-        InitRuntimeDone { initialization_type, ..self }
-    }
-
-    /// Of a start that ended so.
-    pub fn new(phase: Phase, status: &Status) -> InitRuntimeDone {
-        InitRuntimeDone {
-            initialization_type: InitType::OnDemand,
-            phase,
-            ending: Ending::of(status),
-        }
-    }
-}
-
-/// Of `platform.initReport`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InitReport {
-    initialization_type: InitType,
-    phase: Phase,
-    #[serde(flatten)]
-    ending: Ending,
-    metrics: InitMetrics,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InitMetrics {
-    duration_ms: Millis,
-}
-
-impl InitReport {
-    /// The same of an environment that is started for this reason.
-    pub fn of_type(self, initialization_type: InitType) -> InitReport {
-        InitReport { initialization_type, ..self }
-    }
-
-    /// Of a start that took so long and ended so.
-    pub fn new(phase: Phase, status: &Status, duration: Duration) -> InitReport {
-        InitReport {
-            initialization_type: InitType::OnDemand,
-            phase,
-            ending: Ending::of(status),
-            metrics: InitMetrics { duration_ms: Millis(duration) },
-        }
-    }
 }
 
 /// The trace that an invocation belongs to.
@@ -248,6 +116,9 @@ pub struct Start {
     /// The trace, if one is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+    /// For whom it is, if the function isolates tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
 }
 
 /// Of `platform.runtimeDone`.
@@ -334,6 +205,8 @@ pub struct Report {
     tracing: Option<Tracing>,
     #[serde(flatten)]
     ending: Ending,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<String>,
     /// The text names it on a line of its own; in JSON it is the trace's `spanId`.
     #[serde(skip)]
     segment: Option<Segment>,
@@ -379,62 +252,14 @@ impl Report {
             ..tracing
         });
         let spans = spans.into_iter().collect();
-        Report { request_id, metrics, spans, tracing, ending: Ending::of(&outcome.status), segment }
-    }
-}
-
-/// Of `platform.extension`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExtensionState {
-    name: String,
-    state: &'static str,
-    events: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<String>,
-}
-
-impl ExtensionState {
-    /// Of this extension.
-    pub fn of(info: Info) -> ExtensionState {
-        let Info { name, state, events, error_type } = info;
-        ExtensionState { name, state, events, error_type }
+        let ending = Ending::of(&outcome.status);
+        Report { request_id, metrics, spans, tracing, ending, tenant_id: None, segment }
     }
 
-    fn text(&self) -> String {
-        let error = match &self.error_type {
-            Some(kind) => format!("\tError Type: {kind}"),
-            None => String::new(),
-        };
-        let events = self.events.join(", ");
-        format!(
-            "EXTENSION\tName: {}\tState: {}\tEvents: [{events}]{error}\n",
-            self.name, self.state
-        )
+    /// Of an invocation for this tenant.
+    pub fn of_tenant(self, tenant_id: Option<String>) -> Report {
+        Report { tenant_id, ..self }
     }
-}
-
-/// Of `platform.telemetrySubscription` and `platform.logsSubscription`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Subscription {
-    /// The extension's.
-    pub name: String,
-    /// `Subscribed`, or `Already subscribed` when it asked for the same again.
-    pub state: &'static str,
-    /// `platform`, `function`, `extension`.
-    pub types: Vec<&'static str>,
-}
-
-/// Of `platform.logsDropped`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LogsDropped {
-    /// Why.
-    pub reason: &'static str,
-    /// Lines.
-    pub dropped_records: u64,
-    /// Their bytes.
-    pub dropped_bytes: u64,
 }
 
 impl PlatformEvent {
@@ -478,7 +303,7 @@ impl PlatformEvent {
                 "INIT_START Runtime Version: {}\tRuntime Version ARN: {}\n",
                 start.runtime_version, start.runtime_version_arn
             )),
-            PlatformRecord::InitReport(report) => init_report_text(report),
+            PlatformRecord::InitReport(report) => report.text(),
             PlatformRecord::Start(start) => {
                 Some(format!("START RequestId: {} Version: {}\n", start.request_id, start.version))
             }
@@ -506,17 +331,6 @@ struct Line<'a> {
     time: String,
     #[serde(flatten)]
     record: &'a PlatformRecord,
-}
-
-/// Written for a start that went wrong only.
-fn init_report_text(report: &InitReport) -> Option<String> {
-    let ending = report.ending.text()?;
-    let phase = match report.phase {
-        Phase::Init => "init",
-        Phase::Invoke => "invoke",
-    };
-    let duration = report.metrics.duration_ms.value();
-    Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"))
 }
 
 /// AWS writes the types with a capital here.
@@ -552,7 +366,7 @@ fn segment_text(segment: &Segment) -> String {
 }
 
 impl Ending {
-    fn of(status: &Status) -> Ending {
+    pub(super) fn of(status: &Status) -> Ending {
         match status {
             Status::Answered => Ending { status: "success", error_type: None },
             Status::Timeout => Ending { status: "timeout", error_type: None },
@@ -564,7 +378,7 @@ impl Ending {
     }
 
     /// `None` for a good one.
-    fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         match (self.status, &self.error_type) {
             ("success", _) => None,
             (_, Some(kind)) => Some(format!("Status: error\tError Type: {kind}")),
@@ -585,10 +399,10 @@ impl Serialize for Moment {
 
 /// Written as milliseconds with up to three decimals.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Millis(Duration);
+pub(super) struct Millis(pub(super) Duration);
 
 impl Millis {
-    fn value(self) -> f64 {
+    pub(super) fn value(self) -> f64 {
         self.0.as_micros() as f64 / 1_000.0
     }
 }

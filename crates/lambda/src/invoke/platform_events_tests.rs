@@ -3,6 +3,7 @@
 use super::*;
 use crate::invoke::fault::{Exit, Fault};
 use crate::runtime_api::desk::Reply;
+use crate::runtime_api::extensions::crew::Info;
 
 fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outcome {
     Outcome {
@@ -119,6 +120,7 @@ fn invocations_begin_and_end() {
             function_arn: "arn:f".into(),
             version: "7".into(),
             tracing,
+            tenant_id: None,
         })
     };
     let text = "START RequestId: r Version: 7\n";
@@ -126,6 +128,13 @@ fn invocations_begin_and_end() {
     check(start(None), Level::Info, Some(text), &format!("{json}}}"));
     let traced = format!(r#"{json},"tracing":{{"type":"X-Amzn-Trace-Id","value":"{header}"}}}}"#);
     check(start(Tracing::of_header(header)), Level::Info, Some(text), &traced);
+    let PlatformRecord::Start(of_tenant) = start(None) else { unreachable!() };
+    check(
+        PlatformRecord::Start(Start { tenant_id: Some("blue".into()), ..of_tenant }),
+        Level::Info,
+        Some(text),
+        &format!(r#"{json},"tenantId":"blue"}}"#),
+    );
     assert_eq!(Tracing::of_header(&header.replace("Sampled=1", "Sampled=0")), None);
     check(
         PlatformRecord::End(End { request_id: "r".into() }),

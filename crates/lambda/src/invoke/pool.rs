@@ -272,6 +272,11 @@ impl Pool {
         self.closed
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether it has environments or waiting requests that are not idle.
     pub fn is_working(&self) -> bool {
         self.slots.len() > self.idle.len() || !self.waiting.is_empty()

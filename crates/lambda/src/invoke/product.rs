@@ -9,7 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use lambic_front::{CredentialTable, EnvironmentOrigin, Front, Origin, Principal};
-use lambic_sandbox::{Bind, Event, Events, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure};
+use lambic_sandbox::{
+    Bind, Event, Events, LaunchError, Mounted, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure,
+};
 use lambic_wire::sigv4::Credentials;
 use tokio::net::TcpListener;
 
@@ -21,6 +23,7 @@ use super::launcher::{
 use super::spares::{SPARE_MEMORY_MB, SPARE_TMP_MB};
 use crate::runtime_api::becoming;
 use crate::runtime_api::connection::BoxIo;
+use crate::state::file_system::FileSystemUse;
 use crate::state::version::Version;
 
 /// Environments from the sandbox.
@@ -49,6 +52,8 @@ impl SandboxLauncher {
             env: plan.env,
             cwd: plan.cwd,
             network: plan.network,
+            egress: plan.egress,
+            file_system: plan.file_system.map(mounted),
             log_pipe: plan.log_frames,
             extensions: plan.extensions.map(extensions),
         }
@@ -65,6 +70,8 @@ impl SandboxLauncher {
             env: prepared.env.clone(),
             cwd: "/".to_owned(),
             network: None,
+            egress: None,
+            file_system: None,
             log_frames: false,
             extensions: None,
             spare: None,
@@ -81,7 +88,7 @@ impl Launcher for SandboxLauncher {
                 Some(kind) => self.sandboxes.launch_from_spare(&spec, kind).await,
                 None => self.sandboxes.launch(&spec).await,
             };
-            let sandbox = launched.map_err(|error| LaunchFault(error.to_string()))?;
+            let sandbox = launched.map_err(fault)?;
             let becomes = sandbox.is_from_spare.then(|| becoming::document(&spec.env, &spec.cwd));
             environment(sandbox, becomes)
         }
@@ -102,6 +109,18 @@ impl Launcher for SandboxLauncher {
     }
 }
 
+/// Folders go by the ARNs of their access points.
+fn mounted(used: FileSystemUse) -> Mounted {
+    Mounted { name: used.arn, target: used.local_mount_path }
+}
+
+fn fault(error: LaunchError) -> LaunchFault {
+    match error {
+        LaunchError::FileSystem(reason) => LaunchFault::FileSystem(reason),
+        error => LaunchFault::Sandbox(error.to_string()),
+    }
+}
+
 /// As AWS starts them: nowhere in particular.
 fn extensions(plan: Extensions) -> lambic_sandbox::Extensions {
     let cwd = "/".to_owned();
@@ -109,7 +128,7 @@ fn extensions(plan: Extensions) -> lambic_sandbox::Extensions {
 }
 
 fn environment(mut sandbox: Sandbox, becomes: Option<Bytes>) -> Result<Environment, LaunchFault> {
-    let missing = |what: &str| LaunchFault(format!("the sandbox came without its {what}"));
+    let missing = |what: &str| LaunchFault::Sandbox(format!("the sandbox came without its {what}"));
     let events = sandbox.take_events().ok_or_else(|| missing("events"))?;
     let output = sandbox.output.take().ok_or_else(|| missing("output"))?;
     let log = sandbox.log.take();

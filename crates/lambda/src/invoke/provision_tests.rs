@@ -91,6 +91,55 @@ async fn one_that_ends_is_replaced() {
 }
 
 #[tokio::test]
+async fn one_that_ends_before_it_serves_anybody_is_not_started_without_end() {
+    let machine = Machine::new(script(|mut inside: Inside| async move {
+        let rt = Rt::real();
+        let _ = rt.within(Duration::from_millis(1), inside.runtime.try_next()).await;
+        exited(1)
+    }));
+    let version = published(&machine);
+    machine.invoker.provision(&version, 1);
+    until(&machine, &version, Provision { available: 0, fails: true }).await;
+    let again = async {
+        while machine.launches() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = Rt::real().instant();
+    assert!(Rt::real().within(Duration::from_secs(20), again).await.is_some());
+    // A second, and then two.
+    let pause = Rt::real().instant().duration_since(begun);
+    assert!(pause >= Duration::from_secs(1), "three starts in {pause:?}");
+}
+
+#[tokio::test]
+async fn a_deleted_function_gives_back_what_it_kept_though_it_still_runs() {
+    let gate = Arc::new(Semaphore::new(0));
+    let config = InvokeConfig { concurrency_max: 3, ..InvokeConfig::default() };
+    let machine = Machine::with(config, gated(&gate), false);
+    let arn = machine.version(1).function_arn;
+    let mut now = record("f");
+    now.reserved_concurrency = Some(2);
+    machine.invoker.follow(&arn, Some(&now));
+    let running = machine.invoke(machine.version(1), "1");
+    let others = async {
+        machine.until_alive(1).await;
+        machine.invoker.follow(&arn, None);
+        // Another function of that name, with the same reservation, and one that reserves nothing.
+        machine.invoker.follow(&arn, Some(&now));
+        let other = Version { function_arn: format!("{arn}-other"), ..machine.version(2) };
+        let other = machine.invoke(other, "2");
+        let open = async {
+            machine.until_alive(2).await;
+            gate.add_permits(2);
+        };
+        tokio::join!(other, open).0
+    };
+    let (running, other) = tokio::join!(running, others);
+    assert!(running.is_ok() && other.is_ok());
+}
+
+#[tokio::test]
 async fn more_than_are_provisioned_spill_over() {
     let gate = Arc::new(Semaphore::new(0));
     let machine = Machine::new(gated(&gate));

@@ -26,12 +26,14 @@ use super::fault::Status;
 use super::launcher::{Control, Output};
 use super::lines::{Piece, Splitter, level_of};
 use super::platform_events::{
-    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, PlatformEvent,
-    PlatformRecord, Report, RuntimeDone, Start, Tracing,
+    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, PlatformEvent, PlatformRecord,
+    Report, RuntimeDone, Start, Tracing,
 };
 pub use super::platform_events::{InitType, Phase};
 pub use super::reading::Attached;
 use super::reading::Reading;
+use super::window::Window;
+pub use super::window::{BYTES_PER_S_MAX, LINES_PER_S_MAX, READ_BYTES_PER_S_MAX};
 use crate::runtime_api::connection::BoxIo;
 use crate::runtime_api::desk::Outcome;
 use crate::runtime_api::extensions::crew::Info;
@@ -42,12 +44,6 @@ use crate::telemetry::{Answer, Api, Connect, Hub, Source};
 
 /// AWS's log tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024;
-/// Lines of one environment that are passed on in a second.
-pub const LINES_PER_S_MAX: u32 = 10_000;
-/// Bytes of one environment that are passed on in a second.
-pub const BYTES_PER_S_MAX: usize = 4 * 1024 * 1024;
-/// Bytes that are read of one environment in a second.
-pub const READ_BYTES_PER_S_MAX: usize = 32 * 1024 * 1024;
 /// Read at a time before others have their turn; a pipe holds at most 64 KB.
 const TURN_BYTES_MAX: usize = 128 * 1024;
 /// A figure of used memory that is younger than this is good enough for a line that nobody waits
@@ -58,6 +54,8 @@ const CHUNK_BYTES: usize = 4 * 1024;
 /// The log of one environment.
 pub struct Recorder {
     version: Arc<Version>,
+    /// For whom the environment is, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     rt: Rt,
     log_stream: String,
     /// The log group, when it is not the function's own.
@@ -142,16 +140,6 @@ impl Connect for Inside {
     }
 }
 
-/// What has been read and passed on in the present second.
-struct Window {
-    since: Instant,
-    lines: u32,
-    bytes: usize,
-    read_bytes: usize,
-    dropped_lines: u64,
-    dropped_bytes: u64,
-}
-
 impl Recorder {
     /// The log of an environment that is about to be started.
     pub fn new(version: Arc<Version>, rt: Rt) -> Recorder {
@@ -180,12 +168,27 @@ impl Recorder {
         let hub = Arc::new(Hub::new(rt.clone(), is_json));
         let (state, reading) = (Mutex::new(state), Mutex::default());
         let init_type = InitType::OnDemand;
-        Recorder { version, rt, log_stream, log_group, init_type, hub, state, reading }
+        Recorder {
+            version,
+            tenant: None,
+            rt,
+            log_stream,
+            log_group,
+            init_type,
+            hub,
+            state,
+            reading,
+        }
     }
 
     /// The same of an environment that is started for this reason.
     pub fn of_type(self, init_type: InitType) -> Recorder {
         Recorder { init_type, ..self }
+    }
+
+    /// The log of an environment that serves this tenant only.
+    pub fn of_tenant(self, tenant: Option<Arc<str>>) -> Recorder {
+        Recorder { tenant, ..self }
     }
 
     /// Why the environment is started.
@@ -313,6 +316,7 @@ impl Recorder {
             function_arn: self.version.function_arn.clone(),
             version: self.version.version.clone(),
             tracing: state.tracing.clone(),
+            tenant_id: self.tenant.as_deref().map(str::to_owned),
         };
         self.platform(&mut state, PlatformRecord::Start(start));
     }
@@ -336,6 +340,7 @@ impl Recorder {
         let end = End { request_id: outcome.request_id.clone() };
         self.platform(&mut state, PlatformRecord::End(end));
         let report = Report::new(outcome, state.began, self.version.memory_mb, used, tracing);
+        let report = report.of_tenant(self.tenant.as_deref().map(str::to_owned));
         self.platform(&mut state, PlatformRecord::Report(report));
         wants_tail.then(|| state.tail.iter().copied().collect())
     }
@@ -535,45 +540,6 @@ async fn pause() {
         Poll::Pending
     })
     .await;
-}
-
-impl Window {
-    fn new(since: Instant) -> Window {
-        Window { since, lines: 0, bytes: 0, read_bytes: 0, dropped_lines: 0, dropped_bytes: 0 }
-    }
-
-    fn take_dropped(&mut self) -> Option<LogsDropped> {
-        let dropped_records = std::mem::take(&mut self.dropped_lines);
-        let dropped_bytes = std::mem::take(&mut self.dropped_bytes);
-        let reason = "too many in a second";
-        (dropped_records > 0).then_some(LogsDropped { reason, dropped_records, dropped_bytes })
-    }
-
-    fn renew(&mut self, now: Instant) {
-        if now.duration_since(self.since) >= Duration::from_secs(1) {
-            let (dropped_lines, dropped_bytes) = (self.dropped_lines, self.dropped_bytes);
-            *self = Window { dropped_lines, dropped_bytes, ..Window::new(now) };
-        }
-    }
-
-    fn wait_to_read(&mut self, now: Instant) -> Option<Duration> {
-        self.renew(now);
-        let end = self.since + Duration::from_secs(1);
-        (self.read_bytes >= READ_BYTES_PER_S_MAX).then(|| end.duration_since(now))
-    }
-
-    fn may_pass(&mut self, now: Instant, bytes: usize) -> bool {
-        self.renew(now);
-        let passes = self.lines < LINES_PER_S_MAX && self.bytes + bytes <= BYTES_PER_S_MAX;
-        if passes {
-            self.lines += 1;
-            self.bytes += bytes;
-        } else {
-            self.dropped_lines += 1;
-            self.dropped_bytes += bytes as u64;
-        }
-        passes
-    }
 }
 
 /// What comes next begins a line of its own.

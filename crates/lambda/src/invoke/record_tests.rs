@@ -39,9 +39,13 @@ fn version_of(log_format: LogFormat) -> Version {
         log_group: "/aws/lambda/f".into(),
         log_format,
         active_tracing: false,
+        isolates_tenants: false,
+        sealed_environment: None,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
         layers_path: None,
+        file_system: None,
+        vpc: None,
         generation: 1,
         state: VersionState::Active,
         holds: Vec::new(),
@@ -151,6 +155,19 @@ async fn a_flood_is_read_and_only_its_end_is_kept() {
     assert_eq!(tail.len(), TAIL_BYTES_MAX);
     let text = String::from_utf8(tail).unwrap();
     assert!(text.contains("1999 xxx") && text.contains("REPORT") && !text.contains("START"));
+}
+
+#[test]
+fn a_tenant_is_named_where_its_invocations_begin_and_end() {
+    let recorder = Recorder::new(json(Level::Debug, Level::Debug), Rt::simulated(1));
+    let recorder = recorder.of_tenant(Some("blue".into()));
+    recorder.start("r", "");
+    let tail = recorder.finish(&outcome(1_000, None, None), true).unwrap();
+    let tail = String::from_utf8(tail).unwrap();
+    let of_tenant: Vec<_> =
+        tail.lines().filter(|line| line.contains(r#""tenantId":"blue""#)).collect();
+    assert_eq!(of_tenant.len(), 2, "{tail}");
+    assert!(of_tenant[0].contains("platform.start") && of_tenant[1].contains("platform.report"));
 }
 
 #[test]

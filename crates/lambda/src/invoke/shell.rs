@@ -36,6 +36,9 @@ const FREEZE_AFTER: Duration = Duration::from_secs(1);
 /// After a first failure to start a provisioned environment; twice as long after each further one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Provisioned environments that are all there for so long after a failure are well.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+
 /// Under the pool's lock, so not all of a thousand at once.
 const FREEZES_PER_SWEEP_MAX: usize = 64;
 
@@ -120,6 +123,20 @@ struct Provisioning {
     not_before: Option<Instant>,
 }
 
+impl Provisioning {
+    /// An environment is well.
+    fn recover(&mut self) {
+        (self.failures, self.not_before) = (0, None);
+    }
+
+    /// So is what has been there for a while after a failure, though nobody has asked for it.
+    fn recover_with_time(&mut self, now: Instant) {
+        if self.not_before.is_some_and(|at| now.saturating_duration_since(at) >= WELL_AFTER) {
+            self.recover();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     pool: Pool,
@@ -132,6 +149,8 @@ struct Inner {
 pub(crate) struct Shell {
     pub(super) common: Arc<Common>,
     version: Arc<Version>,
+    /// For whom all of its environments are, if the function isolates tenants.
+    tenant: Option<Arc<str>>,
     function: Arc<FunctionUse>,
     places: Arc<Provisioned>,
     /// The kind of spares that its environments can be made from; 0 as long as it is not known.
@@ -142,12 +161,16 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(common: Arc<Common>, version: Arc<Version>) -> Arc<Shell> {
+    pub(super) fn new(
+        common: Arc<Common>,
+        version: Arc<Version>,
+        tenant: Option<Arc<str>>,
+    ) -> Arc<Shell> {
         let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
         let places = Arc::default();
         let (spare_kind, inner) = Default::default();
-        Arc::new(Shell { common, version, function, places, spare_kind, farewells, inner })
+        Arc::new(Shell { common, version, tenant, function, places, spare_kind, farewells, inner })
     }
 
     /// The kind of spares of this, which is in use now.
@@ -167,6 +190,15 @@ impl Shell {
         &self.version
     }
 
+    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
+        self.tenant.as_ref()
+    }
+
+    /// Environments there are or that are being started.
+    pub(super) fn environments(&self) -> usize {
+        self.lock().entries.len()
+    }
+
     /// A place in the concurrency of function and account, or 429.
     pub(super) fn admit(&self) -> Result<Lease, Error> {
         let lease = self.function.meter.admit(&self.places);
@@ -174,13 +206,23 @@ impl Shell {
     }
 
     /// So many environments are there from now on, started ahead of requests.
-    pub(super) fn provision(self: &Arc<Shell>, count: u32) {
+    /// `false`: the pool is closed; a fresh one is to be told.
+    pub(super) fn provision(self: &Arc<Shell>, count: u32) -> bool {
         let mut inner = self.lock();
+        if inner.pool.is_closed() {
+            return false;
+        }
         inner.pool.keep(count as usize);
         inner.provisioning = Provisioning { kept: count, ..Provisioning::default() };
         drop(inner);
         self.places.set(count);
         self.top_up();
+        true
+    }
+
+    /// Whether this is the pool of that snapshot, for whoever calls.
+    pub(super) fn is_shared_by_all_of(&self, version: &Version) -> bool {
+        self.version.generation == version.generation && self.tenant.is_none()
     }
 
     /// How many that are.
@@ -285,6 +327,13 @@ impl Shell {
             );
             return false;
         }
+        if self.tenant.is_some() && !self.common.may_start_for_tenant(&self.version) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                "the function's tenants have as many environments as they may: the request is throttled"
+            );
+            return false;
+        }
         self.start_one(InitType::OnDemand)
     }
 
@@ -314,14 +363,10 @@ impl Shell {
 
     /// The environment's start has succeeded.
     pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
-        let mut inner = self.lock();
-        inner.provisioning =
-            Provisioning { kept: inner.provisioning.kept, ..Provisioning::default() };
-        if let Some(entry) = inner.entries.get_mut(&id) {
+        if let Some(entry) = self.lock().entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);
         }
-        drop(inner);
         self.ready(id);
     }
 
@@ -398,6 +443,10 @@ impl Shell {
         let entry = inner.entries.remove(&id);
         let wanted = inner.pool.gone(id);
         drop(inner);
+        // One that came up and ended before it served anybody is no better than one that did not.
+        if entry.as_ref().is_some_and(|entry| entry.init.is_some()) {
+            self.provisioning_failed();
+        }
         // The worker has left it.
         if let Some(handle) = entry.and_then(|entry| entry.handle) {
             handle.control.kill();
@@ -434,6 +483,9 @@ impl Shell {
         };
         let (idle, overdue) = (take(idle), take(overdue));
         inner.freeze_idle(now);
+        if inner.pool.missing() == 0 {
+            inner.provisioning.recover_with_time(now);
+        }
         let wanted = inner.pool.wanted();
         let closed = inner.pool.close_if_empty();
         drop(inner);
@@ -523,6 +575,7 @@ impl Inner {
         let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
         let init = entry.init.take();
         let handle = entry.handle.clone().expect("the pool names only environments that started");
+        self.provisioning.recover();
         if std::mem::take(&mut entry.frozen) {
             handle.control.set_frozen(false);
             handle.recorder.hub().set_frozen(false);

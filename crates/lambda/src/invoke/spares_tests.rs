@@ -129,11 +129,7 @@ async fn a_new_function_brings_its_kind_and_an_old_one_does_not() {
     let there = Rt::real().within(Duration::from_secs(10), there).await;
     assert!(there.is_some(), "no spares were asked for");
     assert_eq!(asked_for(&machine), [(1, 2)]);
-    let version = Version {
-        runtime: "nodejs22.x".into(),
-        memory_mb: 128,
-        ..machine.version(1)
-    };
+    let version = Version { runtime: "nodejs22.x".into(), memory_mb: 128, ..machine.version(1) };
     assert_eq!(kind(&machine, version).await, r#""Some(1)""#);
     assert!(machine.invoker.invoke(Arc::new(machine.version(2)), request("1")).await.is_ok());
 }

@@ -12,11 +12,15 @@ use bytes::Bytes;
 use lambic_wire::error::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::runtime_api::stream::ContentType;
+
 /// An answer that has begun.
 #[derive(Debug)]
 pub struct StreamedAnswer {
     /// The version that runs, such as `$LATEST`.
     pub executed_version: String,
+    /// What the runtime says that it sends.
+    pub content_type: Option<String>,
     /// What it answers.
     pub stream: AnswerStream,
 }
@@ -55,6 +59,7 @@ impl StreamedAnswer {
     /// Waits for the answer to begin. An invocation that never began is an error.
     pub(super) async fn begin(
         executed_version: String,
+        content_type: &ContentType,
         pieces: mpsc::Receiver<Bytes>,
         ended: oneshot::Receiver<Result<End, Error>>,
     ) -> Result<StreamedAnswer, Error> {
@@ -63,7 +68,8 @@ impl StreamedAnswer {
         if let Some(first) = first.transpose()? {
             stream.known.push_front(first);
         }
-        Ok(StreamedAnswer { executed_version, stream })
+        let content_type = content_type.get().map(str::to_owned);
+        Ok(StreamedAnswer { executed_version, content_type, stream })
     }
 
     /// An answer of which these parts are known, for tests of operations.
@@ -74,7 +80,8 @@ impl StreamedAnswer {
     ) -> StreamedAnswer {
         let (_, pieces) = mpsc::channel(1);
         let stream = AnswerStream { pieces, ended: None, known: parts.into_iter().collect() };
-        StreamedAnswer { executed_version: executed_version.to_owned(), stream }
+        let executed_version = executed_version.to_owned();
+        StreamedAnswer { executed_version, content_type: None, stream }
     }
 }
 

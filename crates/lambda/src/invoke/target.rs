@@ -23,8 +23,9 @@ pub(super) async fn run(
     invocation: &Invocation,
     sink: Option<&Sink>,
 ) -> Result<Finished, Error> {
-    let active = pool.version().active_tracing;
-    let trace = trace::trace(&pool.common.rt, active, invocation.trace_id.as_deref());
+    let (version, given) = (pool.version(), invocation.trace_id.as_deref());
+    let active = version.active_tracing;
+    let trace = trace::trace(&pool.common.rt, active, &version.function_arn, given);
     for _ in 0..ATTEMPTS_MAX {
         match pool.obtain().await {
             Grant::Use { handle, init, since } => {
@@ -60,7 +61,7 @@ pub(super) async fn run(
             Grant::Closed => {
                 let version = pool.version().clone();
                 pool.common.forget(&pool);
-                pool = pool.common.clone().pool(&version);
+                pool = pool.common.clone().pool(&version, invocation.tenant_id.as_deref());
             }
         }
     }
@@ -83,6 +84,7 @@ fn work(
         invoked_arn: invocation.invoked_arn.clone(),
         trace_id: trace.header.clone(),
         client_context: invocation.client_context.clone(),
+        tenant_id: invocation.tenant_id.clone(),
         payload: invocation.payload.clone(),
     };
     let segment = trace.segment.clone();

@@ -7,13 +7,16 @@ use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use super::fake::{Inside, Machine, echo, exited, gated, script, tail};
+use super::fake::{Inside, Machine, echo, exited, gated, request, script, tail};
 use super::fault::Exit;
 use super::launcher::Ended;
 use super::*;
+use crate::keys::Owner;
 use crate::runtime_api::connection::CONNECTIONS_MAX;
 use crate::runtime_api::testing::Client;
+use crate::state::file_system::FileSystemUse;
 use crate::state::function::tests::{configuration, record};
+use crate::state::version::SealedVariables;
 
 #[tokio::test]
 async fn an_environment_is_reused_and_its_start_is_reported_once() {
@@ -298,6 +301,81 @@ async fn idle_environments_of_others_make_room_and_busy_ones_do_not() {
     let (four, five, six) = tokio::join!(four, five, six);
     assert!(four.is_ok() && five.is_ok());
     assert_eq!(six.status, 429);
+}
+
+#[tokio::test]
+async fn environments_are_of_one_tenant_only() {
+    let machine = Machine::new(script(echo));
+    let version = Arc::new(Version { isolates_tenants: true, ..machine.version(1) });
+    let invoke = async |tenant: &str| {
+        let tenant_id = Some(tenant.to_owned());
+        let asked = Invocation { tenant_id, ..request("1") };
+        machine.invoker.invoke(version.clone(), asked).await.map_err(|error| error.status)
+    };
+    for tenant in ["blue", "green", "blue", "green", "Blue"] {
+        invoke(tenant).await.unwrap();
+    }
+    assert_eq!(machine.launches(), 3);
+    machine.invoker.follow(&version.function_arn, None);
+    machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn tenants_have_so_many_environments_and_idle_ones_do_not_give_way() {
+    // 2,500 for each 1,000 that may run at once.
+    let config = InvokeConfig { concurrency_max: 1, ..InvokeConfig::default() };
+    let machine = Machine::with(config, script(echo), false);
+    let version = Arc::new(Version { isolates_tenants: true, ..machine.version(1) });
+    let invoke = async |tenant: &str| {
+        let tenant_id = Some(tenant.to_owned());
+        let asked = Invocation { tenant_id, ..request("1") };
+        machine.invoker.invoke(version.clone(), asked).await.map(drop)
+    };
+    assert_eq!((invoke("a").await, invoke("b").await), (Ok(()), Ok(())));
+    let refused = invoke("c").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (429, "TooManyRequestsException"));
+    assert_eq!(invoke("a").await, Ok(()));
+    assert_eq!(machine.launches(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_away_stops_new_environments_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, rt) = (folder.path().join("k"), Rt::real());
+    std::fs::write(&file, [1; 32]).unwrap();
+    let key_arn = "arn:aws:kms:us-east-1:000000000000:key/k".to_owned();
+    let keys = Arc::new(Keys::new([(key_arn.clone(), file.clone())].into()));
+    let config = InvokeConfig { keys: keys.clone(), ..InvokeConfig::default() };
+    let machine = Machine::with(config, script(echo), false);
+    let plain = machine.version(1);
+    let (account, region) = (plain.account.as_str(), plain.region.as_str());
+    let owner = Owner { account, region, function_arn: &plain.function_arn };
+    let sealed = keys.seal(&rt, &key_arn, owner, br#"{"OWN":"1"}"#).unwrap();
+    let sealed_environment = Some(SealedVariables { key_arn, sealed });
+    let sealed = |generation| Version {
+        environment: Vec::new(),
+        sealed_environment: sealed_environment.clone(),
+        ..machine.version(generation)
+    };
+    assert_eq!(&machine.invoke(sealed(1), "1").await.unwrap().payload[..], b"1");
+    std::fs::remove_file(&file).unwrap();
+    // The environment that there is has its variables.
+    assert_eq!(&machine.invoke(sealed(1), "2").await.unwrap().payload[..], b"2");
+    let refused = machine.invoke(sealed(2), "3").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (502, "KMSNotFoundException"));
+    assert_eq!(machine.launches(), 1);
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_not_to_be_had_is_the_caller_s_answer() {
+    let machine = Machine::new(script(echo));
+    let file_system =
+        Some(FileSystemUse { arn: "arn:ap".into(), local_mount_path: "/mnt/x".into() });
+    let version = Version { file_system, ..machine.version(1) };
+    let refused = machine.invoke(version, "1").await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_ref()), (403, "EFSMountFailureException"));
+    let text = "The function couldn't mount the file system of access point arn:ap.";
+    assert_eq!(refused.message, text);
 }
 
 #[tokio::test]

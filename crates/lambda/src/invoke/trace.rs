@@ -2,7 +2,8 @@
 //! "Visualize Lambda function invocations using AWS X-Ray" in Lambda's.
 //!
 //! What the caller sent goes on: `Root`, `Parent`, `Sampled` and `Lineage`. What is missing or
-//! malformed is made; without a usable `Root` nothing of the header is believed. The caller's
+//! malformed is made; without a usable `Root` nothing of the header is believed. `Lineage` gets this
+//! invocation in addition ([`super::lineage`]). The caller's
 //! `Sampled` always stands. Where it leaves the decision open, a function whose `TracingConfig` is
 //! `Active` samples and one that is `PassThrough` does not. A sampled invocation of an `Active`
 //! function is a segment of its own: its id is the `Parent` that the function sees, and stands in
@@ -17,8 +18,7 @@ use std::fmt::Write;
 
 use lambic_rt::Rt;
 
-/// Longest `Lineage` that is passed on, in characters.
-const LINEAGE_CHARACTERS_MAX: usize = 256;
+use super::lineage;
 
 /// The sampled segment of one invocation; what the REPORT line says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,14 @@ pub struct Segment {
 /// One invocation as X-Ray sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// For the function, such as `Root=1-…;Parent=…;Sampled=0`.
+    /// For the function, such as `Root=1-…;Parent=…;Sampled=0;Lineage=…`.
     pub(super) header: String,
     /// Only of a sampled invocation of an `Active` function.
     pub(super) segment: Option<Segment>,
 }
 
 /// Continues the caller's trace or begins one. `active`: the function's `TracingConfig`.
-pub(super) fn trace(rt: &Rt, active: bool, from_caller: Option<&str>) -> Trace {
+pub(super) fn trace(rt: &Rt, active: bool, function_arn: &str, from_caller: Option<&str>) -> Trace {
     let given = Given::read(from_caller.unwrap_or_default());
     let mut random = [0_u8; 20];
     rt.fill_random(&mut random);
@@ -54,12 +54,38 @@ pub(super) fn trace(rt: &Rt, active: bool, from_caller: Option<&str>) -> Trace {
         Some(parent) if segment.is_none() => parent.to_owned(),
         _ => own,
     };
-    let mut header = format!("Root={root};Parent={parent};Sampled={}", u8::from(sampled));
-    if let Some(lineage) = given.lineage {
-        header.push_str(";Lineage=");
-        header.push_str(lineage);
-    }
+    let lineage = lineage::continued(function_arn, given.lineage);
+    let sampled = u8::from(sampled);
+    let header = format!("Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}");
     Trace { header, segment }
+}
+
+/// What is usable of a caller's header, with a `Root` if it had none: for whoever has to tell the trace
+/// before the invocation begins.
+pub(crate) fn with_root(rt: &Rt, from_caller: Option<&str>) -> String {
+    let given = Given::read(from_caller.unwrap_or_default());
+    let root = given.root.map_or_else(|| new_root(rt), str::to_owned);
+    let mut header = format!("Root={root}");
+    let mut add = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            let _ = write!(header, ";{name}={value}");
+        }
+    };
+    add("Parent", given.parent);
+    add("Sampled", given.sampled.map(|sampled| if sampled { "1" } else { "0" }));
+    add("Lineage", given.lineage);
+    header
+}
+
+fn new_root(rt: &Rt) -> String {
+    let mut random = [0_u8; 12];
+    rt.fill_random(&mut random);
+    format!("1-{:08x}-{}", rt.now().seconds() as u32, hex(&random))
+}
+
+/// The lineage of a trace header, if it has one and is to be believed.
+pub(super) fn lineage_of(header: &str) -> Option<&str> {
+    Given::read(header).lineage
 }
 
 /// The well-formed parts of a caller's header.
@@ -71,8 +97,8 @@ struct Given<'a> {
     lineage: Option<&'a str>,
 }
 
-impl Given<'_> {
-    fn read(header: &str) -> Given<'_> {
+impl<'a> Given<'a> {
+    fn read(header: &'a str) -> Given<'a> {
         let part = |name: &str| {
             header.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
         };
@@ -88,7 +114,7 @@ impl Given<'_> {
                 // `?` asks for a decision.
                 _ => None,
             },
-            lineage: part("Lineage").filter(|lineage| is_lineage(lineage)),
+            lineage: part("Lineage").filter(|text| lineage::is_lineage(text)),
         }
     }
 }
@@ -97,12 +123,6 @@ fn is_root(root: &str) -> bool {
     let parts: Vec<&str> = root.split('-').collect();
     matches!(parts.as_slice(), ["1", time, id]
         if time.len() == 8 && id.len() == 24 && is_hex(time) && is_hex(id))
-}
-
-/// Hashes and counts, as Lambda's detection of recursive loops writes them: `a87bd80c:1|68fd508a:5`.
-fn is_lineage(lineage: &str) -> bool {
-    let is_known = |c: char| c.is_ascii_hexdigit() || c == ':' || c == '|';
-    (1..=LINEAGE_CHARACTERS_MAX).contains(&lineage.len()) && lineage.chars().all(is_known)
 }
 
 fn is_hex(text: &str) -> bool {
@@ -124,16 +144,24 @@ mod tests {
     const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
     const PARENT: &str = "53995c3f42cd8ad8";
 
+    const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:f";
+
+    /// Without its lineage, which is that of this one invocation.
     fn header(active: bool, given: Option<&str>) -> String {
-        trace(&Rt::simulated(5), active, given).header
+        let header = trace(&Rt::simulated(5), active, ARN, given).header;
+        let own = format!(";Lineage={}:0", lineage::id(ARN));
+        header.strip_suffix(&own).expect("it ends with its lineage").to_owned()
     }
 
     #[test]
     fn a_whole_header_passes_as_it_is() {
-        for tail in ["Sampled=1", "Sampled=0", "Sampled=1;Lineage=a87bd80c:1|68fd508a:5"] {
+        for tail in ["Sampled=1", "Sampled=0"] {
             let given = format!("Root={ROOT};Parent={PARENT};{tail}");
             assert_eq!(header(false, Some(&given)), given);
         }
+        let given = format!("Root={ROOT};Parent={PARENT};Sampled=1;Lineage=a87bd80c:1|68fd508a:5");
+        let grown = trace(&Rt::simulated(5), false, ARN, Some(&given)).header;
+        assert_eq!(grown, format!("{given}|{}:0", lineage::id(ARN)));
         let given = format!("Sampled=0; Parent={PARENT}; Root={ROOT}");
         let ordered = format!("Root={ROOT};Parent={PARENT};Sampled=0");
         assert_eq!(header(true, Some(&given)), ordered, "an upstream 0 stands, also when Active");
@@ -177,14 +205,17 @@ mod tests {
         let sampled = format!("Root={ROOT};Parent={PARENT};Sampled=1");
         let open = format!("Root={ROOT};Parent={PARENT}");
         for given in [Some(sampled.as_str()), Some(open.as_str()), None] {
-            let made = trace(&rt, true, given);
+            let made = trace(&rt, true, ARN, given);
             let segment = made.segment.expect("sampled");
             assert_ne!(segment.id, PARENT);
-            let expected = format!("Root={};Parent={};Sampled=1", segment.trace_id, segment.id);
+            let lineage = lineage::id(ARN);
+            let (root, id) = (&segment.trace_id, &segment.id);
+            let expected = format!("Root={root};Parent={id};Sampled=1;Lineage={lineage}:0");
             assert_eq!(made.header, expected);
             assert_eq!(given.is_some(), segment.trace_id == ROOT);
         }
-        assert_eq!(trace(&rt, true, Some(&open.replace(';', ";Sampled=0;"))).segment, None);
-        assert_eq!(trace(&rt, false, Some(&sampled)).segment, None);
+        let refused = open.replace(';', ";Sampled=0;");
+        assert_eq!(trace(&rt, true, ARN, Some(&refused)).segment, None);
+        assert_eq!(trace(&rt, false, ARN, Some(&sampled)).segment, None);
     }
 }

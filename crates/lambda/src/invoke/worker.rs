@@ -10,11 +10,14 @@
 //! over when all have asked for an event, the first failure of any ends the environment, and the end
 //! is a sequence of its own (`shutdown`).
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambic_model_lambda::errors;
 use lambic_rt::Instant;
+use lambic_wire::error::Error;
 use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
@@ -27,6 +30,7 @@ use super::shell::{Grant, Shell};
 use super::shutdown;
 use super::target;
 use crate::limits;
+use crate::ops::secrets;
 use crate::runtime_api::desk::{Completion, Desk, Outcome, Owner};
 use crate::runtime_api::extensions::crew::Info;
 use crate::runtime_api::extensions::{About, ShutdownReason};
@@ -99,9 +103,27 @@ impl Owner for Keeper {
     }
 }
 
+/// Why there is no environment.
+#[derive(Debug)]
+enum Unmade {
+    /// The sandbox could not make it.
+    Sandbox(LaunchFault),
+    /// What the function needs is not to be had; this is the caller's answer.
+    Refused(Error),
+}
+
+impl fmt::Display for Unmade {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmade::Sandbox(fault) => fault.fmt(out),
+            Unmade::Refused(error) => write!(out, "{}: {}", error.code, error.message),
+        }
+    }
+}
+
 /// A start that failed.
 struct StartFailed {
-    completion: Result<Completion, LaunchFault>,
+    completion: Result<Completion, Unmade>,
     status: Status,
     /// What had become of them.
     extensions: Vec<Info>,
@@ -120,13 +142,34 @@ impl StartFailed {
         match ended {
             Ended::Exited(exit) => StartFailed::fault(Fault::Exited(exit)),
             Ended::NotExecuted(why) => StartFailed::fault(bootstrap_refused(program, &why)),
-            Ended::NotMade(step) => StartFailed::sandbox(LaunchFault(step)),
+            Ended::NotMade(step) => {
+                StartFailed::unmade(Unmade::Sandbox(LaunchFault::Sandbox(step)))
+            }
         }
     }
 
-    fn sandbox(fault: LaunchFault) -> StartFailed {
+    fn sandbox(fault: LaunchFault, version: &Version) -> StartFailed {
+        match (&fault, &version.file_system) {
+            (LaunchFault::FileSystem(reason), Some(used)) => {
+                tracing::error!(reason, access_point = used.arn, "a file system was not mounted");
+                // The reason names folders of the host, which are not the caller's business.
+                StartFailed::refused(errors::efs_mount_failure(format!(
+                    "The function couldn't mount the file system of access point {}.",
+                    used.arn
+                )))
+            }
+            _ => StartFailed::unmade(Unmade::Sandbox(fault)),
+        }
+    }
+
+    /// It is not to be made, for a reason that the caller is told.
+    fn refused(error: Error) -> StartFailed {
+        StartFailed::unmade(Unmade::Refused(error))
+    }
+
+    fn unmade(unmade: Unmade) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
-        StartFailed { completion: Err(fault), status, extensions: Vec::new(), left: None }
+        StartFailed { completion: Err(unmade), status, extensions: Vec::new(), left: None }
     }
 }
 
@@ -170,7 +213,7 @@ impl Drop for Leaving {
             && let Some(sender) = self.shell.claim(self.id)
         {
             // One request pays for it, so that a worker that always panics does not go on for ever.
-            let error = lambic_wire::error::Error::internal("an execution environment was lost");
+            let error = Error::internal("an execution environment was lost");
             let _ = sender.send(Grant::Refused(error));
         }
         self.shell.gone(self.id);
@@ -185,7 +228,7 @@ async fn begin(
 ) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
     let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
-    let recorder = Arc::new(recorder);
+    let recorder = Arc::new(recorder.of_tenant(shell.tenant().cloned()));
     let session = open_session(shell);
     let since = rt.instant();
     let limit = shell.common.config.init_max;
@@ -233,7 +276,8 @@ async fn begin(
 fn refusal(failed: StartFailed, recorder: Arc<Recorder>, since: Instant) -> Grant {
     match failed.completion {
         Ok(completion) => Grant::Failed { recorder, completion, status: failed.status, since },
-        Err(fault) => Grant::Refused(lambic_wire::error::Error::internal(format!(
+        Err(Unmade::Refused(error)) => Grant::Refused(error),
+        Err(Unmade::Sandbox(fault)) => Grant::Refused(Error::internal(format!(
             "no execution environment could be made: {fault}"
         ))),
     }
@@ -267,6 +311,20 @@ fn open_session(shell: &Arc<Shell>) -> OpenSession {
     OpenSession { shell: shell.clone(), session }
 }
 
+/// The version with variables that can be read.
+async fn readable(shell: &Arc<Shell>) -> Result<Arc<Version>, Error> {
+    let version = shell.version().clone();
+    if version.sealed_environment.is_none() {
+        return Ok(version);
+    }
+    let keys = shell.common.config.keys.clone();
+    let open = move || {
+        let environment = secrets::opened(&keys, &version)?;
+        Ok(Arc::new(Version { environment, ..(*version).clone() }))
+    };
+    shell.common.rt.blocking("decrypt variables", open).await
+}
+
 /// Makes an environment and waits until its runtime asks for work, as long as the phase allows.
 async fn start(
     shell: &Arc<Shell>,
@@ -276,10 +334,13 @@ async fn start(
     phase: Phase,
 ) -> Result<Running, StartFailed> {
     let common = &shell.common;
-    let version = shell.version();
+    let version = &readable(shell).await.map_err(StartFailed::refused)?;
     let share = limits::cpu_millis(version.memory_mb);
     let log_stream = recorder.log_stream();
-    let made = plan::make(common, version, session, (log_stream, recorder.init_type()), id).await;
+    let place = common.config.vpcs.place(&common.config.networks, version);
+    let place = place.map_err(StartFailed::refused)?;
+    let start = (log_stream, recorder.init_type());
+    let made = plan::make(common, version, session, start, id, place).await;
     let mut made = made.map_err(StartFailed::fault)?;
     let recorded = match phase {
         Phase::Init(_) => InitPhase::Init,
@@ -303,7 +364,8 @@ async fn start(
         // Spares are for those who wait, and a second start is as plain as can be.
         _ => None,
     };
-    let launched = launch(shell, &desk, made.plan).await?;
+    let launched = launch(shell, &desk, made.plan).await;
+    let launched = launched.map_err(|fault| StartFailed::sandbox(fault, version))?;
     let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);
     let limit = match phase {
         Phase::Init(limit) => limit,
@@ -333,10 +395,10 @@ async fn start(
 }
 
 /// Makes the environment, from a spare if one is at hand, whose runtime then learns what it is.
-async fn launch(shell: &Shell, desk: &Desk, plan: Plan) -> Result<Environment, StartFailed> {
+async fn launch(shell: &Shell, desk: &Desk, plan: Plan) -> Result<Environment, LaunchFault> {
     let common = &shell.common;
     let may_be_spare = plan.spare.is_some();
-    let mut launched = common.launcher.launch(plan).await.map_err(StartFailed::sandbox)?;
+    let mut launched = common.launcher.launch(plan).await?;
     if let Some(document) = launched.becomes.take() {
         desk.offer(document);
         common.figures.spares_used.increment();

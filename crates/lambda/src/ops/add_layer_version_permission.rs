@@ -79,8 +79,9 @@ async fn add(
     statements.push(statement.clone());
     let next = LayerPolicyRecord { statements, revision_id: cx.rt.uuid() };
     let arn = record.value.arn();
-    if document(&next, &arn).len() > POLICY_BYTES_MAX {
-        return Err(policy_too_large());
+    let bytes = document(&next, &arn).len();
+    if bytes > POLICY_BYTES_MAX {
+        return Err(policy_too_large(bytes));
     }
     let mut transaction = Transaction::new();
     // A policy does not outlive its version.

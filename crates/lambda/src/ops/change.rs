@@ -9,6 +9,7 @@ use lambic_wire::Error;
 use super::publish::{publish, unchanged};
 use crate::Lambda;
 use crate::names::Target;
+use crate::state::code_signing::CodeSigningRecord;
 use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::published::{VersionRecord, number_key};
 
@@ -17,26 +18,39 @@ const ATTEMPTS_MAX: usize = 8;
 /// The same for changes that do not exclude each other, as many callers make them at once.
 pub(super) const EDIT_ATTEMPTS_MAX: usize = 64;
 
+/// Under which conditions an update is committed, and what it brings along.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct By<'a> {
+    /// Of the function as the caller has seen it.
+    pub(crate) revision_id: Option<&'a str>,
+    /// Whether a version is made of it too.
+    pub(crate) publishes: bool,
+    /// Under which the package was admitted; it has to be the same still.
+    pub(crate) config: Option<&'a Stored<CodeSigningRecord>>,
+}
+
 /// Acknowledges an update of `target`: `next` makes the new configuration from the present one; if
-/// it `publishes`, a version is made of it too. Answers the record as it was committed.
+/// it publishes, a version is made of it too. Answers the record as it was committed.
 ///
 /// # Errors
 /// 404, 409 while something else is in progress, 412 for another `revision_id`, and `next`'s own.
 pub(crate) async fn update(
     cx: &Cx<'_, Lambda>,
     target: &Target,
-    revision_id: Option<&str>,
-    publishes: bool,
+    by: By<'_>,
     next: impl Fn(&FunctionRecord) -> Result<Configuration, Error>,
 ) -> Result<(FunctionRecord, Option<VersionRecord>), Error> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(cx, target).await?;
-        check(&stored.value, revision_id)?;
+        check(&stored.value, by.revision_id)?;
         let mut configuration = next(&stored.value)?;
         configuration.last_modified_micros = cx.rt.now().micros();
         let mut record = stored.value.updated(configuration.clone(), cx.rt, settle_at(cx));
         let mut transaction = Transaction::new();
-        let version = match publishes {
+        if let Some(config) = by.config {
+            transaction.expect_unchanged(config);
+        }
+        let version = match by.publishes {
             true => Some(match unchanged(cx, &record, &configuration).await? {
                 Some(version) => version,
                 None => {
@@ -164,6 +178,12 @@ pub(crate) async fn write(
             }))
         }
     }
+}
+
+/// The day, as ISO 8601 has it.
+pub(crate) fn today(cx: &Cx<'_, Lambda>) -> String {
+    let now = cx.rt.now().rfc3339();
+    now.split('T').next().unwrap_or_default().to_owned()
 }
 
 /// When the reconciler makes a change that is acknowledged now come into force.

@@ -23,27 +23,34 @@ use std::collections::BTreeMap;
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{CreateFunctionRequest, FunctionConfiguration, errors};
-use lambic_store::Transaction;
+use lambic_store::{Stored, Transaction};
 use lambic_wire::{Arn, Error};
 
-use super::change::{commit, settle_at};
+use super::change::{EDIT_ATTEMPTS_MAX, commit, read, settle_at, today};
+use super::code_signing::{begin_use, read_for_function};
+use super::file_systems;
 use super::layers;
 use super::logging;
 use super::publish::{check_publish_to, publish};
+use super::secrets;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
+use super::signatures::{admit, admit_layers, examine};
 use crate::Lambda;
 use crate::limits::{
     CODE_STORAGE_BYTES_MAX, MEMORY_MB_DEFAULT, TIMEOUT_S_DEFAULT, TMP_MB_DEFAULT,
-    code_storage_exceeded, invalid,
+    code_storage_exceeded, invalid, too_many_changes,
 };
 use crate::names::{self, Target};
+use crate::state::code_signing::CodeSigningRecord;
+use crate::state::file_system::FileSystemUse;
 use crate::state::function::{
     Code, Configuration, FunctionRecord, State, UpdateStatus, new_generation,
 };
 use crate::state::logging::Logging;
 use crate::state::numbers::Numbers;
 use crate::state::runtime_id;
+use crate::state::vpc::VpcUse;
 
 /// The operation.
 pub struct CreateFunction;
@@ -63,26 +70,34 @@ impl Serve for CreateFunction {
         let target = names::resolve_unqualified(cx.account, cx.region, &input.function_name)?;
         refuse_unoffered(&input)?;
         check_publish_to(input.publish_to.as_ref())?;
-        let settings = Settings::check(&input, &target.name)?;
+        let settings = Settings::check(cx, &input, &target.name)?;
         let tags = settings::tags(input.tags.take().unwrap_or_default())?;
-        let environment = input.environment.take().map(settings::environment).transpose()?;
+        let of_machine = OfMachine::check(cx, &target, &mut input)?;
         if cx.service.catalog.find(&target.account, &target.region, &target.name).is_some() {
             return Err(already_exists(&target));
         }
+        let config = match input.code_signing_config_arn.as_ref().filter(|arn| !arn.is_empty()) {
+            Some(arn) => Some(read_for_function(cx, &target.account, arn).await?),
+            None => None,
+        };
+        let demanded = config.as_ref().map(|config| &config.value);
         let layers = layers::used(cx, input.layers.as_deref().unwrap_or_default()).await?;
+        Box::pin(admit_layers(cx, demanded, &layers)).await?;
         let zip = input.code.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
-        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
-        let package = cx.service.packages.take(zip.0).await?;
+        check_storage(cx, cx.account, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
+        let package = cx.service.packages.take(zip.0.clone()).await?;
+        let signature = admit(cx, demanded, examine(cx, &zip.0).await, &target.name)?;
+        let code = Code { signature, ..package.code.clone() };
         layers::check_size(&package.code, &layers)?;
         let _merged = cx.service.packages.merge(&layers).await?;
-        let configuration = Configuration {
-            environment,
+        let mut configuration = Configuration {
             layers,
             description: input.description.take().unwrap_or_default(),
-            ..settings.into_configuration(cx, input.role, input.handler, package.code)
+            ..settings.into_configuration(cx, input.role, input.handler, code)
         };
-        let mut record = FunctionRecord {
+        of_machine.apply(cx, &target, &mut configuration)?;
+        let record = FunctionRecord {
             account: target.account.clone(),
             region: target.region.clone(),
             name: target.name.clone(),
@@ -99,7 +114,28 @@ impl Serve for CreateFunction {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: config.as_ref().map(|config| config.value.arn()),
         };
+        let inserted = Box::pin(insert(cx, &target, record, publishes, config));
+        let (record, version) = inserted.await?;
+        // AWS's answer names the version, and not in the ARN.
+        let shown = show(cx, &record, None);
+        Ok(FunctionConfiguration { version: version.or(shown.version), ..shown })
+    }
+}
+
+/// Commits a new function, with a first version if it is to be published, under its code signing
+/// configuration. Answers the record and the number of the version.
+async fn insert(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    record: FunctionRecord,
+    publishes: bool,
+    mut config: Option<Stored<CodeSigningRecord>>,
+) -> Result<(FunctionRecord, Option<String>), Error> {
+    for _ in 0..EDIT_ATTEMPTS_MAX {
+        let mut record = record.clone();
         let mut transaction = Transaction::new();
         let mut version = None;
         if publishes {
@@ -108,13 +144,62 @@ impl Serve for CreateFunction {
             let published = publish(cx, &mut record, &mut transaction, &latest, None, at);
             version = Some(published.number.to_string());
         }
-        transaction.insert(&record.key(), &record);
-        if commit(cx, transaction).await?.is_none() {
-            return Err(already_exists(&target));
+        if let Some(config) = &config {
+            begin_use(&mut transaction, config, &record.name);
         }
-        // AWS's answer names the version, and not in the ARN.
-        let shown = show(&record, None);
-        Ok(FunctionConfiguration { version: version.or(shown.version), ..shown })
+        transaction.insert(&record.key(), &record);
+        if commit(cx, transaction).await?.is_some() {
+            return Ok((record, version));
+        }
+        // The function is there by now, or its configuration was written meanwhile, for which another
+        // function that begins to use it is enough.
+        let checked = config.take().ok_or_else(|| already_exists(target))?;
+        if read(cx, target).await.is_ok() {
+            return Err(already_exists(target));
+        }
+        let present = read_for_function(cx, &target.account, &checked.value.arn()).await?;
+        if present.value != checked.value {
+            return Err(too_many_changes());
+        }
+        config = Some(present);
+    }
+    Err(too_many_changes())
+}
+
+/// What of this machine the function asks for: keys, folders, networks.
+struct OfMachine {
+    secrets: secrets::Change,
+    file_system: Option<Box<FileSystemUse>>,
+    vpc: Option<Box<VpcUse>>,
+}
+
+impl OfMachine {
+    fn check(
+        cx: &Cx<'_, Lambda>,
+        target: &Target,
+        input: &mut CreateFunctionRequest,
+    ) -> Result<OfMachine, Error> {
+        let file_systems = input.file_system_configs.take().unwrap_or_default();
+        let vpc = input.vpc_config.take().map(|given| settings::vpc(cx, target, given));
+        Ok(OfMachine {
+            secrets: secrets::Change {
+                variables: input.environment.take().map(settings::environment).transpose()?,
+                key_arn: input.kms_key_arn.take(),
+            },
+            file_system: file_systems::used(cx, target, &file_systems)?,
+            vpc: vpc.transpose()?.filter(|used| !used.is_none()),
+        })
+    }
+
+    fn apply(
+        self,
+        cx: &Cx<'_, Lambda>,
+        target: &Target,
+        to: &mut Configuration,
+    ) -> Result<(), Error> {
+        to.file_system = self.file_system;
+        to.vpc = self.vpc;
+        self.secrets.apply(cx, target, to)
     }
 }
 
@@ -125,15 +210,21 @@ struct Settings {
     memory_mb: u32,
     tmp_mb: u32,
     active_tracing: bool,
+    isolates_tenants: bool,
     architecture: &'static str,
     logging: Logging,
+    dead_letter_arn: Option<String>,
 }
 
 impl Settings {
-    fn check(input: &CreateFunctionRequest, name: &str) -> Result<Settings, Error> {
+    fn check(
+        cx: &Cx<'_, Lambda>,
+        input: &CreateFunctionRequest,
+        name: &str,
+    ) -> Result<Settings, Error> {
         let runtime = input.runtime.as_ref().map(|runtime| runtime.as_str().to_owned());
         let runtime = runtime.ok_or_else(runtime_and_handler)?;
-        runtime_id::check(&runtime)?;
+        runtime_id::check_new(&runtime, &cx.service.config.allow_retired, &today(cx))?;
         let has_handler = input.handler.as_ref().is_some_and(|handler| !handler.is_empty());
         if !has_handler && !runtime_id::is_provided(&runtime) {
             return Err(runtime_and_handler());
@@ -147,8 +238,11 @@ impl Settings {
             tmp_mb: settings::tmp_mb(&storage)?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref())
                 .unwrap_or(false),
+            isolates_tenants: input.tenancy_config.is_some(),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
+            dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?
+                .flatten(),
         })
     }
 
@@ -168,11 +262,17 @@ impl Settings {
             memory_mb: self.memory_mb,
             tmp_mb: self.tmp_mb,
             environment: None,
+            kms_key_arn: None,
+            sealed_environment: None,
             active_tracing: self.active_tracing,
+            isolates_tenants: self.isolates_tenants,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
+            dead_letter_arn: self.dead_letter_arn,
             code,
             layers: Vec::new(),
+            file_system: None,
+            vpc: None,
             last_modified_micros: cx.rt.now().micros(),
             generation: new_generation(cx.rt),
         }
@@ -181,7 +281,6 @@ impl Settings {
 
 fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     let code = &input.code;
-    let has_signing = input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty());
     let has_source_key = code.source_kms_key_arn.as_ref().is_some_and(|arn| !arn.is_empty());
     let is_image = input.package_type.as_ref().is_some_and(|kind| *kind != model::PackageType::Zip);
     refuse_if(is_image, "PackageType Image")?;
@@ -191,27 +290,25 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
     refuse_if(code.s3_object_version.is_some(), "Code.S3ObjectVersion")?;
     refuse_if(code.s3_object_storage_mode.is_some(), "Code.S3ObjectStorageMode")?;
     refuse_if(has_source_key, "Code.SourceKMSKeyArn")?;
-    refuse_if(has_signing, "CodeSigningConfigArn")?;
-    refuse_if(input.tenancy_config.is_some(), "TenancyConfig")?;
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
-        dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
-        file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
-        kms_key_arn: input.kms_key_arn.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
 }
 
 /// Whether so many more bytes of packages fit into the account.
-pub(super) async fn check_storage(cx: &Cx<'_, Lambda>, bytes: u64) -> Result<(), Error> {
-    let functions = cx.service.catalog.usage(cx.account, cx.region).code_bytes;
-    let used = functions.saturating_add(layers::stored_bytes(cx).await?);
+pub(super) async fn check_storage(
+    cx: &Cx<'_, Lambda>,
+    account: &str,
+    bytes: u64,
+) -> Result<(), Error> {
+    let functions = cx.service.catalog.usage(account, cx.region).code_bytes;
+    let used = functions.saturating_add(layers::stored_bytes(cx, account).await?);
     if used.saturating_add(bytes) > CODE_STORAGE_BYTES_MAX {
         return Err(code_storage_exceeded());
     }
@@ -319,17 +416,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_offered_is_named() {
         let cases = [
-            ("VpcConfig", json!({"SubnetIds": ["subnet-1"]}), "VpcConfig"),
-            (
-                "DeadLetterConfig",
-                json!({"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}),
-                "DeadLetterConfig",
-            ),
             ("PackageType", json!("Image"), "PackageType"),
-            ("KMSKeyArn", json!("arn:aws:kms:us-east-1:000000000000:key/k"), "KMSKeyArn"),
             ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
-            ("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"}), "TenancyConfig"),
             ("DurableConfig", json!({}), "DurableConfig"),
             ("Runtime", json!("java21"), "java21"),
             ("Architectures", json!(["arm64"]), "arm64"),

@@ -14,12 +14,18 @@ use lambic_store::Transaction;
 use lambic_wire::{Arn, Error};
 
 use super::change::{EDIT_ATTEMPTS_MAX, commit, in_progress, read, read_version};
+use super::code_signing::end_use;
 use crate::Lambda;
 use crate::limits::invalid;
-use crate::names::{self, LATEST};
+use crate::names::{self, LATEST, Target};
 use crate::state::alias::Alias;
 use crate::state::function::FunctionRecord;
 use crate::state::published::{VersionRecord, number_key};
+
+/// Versions that go in one commit, which the store limits; few in tests.
+const VERSIONS_AT_ONCE: usize = if cfg!(test) { 3 } else { 5_000 };
+/// More than any function has versions for.
+const ROUNDS_MAX: usize = 10_000;
 
 /// The operation.
 pub struct DeleteFunction;
@@ -29,7 +35,8 @@ impl Serve for DeleteFunction {
     type Operation = model::ops::DeleteFunction;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &DeleteFunctionRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(
@@ -39,6 +46,9 @@ impl Serve for DeleteFunction {
         let qualifier = input.qualifier.as_deref();
         let target = names::resolve(cx.account, cx.region, &input.function_name, qualifier)?;
         let number = target.qualifier.as_deref().map(number).transpose()?;
+        if number.is_none() {
+            thin_out(cx, &target).await?;
+        }
         for _ in 0..EDIT_ATTEMPTS_MAX {
             let stored = read(cx, &target).await?;
             let mut transaction = Transaction::new();
@@ -55,6 +65,7 @@ impl Serve for DeleteFunction {
                     for number in stored.value.versions.after(0) {
                         delete_record(&stored.value, number, &mut transaction);
                     }
+                    end_use(cx, &mut transaction, &stored.value);
                     transaction.remove(&stored);
                 }
             }
@@ -64,6 +75,29 @@ impl Serve for DeleteFunction {
         }
         Err(in_progress(&target))
     }
+}
+
+/// Takes out so many versions, with all aliases, that the others fit into one commit with the function.
+async fn thin_out(cx: &Cx<'_, Lambda>, target: &Target) -> Result<(), Error> {
+    // A conflict costs a round, and each other round takes some thousand versions.
+    for _ in 0..ROUNDS_MAX {
+        let stored = read(cx, target).await?;
+        let mut record = stored.value.clone();
+        let numbers: Vec<u64> = record.versions.after(0).take(VERSIONS_AT_ONCE + 1).collect();
+        if numbers.len() <= VERSIONS_AT_ONCE {
+            return Ok(());
+        }
+        record.aliases.clear();
+        record.qualified.clear();
+        let mut transaction = Transaction::new();
+        for number in numbers {
+            record.versions.remove(number);
+            delete_record(&record, number, &mut transaction);
+        }
+        transaction.replace(&stored, &record);
+        commit(cx, transaction).await?;
+    }
+    Err(in_progress(target))
 }
 
 /// Takes a published version out of `record`, with what was set for it. Whether it was there.
@@ -110,8 +144,9 @@ fn number(qualifier: &str) -> Result<u64, Error> {
     if !qualifier.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid("Deletion of aliases is not currently supported."));
     }
-    // A number that is too large is one that is not there.
-    Ok(qualifier.parse().unwrap_or(0))
+    // A number that is too large, or written with zeros in front, is one that is not there.
+    let number = qualifier.parse().ok().filter(|number: &u64| number.to_string() == qualifier);
+    Ok(number.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -169,6 +204,25 @@ mod tests {
         harness.create("two").await;
         let version = harness.post(&format!("{path}/versions"), &serde_json::json!({})).await;
         assert_eq!(version.json()["Version"], "1");
+    }
+
+    #[tokio::test]
+    async fn more_versions_than_one_commit_takes() {
+        let harness = Harness::with_versions().await;
+        let path = "/2015-03-31/functions/two";
+        for timeout in 10..18 {
+            let change = serde_json::json!({"Timeout": timeout});
+            harness.put(&format!("{path}/configuration"), &change).await;
+            harness.settle().await;
+            harness.post(&format!("{path}/versions"), &serde_json::json!({})).await;
+        }
+        // Zeros in front are no other way to write a number.
+        assert_eq!(harness.delete(&format!("{path}?Qualifier=02")).await.status, 204);
+        assert_eq!(harness.get(&format!("{path}?Qualifier=2")).await.status, 200);
+        assert_eq!(harness.delete(path).await.status, 204);
+        assert_eq!(harness.get(path).await.status, 404);
+        let table = harness.lambda.store.table::<super::VersionRecord>();
+        assert!(table.list(&[], None, 99).await.unwrap().is_empty());
     }
 
     #[tokio::test]

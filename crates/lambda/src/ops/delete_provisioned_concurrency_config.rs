@@ -24,7 +24,8 @@ impl Serve for DeleteProvisionedConcurrencyConfig {
     type Operation = model::ops::DeleteProvisionedConcurrencyConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &DeleteProvisionedConcurrencyConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = Some(input.qualifier.as_str());
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

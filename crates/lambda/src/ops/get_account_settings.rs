@@ -37,7 +37,7 @@ impl Serve for GetAccountSettings {
         _input: GetAccountSettingsRequest,
     ) -> Result<GetAccountSettingsResponse, Error> {
         let usage = cx.service.catalog.usage(cx.account, cx.region);
-        let code_bytes = usage.code_bytes + stored_bytes(cx).await?;
+        let code_bytes = usage.code_bytes + stored_bytes(cx, cx.account).await?;
         let concurrency = u64::from(cx.service.config.concurrency_max);
         let unreserved = concurrency.saturating_sub(usage.reserved_concurrency);
         let number = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);
@@ -88,5 +88,30 @@ mod tests {
             assert_eq!(harness.delete(&format!("{versions}/1")).await.status, 204);
             assert_eq!(used().await, packages);
         }
+    }
+
+    #[tokio::test]
+    async fn published_versions_take_room_and_are_no_functions() {
+        let harness = Harness::with_hello().await;
+        let used = async || {
+            let mut settings = harness.get("/2016-08-19/account-settings/").await.json();
+            let usage = settings["AccountUsage"].take();
+            let packages = usage["TotalCodeSize"].as_u64().unwrap() / zip().len() as u64;
+            (usage["FunctionCount"].as_u64().unwrap(), packages)
+        };
+        let function = "/2015-03-31/functions/hello";
+        for version in [1, 2] {
+            let timeout = json!({"Timeout": 10 + version});
+            harness.put(&format!("{function}/configuration"), &timeout).await;
+            harness.settle().await;
+            assert_eq!(harness.post(&format!("{function}/versions"), &json!({})).await.status, 201);
+            assert_eq!(used().await, (1, 1 + version));
+        }
+        assert_eq!(harness.delete(&format!("{function}?Qualifier=1")).await.status, 204);
+        assert_eq!(used().await, (1, 2));
+        harness.in_region("eu-west-1").create("elsewhere").await;
+        assert_eq!(used().await, (1, 2));
+        assert_eq!(harness.delete(function).await.status, 204);
+        assert_eq!(used().await, (0, 0));
     }
 }

@@ -28,7 +28,8 @@ impl Serve for GetFunction {
     type Operation = model::ops::GetFunction;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetFunctionRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

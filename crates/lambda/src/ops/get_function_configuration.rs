@@ -33,7 +33,8 @@ impl Serve for GetFunctionConfiguration {
     type Operation = model::ops::GetFunctionConfiguration;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetFunctionConfigurationRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

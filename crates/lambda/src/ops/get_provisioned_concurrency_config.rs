@@ -28,7 +28,8 @@ impl Serve for GetProvisionedConcurrencyConfig {
     type Operation = model::ops::GetProvisionedConcurrencyConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &GetProvisionedConcurrencyConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = Some(input.qualifier.as_str());
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

@@ -43,7 +43,8 @@ impl Serve for InvokeWithResponseStream {
     const ACTION: &'static str = "InvokeFunction";
 
     fn resource(cx: &Cx<'_, Lambda>, input: &InvokeWithResponseStreamRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = input.qualifier.as_deref();
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(

@@ -13,6 +13,7 @@ use lambic_store::Stored;
 use lambic_wire::{Arn, Error, Fault, MessageKey};
 
 use super::change::read_failed;
+use super::show::{job_arn, profile_version_arn};
 use crate::Lambda;
 use crate::limits::{
     LAYERS_MAX, UNZIPPED_BYTES_MAX, code_and_layers_too_large, invalid, layers_too_large,
@@ -102,9 +103,9 @@ pub(super) fn no_version(layer: &LayerName, version: i64) -> Error {
 /// 403 for what is another account's.
 pub(super) fn denied(cx: &Cx<'_, Lambda>, action: &str, resource: &str) -> Error {
     let text = format!(
-        "User: arn:aws:iam::{}:root is not authorized to perform: {action} on resource: {resource} \
-         because no resource-based policy allows the {action} action",
-        cx.account
+        "User: {} is not authorized to perform: {action} on resource: {resource} because no \
+         resource-based policy allows the {action} action",
+        cx.principal.arn
     );
     Error::new("AccessDeniedException", 403, text).with_message_key(MessageKey::Upper)
 }
@@ -138,14 +139,14 @@ pub(super) async fn find_layer(
     table.get(&key).await.map_err(read_failed)
 }
 
-/// The packages of all layers of the caller's account in its region, zipped, in bytes.
-pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>) -> Result<u64, Error> {
+/// The packages of all layers of an account in the caller's region, zipped, in bytes.
+pub(super) async fn stored_bytes(cx: &Cx<'_, Lambda>, account: &str) -> Result<u64, Error> {
     let table = cx.service.store.table::<LayerRecord>();
     let mut bytes = 0;
     let mut after: Option<Vec<String>> = None;
     loop {
         let key = after.as_ref().map(|key| key.iter().map(String::as_str).collect::<Vec<_>>());
-        let page = table.list(&[cx.account, cx.region], key.as_deref(), PAGE_RECORDS).await;
+        let page = table.list(&[account, cx.region], key.as_deref(), PAGE_RECORDS).await;
         let page = page.map_err(read_failed)?;
         bytes += page.iter().map(|stored| stored.value.code_bytes).sum::<u64>();
         match page.into_iter().last() {
@@ -223,6 +224,8 @@ fn content(cx: &Cx<'_, Lambda>, code: &Code) -> LayerVersionContentOutput {
         location: Some(cx.service.links.link(cx.endpoint, &code.sha256)),
         code_sha256: Some(STANDARD.encode(code.sha256.to_bytes())),
         code_size: Some(code.zip_bytes as i64),
+        signing_profile_version_arn: profile_version_arn(code),
+        signing_job_arn: job_arn(code),
         ..LayerVersionContentOutput::default()
     }
 }

@@ -62,7 +62,7 @@ impl Serve for ListFunctions {
         }
         let mut found = cx.service.catalog.list(cx.account, cx.region, after.as_deref(), limit + 1);
         page.next_marker = paging::cut(&mut found, limit, |last| last.stored.value.name.clone());
-        let shown = found.iter().map(|function| show_listed(&function.stored.value, None));
+        let shown = found.iter().map(|function| show_listed(cx, &function.stored.value, None));
         page.functions = Some(shown.collect());
         Ok(page)
     }
@@ -121,7 +121,7 @@ pub(super) async fn versions(
 ) -> Result<Vec<(u64, FunctionConfiguration)>, Error> {
     let mut found = Vec::new();
     if after.is_none() && limit > 0 {
-        found.push((0, show_listed(record, Some(LATEST))));
+        found.push((0, show_listed(cx, record, Some(LATEST))));
     }
     let left = limit - found.len();
     if left == 0 || record.versions.after(after.unwrap_or(0)).next().is_none() {
@@ -133,7 +133,8 @@ pub(super) async fn versions(
     let table = cx.service.store.table::<VersionRecord>();
     let page = table.list(&prefix, Some(&key), left).await.map_err(read_failed)?;
     found.extend(
-        page.iter().map(|stored| (stored.value.number, show_listed_version(record, &stored.value))),
+        page.iter()
+            .map(|stored| (stored.value.number, show_listed_version(cx, record, &stored.value))),
     );
     Ok(found)
 }

@@ -14,7 +14,7 @@ use crate::limits::invalid;
 use crate::names::{LATEST, Target};
 use crate::state::function::FunctionRecord;
 use crate::state::qualified::Provisioned;
-use crate::tasks::provision::shares;
+use crate::tasks::provision::{by_version, shares};
 
 /// A configuration as all operations show it.
 pub(super) struct Shown {
@@ -55,15 +55,19 @@ pub(super) async fn shown(
     config: Provisioned,
 ) -> Result<Shown, Error> {
     let mut shown = Shown::fresh(config);
-    let mut fails = false;
+    let (mut fails, mut all_there) = (false, true);
+    let wanted = by_version(&function.stored.value);
     for (number, count) in shares(&function.stored.value, qualifier, config.requested) {
         let version = cx.service.catalog.published(function, number).await.map_err(read_failed)?;
         let Some(version) = version else { continue };
         let provision = cx.service.runner.provisioned(&version);
+        // Others may want environments of this version too, and none of them is anybody's own.
+        let of_version = wanted.iter().filter(|(other, _)| *other == number);
+        all_there &= provision.available >= of_version.map(|(_, count)| count).sum();
         shown.available += provision.available.min(count) as i32;
         fails |= provision.fails;
     }
-    if shown.available >= shown.requested {
+    if all_there && shown.available >= shown.requested {
         shown.status = Status::Ready;
     } else if fails {
         shown.status = Status::Failed;

@@ -28,8 +28,10 @@ use super::change::write;
 use super::create_function::check_storage;
 use super::layers::{ATTEMPTS_MAX, LayerName, denied, find_layer, show};
 use super::settings::refuse_if;
+use super::signatures::examine;
 use crate::Lambda;
 use crate::limits::{invalid, too_many_changes};
+use crate::state::function::Code;
 use crate::state::layer::{LayerRecord, LayerVersionRecord, version_key};
 
 /// The operation.
@@ -54,8 +56,9 @@ impl Serve for PublishLayerVersion {
         refuse_unoffered(&input.content)?;
         let zip = input.content.zip_file.take();
         let zip = zip.ok_or_else(|| invalid("Please provide a source for layer content."))?;
-        check_storage(cx, zip.0.len() as u64).await?;
-        let package = cx.service.packages.take(zip.0).await?;
+        check_storage(cx, cx.account, zip.0.len() as u64).await?;
+        let package = cx.service.packages.take(zip.0.clone()).await?;
+        let signature = examine(cx, &zip.0).await.ok();
         let runtimes = input.compatible_runtimes.unwrap_or_default();
         let architectures = input.compatible_architectures.unwrap_or_default();
         let mut record = LayerVersionRecord {
@@ -71,7 +74,7 @@ impl Serve for PublishLayerVersion {
                 .map(str::to_owned)
                 .collect(),
             license: input.license_info.filter(|license| !license.is_empty()),
-            code: package.code.clone(),
+            code: Code { signature, ..package.code.clone() },
             created_micros: cx.rt.now().micros(),
         };
         for _ in 0..ATTEMPTS_MAX {

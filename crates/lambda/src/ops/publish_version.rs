@@ -62,9 +62,9 @@ impl Serve for PublishVersion {
             let latest = record.running.clone();
             if let Some(version) = unchanged(cx, &record, &latest).await? {
                 let number = version.number.to_string();
-                return Ok(show_version(&record, &version, &number, cx.rt.now()));
+                return Ok(show_version(cx, &record, &version, &number, cx.rt.now()));
             }
-            check_storage(cx, latest.code.zip_bytes).await?;
+            check_storage(cx, &target.account, latest.code.zip_bytes).await?;
             let mut transaction = Transaction::new();
             let description = input.description.clone();
             let now = cx.rt.now();
@@ -72,7 +72,7 @@ impl Serve for PublishVersion {
             transaction.replace(&stored, &record);
             if commit(cx, transaction).await?.is_some() {
                 let number = version.number.to_string();
-                return Ok(show_version(&record, &version, &number, cx.rt.now()));
+                return Ok(show_version(cx, &record, &version, &number, cx.rt.now()));
             }
         }
         Err(in_progress(&target))

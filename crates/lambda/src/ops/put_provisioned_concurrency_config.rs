@@ -34,7 +34,8 @@ impl Serve for PutProvisionedConcurrencyConfig {
     type Operation = model::ops::PutProvisionedConcurrencyConfig;
 
     fn resource(cx: &Cx<'_, Lambda>, input: &PutProvisionedConcurrencyConfigRequest) -> Arn {
-        names::resource(cx.account, cx.region, &input.function_name)
+        let qualifier = Some(input.qualifier.as_str());
+        names::qualified_resource(cx.account, cx.region, &input.function_name, qualifier)
     }
 
     async fn run(
@@ -57,7 +58,8 @@ impl Serve for PutProvisionedConcurrencyConfig {
         edit(cx, &target, |record| {
             check_qualifier(Some(record), &target, qualifier)?;
             check_versions(record, qualifier)?;
-            let others = usage.kept_concurrency - u64::from(record.kept_concurrency());
+            let others =
+                usage.kept_concurrency.saturating_sub(u64::from(record.kept_concurrency()));
             let left = u64::from(cx.service.config.concurrency_max).saturating_sub(others);
             check_room(record, qualifier, requested, left)?;
             let settings = record.qualified.entry(qualifier.to_owned()).or_default();
@@ -82,7 +84,14 @@ fn unpublished() -> Error {
 }
 
 /// Not twice for one version: by its number and by an alias.
-fn check_versions(record: &FunctionRecord, qualifier: &str) -> Result<(), Error> {
+pub(super) fn check_versions(record: &FunctionRecord, qualifier: &str) -> Result<(), Error> {
+    // An environment that waits ahead of time would be nobody's.
+    if record.shown().isolates_tenants {
+        return Err(invalid(
+            "Provisioned Concurrency Configs cannot be applied to functions with tenancy \
+             configuration.",
+        ));
+    }
     let has_config = |qualifier: &str| {
         record.qualified.get(qualifier).is_some_and(|settings| settings.provisioned.is_some())
     };
@@ -165,6 +174,26 @@ mod tests {
     async fn refused(harness: &Harness, qualifier: &str, count: i64) -> String {
         let reply = put(harness, "two", qualifier, count).await;
         format!("{} {}: {}", reply.status, reply.code(), reply.message())
+    }
+
+    #[tokio::test]
+    async fn not_for_functions_that_isolate_tenants() {
+        let harness = Harness::new().await;
+        let mut body = Harness::creation("isolating");
+        body["TenancyConfig"] = json!({"TenantIsolationMode": "PER_TENANT"});
+        body["Publish"] = json!(true);
+        harness.post("/2015-03-31/functions", &body).await;
+        harness.settle().await;
+        let path = "/2019-09-30/functions/isolating/provisioned-concurrency?Qualifier=1";
+        let reply = harness.put(path, &json!({"ProvisionedConcurrentExecutions": 1})).await;
+        assert_eq!(
+            (reply.status, reply.message().as_str()),
+            (
+                400,
+                "Provisioned Concurrency Configs cannot be applied to functions with tenancy \
+                 configuration."
+            )
+        );
     }
 
     #[tokio::test]

@@ -82,11 +82,12 @@ pub(super) async fn shown(
     let record = &function.stored.value;
     let qualifier = target.qualifier.as_deref();
     let (shown, code) = match meant(record, qualifier).ok_or_else(|| target.not_found())? {
-        Meant::Latest => (show(record, qualifier), record.shown().code.clone()),
+        Meant::Latest => (show(cx, record, qualifier), record.shown().code.clone()),
         Meant::Published(number) => {
             let version = read_version(cx, record, number).await?;
             let version = version.ok_or_else(|| target.not_found())?;
-            let shown = show_version(record, &version, qualifier.unwrap_or(LATEST), cx.rt.now());
+            let shown =
+                show_version(cx, record, &version, qualifier.unwrap_or(LATEST), cx.rt.now());
             (shown, version.configuration.code)
         }
     };

@@ -4,14 +4,20 @@
 //! Nothing is accepted and then ignored. A member whose value says what happens anyway is let
 //! through; any other value of a setting that is not built yet answers 501 with its name.
 
+use lambic_front::Cx;
 use lambic_model_lambda as model;
 use lambic_wire::{Error, Pairs};
 
+use super::destination::{self, Destination};
+use crate::Lambda;
+use crate::invoke::vpcs::Member;
 use crate::limits::{
     ENVIRONMENT_BYTES_MAX, MEMORY_MB_MAX, TAGS_MAX, TIMEOUT_S_MAX, TMP_MB_MAX,
     environment_too_large, invalid, out_of_range, too_many_tags,
 };
+use crate::names::Target;
 use crate::state::function::Variables;
+use crate::state::vpc::VpcUse;
 
 /// Names that the execution environment sets by itself.
 const RESERVED: [&str; 21] = [
@@ -43,14 +49,10 @@ const RESERVED: [&str; 21] = [
 pub(crate) struct Unoffered<'a> {
     pub(crate) accelerator_config: Option<&'a model::AcceleratorConfig>,
     pub(crate) capacity_provider_config: Option<&'a model::CapacityProviderConfig>,
-    pub(crate) dead_letter_config: Option<&'a model::DeadLetterConfig>,
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
-    pub(crate) file_system_configs: Option<&'a [model::FileSystemConfig]>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
-    pub(crate) kms_key_arn: Option<&'a str>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
     pub(crate) snap_start: Option<&'a model::SnapStart>,
-    pub(crate) vpc_config: Option<&'a model::VpcConfig>,
 }
 
 impl Unoffered<'_> {
@@ -62,14 +64,10 @@ impl Unoffered<'_> {
         let members = [
             ("AcceleratorConfig", self.accelerator_config.is_some()),
             ("CapacityProviderConfig", self.capacity_provider_config.is_some()),
-            ("DeadLetterConfig", self.dead_letter_config.is_some_and(has_target)),
             ("DurableConfig", self.durable_config.is_some()),
-            ("FileSystemConfigs", self.file_system_configs.is_some_and(|all| !all.is_empty())),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
-            ("KMSKeyArn", self.kms_key_arn.is_some_and(|arn| !arn.is_empty())),
             ("RuntimeConfig", self.runtime_config.is_some()),
             ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
-            ("VpcConfig", self.vpc_config.is_some_and(has_network)),
         ];
         for (member, is_set) in members {
             refuse_if(is_set, member)?;
@@ -83,10 +81,6 @@ pub(crate) fn refuse_if(is_set: bool, member: &str) -> Result<(), Error> {
     if is_set { Err(Error::not_offered(member)) } else { Ok(()) }
 }
 
-fn has_target(config: &model::DeadLetterConfig) -> bool {
-    config.target_arn.as_ref().is_some_and(|arn| !arn.is_empty())
-}
-
 fn changes_image(config: &model::ImageConfig) -> bool {
     config.entry_point.as_ref().is_some_and(|all| !all.is_empty())
         || config.command.as_ref().is_some_and(|all| !all.is_empty())
@@ -97,10 +91,18 @@ fn applies(config: &model::SnapStart) -> bool {
     config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
 }
 
-fn has_network(config: &model::VpcConfig) -> bool {
-    config.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
-        || config.ipv6_allowed_for_dual_stack == Some(true)
+/// The VPC that is asked for, if the function may be in it.
+///
+/// # Errors
+/// See [`crate::invoke::vpcs::Vpcs`].
+pub(crate) fn vpc(
+    cx: &Cx<'_, Lambda>,
+    target: &Target,
+    given: model::VpcConfig,
+) -> Result<Box<VpcUse>, Error> {
+    let member = Member { account: &target.account, function_name: &target.name };
+    let config = &cx.service.config;
+    config.vpcs.check(&config.networks, member, given).map(Box::new)
 }
 
 /// Seconds, 1 to 900.
@@ -130,6 +132,26 @@ fn in_range(member: &str, given: i32, min: i64, max: i64) -> Result<u32, Error> 
 pub(crate) fn active_tracing(given: Option<&model::TracingConfig>) -> Option<bool> {
     let mode = given?.mode.as_ref()?;
     Some(*mode == model::TracingMode::Active)
+}
+
+/// Where events of asynchronous invokes go that fail: `None` when nothing is said, `Some(None)` when
+/// nowhere is.
+pub(crate) fn dead_letter_arn(
+    given: Option<&model::DeadLetterConfig>,
+) -> Result<Option<Option<String>>, Error> {
+    let Some(config) = given else { return Ok(None) };
+    let Some(arn) = destination::given(config.target_arn.as_ref()) else { return Ok(Some(None)) };
+    if !arn.starts_with("arn:") {
+        return Err(invalid("Invalid dead letter ARN: ARNs must start with 'arn:'"));
+    }
+    match destination::kind(arn) {
+        Some(Destination::Queue | Destination::Topic) if destination::is_whole(arn) => {
+            Ok(Some(Some(arn.to_owned())))
+        }
+        _ => Err(invalid(format!(
+            "Invalid dead letter ARN: {arn} is neither a standard SQS queue nor a standard SNS topic"
+        ))),
+    }
 }
 
 /// The variables, if they are few enough and none is reserved.
@@ -223,12 +245,8 @@ mod tests {
     #[test]
     fn neutral_values_pass() {
         let unoffered = Unoffered {
-            dead_letter_config: Some(&model::DeadLetterConfig { target_arn: Some("".into()) }),
-            file_system_configs: Some(&[]),
             image_config: Some(&model::ImageConfig::default()),
-            kms_key_arn: Some(""),
             snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
-            vpc_config: Some(&model::VpcConfig::default()),
             ..Unoffered::default()
         };
         assert_eq!(unoffered.check(), Ok(()));
@@ -236,9 +254,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_by_name() {
-        let error = Unoffered { kms_key_arn: Some("arn:key"), ..Default::default() }.check();
+        let durable = model::DurableConfig::default();
+        let error = Unoffered { durable_config: Some(&durable), ..Default::default() }.check();
         let error = error.unwrap_err();
-        assert_eq!((error.status, error.message.contains("KMSKeyArn")), (501, true));
+        assert_eq!((error.status, error.message.contains("DurableConfig")), (501, true));
     }
 
     #[test]
@@ -252,6 +271,33 @@ mod tests {
             assert_eq!((error.status, error.message.contains(host)), (501, true), "{error:?}");
         }
         assert_eq!(architecture_on("x86_64", &[X86_64, X86_64]).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn dead_letters_go_to_a_queue_or_a_topic() {
+        let check = |arn: Option<&str>| {
+            let config = model::DeadLetterConfig { target_arn: arn.map(str::to_owned) };
+            dead_letter_arn(Some(&config)).map_err(|error| error.message)
+        };
+        assert_eq!(dead_letter_arn(None), Ok(None));
+        assert_eq!((check(None), check(Some(""))), (Ok(Some(None)), Ok(Some(None))));
+        for arn in ["arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sns:us-east-1:000000000000:t"]
+        {
+            assert_eq!(check(Some(arn)), Ok(Some(Some(arn.to_owned()))));
+        }
+        for arn in [
+            "arn:aws:sqs:us-east-1:000000000000:q.fifo",
+            "arn:aws:sqs:us-east-1:000000000000:",
+            "arn:aws:s3:::bucket",
+            "arn:aws:lambda:us-east-1:000000000000:function:f",
+        ] {
+            let text = check(Some(arn)).unwrap_err();
+            assert!(text.starts_with("Invalid dead letter ARN: ") && text.contains(arn), "{text}");
+        }
+        assert_eq!(
+            check(Some("queue")).unwrap_err(),
+            "Invalid dead letter ARN: ARNs must start with 'arn:'"
+        );
     }
 
     #[test]

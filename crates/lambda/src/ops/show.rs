@@ -2,28 +2,37 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lambic_front::Cx;
 use lambic_model_lambda::{
-    Architecture, EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
+    Architecture, DeadLetterConfig, EphemeralStorage, FunctionConfiguration, LastUpdateStatus,
     LastUpdateStatusReasonCode, Layer, PackageType, Runtime, RuntimeVersionConfig,
     SnapStartApplyOn, SnapStartOptimizationStatus, SnapStartResponse, State as ShownState,
-    StateReasonCode, TracingConfigResponse, TracingMode,
+    StateReasonCode, TenancyConfig, TenantIsolationMode, TracingConfigResponse, TracingMode,
+    VpcConfigResponse,
 };
 use lambic_rt::Timestamp;
 
-use super::logging;
+use super::{file_systems, logging, secrets};
+use crate::Lambda;
+use crate::keys::Owner;
 use crate::names::LATEST;
-use crate::state::function::{Configuration, FunctionRecord, State, UpdateStatus};
+use crate::state::function::{Code, Configuration, FunctionRecord, State, UpdateStatus};
 use crate::state::layer::LayerUse;
 use crate::state::published::VersionRecord;
 use crate::state::runtime_id;
+use crate::state::vpc::VpcUse;
 
 /// AWS gives this reason for creations and for updates alike.
 const BEING_CREATED: &str = "The function is being created.";
 
 /// `$LATEST` as GetFunctionConfiguration answers it. The ARN ends as the caller named it, as AWS's
 /// does.
-pub(crate) fn show(record: &FunctionRecord, qualifier: Option<&str>) -> FunctionConfiguration {
-    let mut shown = show_configuration(record, record.shown(), LATEST, qualifier);
+pub(crate) fn show(
+    cx: &Cx<'_, Lambda>,
+    record: &FunctionRecord,
+    qualifier: Option<&str>,
+) -> FunctionConfiguration {
+    let mut shown = show_configuration(cx, record, record.shown(), LATEST, qualifier);
     shown.revision_id = Some(record.revision_id.clone());
     shown.runtime_version_config = Some(runtime_version(record, record.shown()));
     match record.state {
@@ -47,12 +56,13 @@ pub(crate) fn show(record: &FunctionRecord, qualifier: Option<&str>) -> Function
 
 /// A published version as GetFunctionConfiguration answers it.
 pub(crate) fn show_version(
+    cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
     version: &VersionRecord,
     qualifier: &str,
     now: Timestamp,
 ) -> FunctionConfiguration {
-    let mut shown = show_listed_version(record, version);
+    let mut shown = show_listed_version(cx, record, version);
     shown.function_arn = Some(format!("{}:{qualifier}", record.arn()));
     shown.runtime_version_config = Some(runtime_version(record, &version.configuration));
     if version.is_pending(now) {
@@ -66,21 +76,23 @@ pub(crate) fn show_version(
 
 /// `$LATEST` as lists have it: without states and without the runtime's version.
 pub(crate) fn show_listed(
+    cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
     qualifier: Option<&str>,
 ) -> FunctionConfiguration {
-    let mut shown = show_configuration(record, record.shown(), LATEST, qualifier);
+    let mut shown = show_configuration(cx, record, record.shown(), LATEST, qualifier);
     shown.revision_id = Some(record.revision_id.clone());
     shown
 }
 
 /// A published version as lists have it.
 pub(crate) fn show_listed_version(
+    cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
     version: &VersionRecord,
 ) -> FunctionConfiguration {
     let number = version.number.to_string();
-    let mut shown = show_configuration(record, &version.configuration, &number, Some(&number));
+    let mut shown = show_configuration(cx, record, &version.configuration, &number, Some(&number));
     shown.revision_id = Some(version.revision_id.clone());
     shown
 }
@@ -101,19 +113,42 @@ fn show_layers(configuration: &Configuration) -> Option<Vec<Layer>> {
     let layer = |layer: &LayerUse| Layer {
         arn: Some(layer.arn.clone()),
         code_size: Some(layer.code.zip_bytes as i64),
-        ..Layer::default()
+        signing_profile_version_arn: profile_version_arn(&layer.code),
+        signing_job_arn: job_arn(&layer.code),
     };
     let layers = &configuration.layers;
     (!layers.is_empty()).then(|| layers.iter().map(layer).collect())
 }
 
+fn show_vpc(used: &VpcUse) -> VpcConfigResponse {
+    VpcConfigResponse {
+        subnet_ids: Some(used.subnet_ids.clone()),
+        security_group_ids: Some(used.security_group_ids.clone()),
+        vpc_id: Some(used.vpc_id.clone()),
+        ipv6_allowed_for_dual_stack: Some(false),
+    }
+}
+
+/// Of the signing profile version that has signed a package.
+pub(crate) fn profile_version_arn(code: &Code) -> Option<String> {
+    code.signature.as_ref().map(|signature| signature.profile_version_arn.clone())
+}
+
+/// Of that one signing.
+pub(crate) fn job_arn(code: &Code) -> Option<String> {
+    code.signature.as_ref().map(|signature| signature.job_arn.clone())
+}
+
 fn show_configuration(
+    cx: &Cx<'_, Lambda>,
     record: &FunctionRecord,
     configuration: &Configuration,
     version: &str,
     qualifier: Option<&str>,
 ) -> FunctionConfiguration {
     let arn = record.arn();
+    let owner = Owner { account: &record.account, region: &record.region, function_arn: &arn };
+    let environment = secrets::shown(&cx.service.config.keys, owner, configuration);
     let modified = Timestamp::from_micros(configuration.last_modified_micros);
     let tracing =
         if configuration.active_tracing { TracingMode::Active } else { TracingMode::PassThrough };
@@ -128,17 +163,21 @@ fn show_configuration(
         handler: configuration.handler.clone(),
         code_size: Some(configuration.code.zip_bytes as i64),
         layers: show_layers(configuration),
+        file_system_configs: file_systems::shown(configuration.file_system.as_deref()),
         description: Some(configuration.description.clone()),
         timeout: Some(configuration.timeout_s as i32),
         memory_size: Some(configuration.memory_mb as i32),
         last_modified: Some(modified.lambda_text()),
         code_sha256: Some(STANDARD.encode(configuration.code.sha256.to_bytes())),
         version: Some(version.to_owned()),
-        environment: configuration.environment.as_ref().map(|variables| EnvironmentResponse {
-            variables: Some(variables.0.clone()),
-            error: None,
-        }),
+        environment,
+        kms_key_arn: configuration.kms_key_arn.clone(),
+        vpc_config: configuration.vpc.as_deref().map(show_vpc),
         tracing_config: Some(TracingConfigResponse { mode: Some(tracing) }),
+        dead_letter_config: configuration
+            .dead_letter_arn
+            .as_ref()
+            .map(|arn| DeadLetterConfig { target_arn: Some(arn.clone()) }),
         package_type: Some(PackageType::Zip),
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
         ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),
@@ -146,7 +185,12 @@ fn show_configuration(
             apply_on: Some(SnapStartApplyOn::None),
             optimization_status: Some(SnapStartOptimizationStatus::Off),
         }),
+        signing_profile_version_arn: profile_version_arn(&configuration.code),
+        signing_job_arn: job_arn(&configuration.code),
         logging_config: Some(logging::shown(&configuration.logging, &record.name)),
+        tenancy_config: configuration
+            .isolates_tenants
+            .then_some(TenancyConfig { tenant_isolation_mode: TenantIsolationMode::PerTenant }),
         ..FunctionConfiguration::default()
     }
 }

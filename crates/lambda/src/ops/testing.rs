@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lambic_front::{BoxFuture, Call, InternalCall, Origin, Principal, ReplyContent, Service};
 use lambic_rt::Rt;
-use lambic_store::Store;
+use lambic_store::{Store, Transaction};
 use lambic_wire::{Body, Error, Request};
 use serde_json::{Value, json};
 
@@ -19,8 +19,10 @@ use crate::invoke::streamed::{End, Part, StreamedAnswer};
 use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
+use crate::state::mapping;
+use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{provision, settle};
+use crate::tasks::{mappings, provision, settle};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
@@ -156,10 +158,38 @@ pub(crate) fn other_zip() -> String {
 
 impl Harness {
     pub(crate) async fn new() -> Harness {
+        Harness::with(|_| {}).await
+    }
+
+    /// With a function `hello`, and nothing that is acknowledged comes into force during the test.
+    pub(crate) async fn slow_to_settle() -> Harness {
+        let slowly =
+            |config: &mut ControlConfig| config.settle_after = Duration::from_secs(1_000_000);
+        let harness = Harness::with(slowly).await;
+        let reply = harness.post("/2015-03-31/functions", &Harness::creation("hello")).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        harness
+    }
+
+    /// Configured as the tests want it; `change` may change that.
+    pub(crate) async fn with(change: impl FnOnce(&mut ControlConfig)) -> Harness {
         let rt = Rt::real();
-        let store = Store::in_memory(rt.clone()).unwrap();
-        // Everything is due at once and happens when the test says so.
-        let config = ControlConfig { settle_after: Duration::ZERO, ..ControlConfig::default() };
+        Harness::on(Store::in_memory(rt.clone()).unwrap(), rt, change).await
+    }
+
+    /// On what is stored there.
+    pub(crate) async fn on(
+        store: Store,
+        rt: Rt,
+        change: impl FnOnce(&mut ControlConfig),
+    ) -> Harness {
+        // Everything is due at once and happens when the test says so, and whatever day it is.
+        let mut config = ControlConfig {
+            settle_after: Duration::ZERO,
+            allow_retired: AllowRetired::new(vec!["python3.13".to_owned()]),
+            ..ControlConfig::default()
+        };
+        change(&mut config);
         let lambda =
             Lambda::new(config, rt.clone(), store, Arc::new(Echo::default())).await.unwrap();
         Harness::of(lambda, rt)
@@ -205,6 +235,17 @@ impl Harness {
         harness
     }
 
+    /// The ARN of a new code signing configuration with this policy.
+    pub(crate) async fn code_signing_config(&self, policy: &str) -> String {
+        let profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/release/abcdefghij";
+        let body = json!({
+            "AllowedPublishers": {"SigningProfileVersionArns": [profile]},
+            "CodeSigningPolicies": {"UntrustedArtifactOnDeployment": policy},
+        });
+        let mut reply = self.post("/2020-04-22/code-signing-configs", &body).await.json();
+        reply["CodeSigningConfig"]["CodeSigningConfigArn"].take().as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn in_region(&self, region: &str) -> Harness {
         let (lambda, rt) = (self.lambda.clone(), self.rt.clone());
         Harness { lambda, rt, region: region.to_owned() }
@@ -219,6 +260,25 @@ impl Harness {
         self.settle().await;
     }
 
+    /// With a mapping of a queue to the function `hello`.
+    pub(crate) async fn with_mapping() -> Harness {
+        let harness = Harness::with_hello().await;
+        let record = mapping::tests::record("11111111-2222-4333-8444-555555555555");
+        let mut transaction = Transaction::new();
+        transaction.put(&record.key(), &record);
+        harness.lambda.store.commit(transaction).await.unwrap();
+        harness
+    }
+
+    /// Maps a queue to the function `hello`; the answer.
+    pub(crate) async fn map_queue(&self, queue: &str) -> Value {
+        let arn = format!("arn:aws:sqs:us-east-1:000000000000:{queue}");
+        let body = json!({"FunctionName": "hello", "EventSourceArn": arn, "Enabled": false});
+        let reply = self.post("/2015-03-31/event-source-mappings", &body).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        reply.json()
+    }
+
     /// A request that creates a function.
     pub(crate) fn creation(name: &str) -> Value {
         json!({
@@ -229,6 +289,7 @@ impl Harness {
 
     pub(crate) async fn settle(&self) {
         settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
+        mappings::remove_deleted(&self.lambda.store, &self.rt).await.unwrap();
     }
 
     /// Lets what is to be provisioned be it.
@@ -253,8 +314,18 @@ impl Harness {
         }
     }
 
-    async fn send(&self, request: Request) -> Reply {
-        let response = match self.lambda.handle(&self.call(), request).await {
+    pub(crate) async fn send(&self, request: Request) -> Reply {
+        self.send_as(Principal::root("000000000000"), request).await
+    }
+
+    /// As somebody else.
+    pub(crate) async fn send_as(&self, principal: Principal, request: Request) -> Reply {
+        let call = Call { principal: Arc::new(principal), ..self.call() };
+        self.send_call(&call, request).await
+    }
+
+    async fn send_call(&self, call: &Call, request: Request) -> Reply {
+        let response = match self.lambda.handle(call, request).await {
             Ok(response) => response,
             Err(error) => error.to_response(),
         };
@@ -298,6 +369,14 @@ impl Harness {
             request.headers.insert(*name, HeaderValue::from_str(value).unwrap());
         }
         self.send(request).await
+    }
+
+    /// Invokes a function with a trace header of the caller.
+    pub(crate) async fn invoke_traced(&self, name: &str, header: &str) -> Reply {
+        let mut call = self.call();
+        call.trace_header = Some(header.to_owned());
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        self.send_call(&call, Harness::request("POST", &path, b"{}")).await
     }
 
     /// Follows a link that GetFunction gave.

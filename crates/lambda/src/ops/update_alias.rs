@@ -16,6 +16,7 @@ use lambic_wire::{Arn, Error};
 
 use super::alias::{check, check_roles, second, show};
 use super::change::{check_revision, edit, read};
+use super::put_provisioned_concurrency_config::check_versions;
 use crate::Lambda;
 use crate::names::{self, Target, not_found};
 use crate::state::alias::Alias;
@@ -60,6 +61,11 @@ impl Serve for UpdateAlias {
         let (record, alias) = edit(cx, &target, |record| {
             let alias = next(record)?;
             record.aliases.insert(input.name.clone(), alias.clone());
+            let settings = record.qualified.get(&input.name);
+            if settings.is_some_and(|settings| settings.provisioned.is_some()) {
+                // Its environments move along, so they have to be allowed there.
+                check_versions(record, &input.name)?;
+            }
             Ok(alias)
         })
         .await?;
@@ -121,5 +127,22 @@ mod tests {
         let both = json!({"RoutingConfig": {"AdditionalVersionWeights": {"1": 0.5}}});
         assert_eq!(harness.put(PATH, &both).await.status, 400);
         assert_eq!(harness.put("/2015-03-31/functions/no/aliases/a", &json!({})).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn provisioned_environments_move_only_where_they_may_be() {
+        let harness = Harness::with_versions().await;
+        let put = async |qualifier: &str| {
+            let path =
+                format!("/2019-09-30/functions/two/provisioned-concurrency?Qualifier={qualifier}");
+            harness.put(&path, &json!({"ProvisionedConcurrentExecutions": 1})).await.status
+        };
+        assert_eq!((put("stable").await, put("2").await), (202, 202));
+        let latest = harness.put(PATH, &json!({"FunctionVersion": "$LATEST"})).await;
+        assert_eq!(latest.status, 400);
+        assert!(latest.message().contains("unpublished function versions"), "{latest:?}");
+        let taken = harness.put(PATH, &json!({"FunctionVersion": "2"})).await;
+        assert_eq!((taken.status, taken.code().as_str()), (409, "ResourceConflictException"));
+        assert_eq!(harness.get(PATH).await.json()["FunctionVersion"], "1");
     }
 }

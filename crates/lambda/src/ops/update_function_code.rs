@@ -18,21 +18,24 @@
 //!  "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/hello"}}
 //! ```
 
+use bytes::Bytes;
 use lambic_front::{Cx, Serve};
 use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionCodeRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, update};
+use super::change::{By, check, read, today, update};
 use super::create_function::{check_storage, no_code};
 use super::layers::check_size;
 use super::publish::check_publish_to;
 use super::settings::{self, refuse_if};
 use super::show::{show, show_version};
+use super::signatures::{admit, check_config, config_of, examine};
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names;
 use crate::state::function::{Code, Configuration, FunctionRecord, new_generation};
+use crate::state::runtime_id;
 
 /// The operation.
 pub struct UpdateFunctionCode;
@@ -57,11 +60,21 @@ impl Serve for UpdateFunctionCode {
         // Asked before the package is unpacked, which is the dear part, and once more afterwards.
         let stored = read(cx, &target).await?;
         check(&stored.value, revision_id)?;
+        let runtime = &stored.value.shown().runtime;
+        runtime_id::check_kept(runtime, &cx.service.config.allow_retired, &today(cx))?;
+        let config = config_of(cx, &stored.value).await?;
+        let demanded = config.as_ref().map(|config| &config.value);
         let zip = input.zip_file.take().ok_or_else(no_code)?;
         let publishes = input.publish == Some(true);
         check_publish_to(input.publish_to.as_ref())?;
-        check_storage(cx, zip.0.len() as u64 * if publishes { 2 } else { 1 }).await?;
+        check_storage(cx, &target.account, zip.0.len() as u64 * if publishes { 2 } else { 1 })
+            .await?;
+        let signed = async |code: Code, zip: Bytes| {
+            let signature = admit(cx, demanded, examine(cx, &zip).await, &target.arn())?;
+            Ok::<_, Error>(Code { signature, ..code })
+        };
         let next = |record: &FunctionRecord, code: &Code| {
+            check_config(&target, record, config.as_ref())?;
             check_size(code, &record.shown().layers)?;
             Ok(Configuration {
                 code: code.clone(),
@@ -71,18 +84,19 @@ impl Serve for UpdateFunctionCode {
             })
         };
         if input.dry_run == Some(true) {
-            let code = cx.service.packages.check(zip.0).await?;
+            let code = signed(cx.service.packages.check(zip.0.clone()).await?, zip.0).await?;
             let running = next(&stored.value, &code)?;
-            return Ok(show(&FunctionRecord { running, ..stored.value }, None));
+            return Ok(show(cx, &FunctionRecord { running, ..stored.value }, None));
         }
-        let package = cx.service.packages.take(zip.0).await?;
-        let updated =
-            update(cx, &target, revision_id, publishes, |record| next(record, &package.code));
-        Ok(match updated.await? {
+        let package = cx.service.packages.take(zip.0.clone()).await?;
+        let code = signed(package.code.clone(), zip.0).await?;
+        let by = By { revision_id, publishes, config: config.as_ref() };
+        let updated = update(cx, &target, by, |record| next(record, &code));
+        Ok(match Box::pin(updated).await? {
             (record, Some(version)) => {
-                show_version(&record, &version, &version.number.to_string(), cx.rt.now())
+                show_version(cx, &record, &version, &version.number.to_string(), cx.rt.now())
             }
-            (record, None) => show(&record, None),
+            (record, None) => show(cx, &record, None),
         })
     }
 }

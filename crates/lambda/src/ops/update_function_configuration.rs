@@ -24,17 +24,23 @@ use lambic_model_lambda as model;
 use lambic_model_lambda::{FunctionConfiguration, UpdateFunctionConfigurationRequest};
 use lambic_wire::{Arn, Error};
 
-use super::change::{check, read, update};
+use super::change::{By, check, read, today, update};
+use super::file_systems;
 use super::layers;
 use super::logging;
+use super::put_runtime_management_config::check_change;
+use super::secrets;
 use super::settings::{self, Unoffered};
 use super::show::show;
+use super::signatures::{admit_layers, check_config, config_of};
 use crate::Lambda;
 use crate::limits::invalid;
-use crate::names;
-use crate::state::function::{Configuration, Variables, new_generation};
+use crate::names::{self, Target};
+use crate::state::file_system::FileSystemUse;
+use crate::state::function::{Configuration, new_generation};
 use crate::state::layer::LayerUse;
 use crate::state::runtime_id;
+use crate::state::vpc::VpcUse;
 
 /// The operation.
 pub struct UpdateFunctionConfiguration;
@@ -55,7 +61,9 @@ impl Serve for UpdateFunctionConfiguration {
         refuse_unoffered(&input)?;
         let revision_id = input.revision_id.take();
         let arns = input.layers.take();
-        let mut changes = Changes::check(input)?;
+        let mut changes = Changes::check(cx, &target, input)?;
+        let mut config = None;
+        let brings_layers = arns.is_some();
         let _merged = match arns {
             Some(arns) => {
                 // Asked before the layers are made one, which is the dear part, and once more
@@ -64,19 +72,30 @@ impl Serve for UpdateFunctionConfiguration {
                 check(&stored.value, revision_id.as_deref())?;
                 let layers = layers::used(cx, &arns).await?;
                 layers::check_size(&stored.value.shown().code, &layers)?;
+                config = config_of(cx, &stored.value).await?;
+                let demanded = config.as_ref().map(|config| &config.value);
+                Box::pin(admit_layers(cx, demanded, &layers)).await?;
                 let merged = cx.service.packages.merge(&layers).await?;
                 changes.layers = Some(layers);
                 merged
             }
             None => Vec::new(),
         };
-        let updated = update(cx, &target, revision_id.as_deref(), false, |record| {
+        let by =
+            By { revision_id: revision_id.as_deref(), publishes: false, config: config.as_ref() };
+        let updated = update(cx, &target, by, |record| {
             let mut next = record.shown().clone();
+            check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
+            changes.secrets.apply(cx, &target, &mut next)?;
+            check_change(record, &next.runtime)?;
+            if brings_layers {
+                check_config(&target, record, config.as_ref())?;
+            }
             next.generation = new_generation(cx.rt);
             Ok(next)
         });
-        Ok(show(&updated.await?.0, None))
+        Ok(show(cx, &Box::pin(updated).await?.0, None))
     }
 }
 
@@ -90,17 +109,23 @@ struct Changes {
     memory_mb: Option<u32>,
     tmp_mb: Option<u32>,
     active_tracing: Option<bool>,
-    environment: Option<Variables>,
+    secrets: secrets::Change,
+    /// `Some(None)` takes it away.
+    file_system: Option<Option<Box<FileSystemUse>>>,
+    vpc: Option<Box<VpcUse>>,
     layers: Option<Vec<LayerUse>>,
     logging: Option<model::LoggingConfig>,
+    dead_letter_arn: Option<Option<String>>,
 }
 
 impl Changes {
-    fn check(input: UpdateFunctionConfigurationRequest) -> Result<Changes, Error> {
+    fn check(
+        cx: &Cx<'_, Lambda>,
+        target: &Target,
+        input: UpdateFunctionConfigurationRequest,
+    ) -> Result<Changes, Error> {
+        let file_systems = input.file_system_configs.as_deref();
         let runtime = input.runtime.map(|runtime| runtime.as_str().to_owned());
-        if let Some(runtime) = &runtime {
-            runtime_id::check(runtime)?;
-        }
         Ok(Changes {
             runtime,
             role: input.role,
@@ -110,8 +135,16 @@ impl Changes {
             memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref()),
-            environment: input.environment.map(settings::environment).transpose()?,
+            secrets: secrets::Change {
+                variables: input.environment.map(settings::environment).transpose()?,
+                key_arn: input.kms_key_arn,
+            },
+            file_system: file_systems
+                .map(|given| file_systems::used(cx, target, given))
+                .transpose()?,
+            vpc: input.vpc_config.map(|given| settings::vpc(cx, target, given)).transpose()?,
             layers: None,
+            dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?,
             logging: input.logging_config,
         })
     }
@@ -124,15 +157,20 @@ impl Changes {
         set(&mut to.memory_mb, &self.memory_mb);
         set(&mut to.tmp_mb, &self.tmp_mb);
         set(&mut to.active_tracing, &self.active_tracing);
+        set(&mut to.dead_letter_arn, &self.dead_letter_arn);
+        set(&mut to.file_system, &self.file_system);
+        if let Some(vpc) = &self.vpc {
+            // One that never had any shows none.
+            if to.vpc.is_some() || !vpc.is_none() {
+                to.vpc = Some(vpc.clone());
+            }
+        }
         if let Some(handler) = &self.handler {
             to.handler = Some(handler.clone()).filter(|handler| !handler.is_empty());
         }
         if let Some(layers) = &self.layers {
             layers::check_size(&to.code, layers)?;
             to.layers.clone_from(layers);
-        }
-        if self.environment.is_some() {
-            to.environment = self.environment.clone();
         }
         to.logging = logging::changed(&to.logging, self.logging.as_ref(), name)?;
         if to.handler.is_none() && !runtime_id::is_provided(&to.runtime) {
@@ -142,6 +180,15 @@ impl Changes {
             ));
         }
         Ok(())
+    }
+}
+
+/// A function may keep a retired runtime longer than others may get it.
+fn check_runtime(cx: &Cx<'_, Lambda>, kept: &str, wanted: Option<&str>) -> Result<(), Error> {
+    let allowed = &cx.service.config.allow_retired;
+    match wanted {
+        Some(wanted) if wanted != kept => runtime_id::check_new(wanted, allowed, &today(cx)),
+        _ => runtime_id::check_kept(kept, allowed, &today(cx)),
     }
 }
 
@@ -155,25 +202,57 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
     let unoffered = Unoffered {
         accelerator_config: input.accelerator_config.as_ref(),
         capacity_provider_config: input.capacity_provider_config.as_ref(),
-        dead_letter_config: input.dead_letter_config.as_ref(),
         durable_config: input.durable_config.as_ref(),
-        file_system_configs: input.file_system_configs.as_deref(),
         image_config: input.image_config.as_ref(),
-        kms_key_arn: input.kms_key_arn.as_deref(),
         runtime_config: input.runtime_config.as_ref(),
         snap_start: input.snap_start.as_ref(),
-        vpc_config: input.vpc_config.as_ref(),
     };
     unoffered.check()
 }
 
 #[cfg(test)]
 mod tests {
+    use lambic_rt::Rt;
+    use lambic_store::Store;
     use serde_json::json;
 
-    use crate::ops::testing::{Harness, documented};
+    use crate::ops::testing::{Harness, documented, zip_base64};
+    use crate::state::runtime_id::AllowRetired;
 
     const PATH: &str = "/2015-03-31/functions/hello/configuration";
+
+    #[tokio::test]
+    async fn dead_letters_are_shown_and_published_and_taken_back() {
+        let harness = Harness::new().await;
+        let config = |arn: &str| json!({"TargetArn": arn});
+        let queue = config("arn:aws:sqs:us-east-1:000000000000:q");
+        let mut body = Harness::creation("hello");
+        body["DeadLetterConfig"] = queue.clone();
+        let made = harness.post("/2015-03-31/functions", &body).await;
+        assert_eq!((made.status, &made.json()["DeadLetterConfig"]), (201, &queue));
+        harness.settle().await;
+        let published = harness.post("/2015-03-31/functions/hello/versions", &json!({})).await;
+        assert_eq!(published.status, 201);
+        for (given, expected) in [
+            (json!({"Timeout": 9}), Some(queue.clone())),
+            (json!({"DeadLetterConfig": {"TargetArn": ""}}), None),
+            (
+                json!({"DeadLetterConfig": config("arn:aws:sns:us-east-1:000000000000:t")}),
+                Some(config("arn:aws:sns:us-east-1:000000000000:t")),
+            ),
+            (json!({"DeadLetterConfig": {}}), None),
+        ] {
+            let reply = harness.put(PATH, &given).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert_eq!(reply.json().get("DeadLetterConfig"), expected.as_ref(), "{given}");
+            harness.settle().await;
+        }
+        let wrong = json!({"DeadLetterConfig": config("arn:aws:s3:::bucket")});
+        let reply = harness.put(PATH, &wrong).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidParameterValueException"));
+        let version = harness.get(&format!("{PATH}?Qualifier=1")).await.json();
+        assert_eq!(version["DeadLetterConfig"], queue);
+    }
 
     #[tokio::test]
     async fn as_documented() {
@@ -195,6 +274,45 @@ mod tests {
             (updated.status, &updated.json()["Layers"][0]["Arn"]),
             (200, &layers["Layers"][0])
         );
+    }
+
+    #[tokio::test]
+    async fn retired_runtimes_run_on_but_do_not_change() {
+        let (rt, refused) = (Rt::real(), 400);
+        let store = Store::in_memory(rt.clone()).unwrap();
+        let allow =
+            |ids: &[&str]| AllowRetired::new(ids.iter().map(|id| (*id).to_owned()).collect());
+        let before =
+            Harness::on(store.clone(), rt.clone(), |it| it.allow_retired = allow(&["*"])).await;
+        let mut body = Harness::creation("old");
+        body["Runtime"] = json!("nodejs12.x");
+        assert_eq!(before.post("/2015-03-31/functions", &body).await.status, 201);
+        before.settle().await;
+
+        let harness = Harness::on(store, rt, |it| it.allow_retired = allow(&["nodejs24.x"])).await;
+        let (function, invoke) =
+            ("/2015-03-31/functions/old", "/2015-03-31/functions/old/invocations");
+        assert_eq!(harness.invoke(invoke, b"1", &[]).await.status, 200);
+        let (settings, code) = (format!("{function}/configuration"), format!("{function}/code"));
+        let text = "is no longer supported for creating or updating AWS Lambda functions. We \
+                    recommend you use a supported runtime while creating or updating functions.";
+        for (path, change, runtime) in [
+            (&settings, json!({"Timeout": 9}), "nodejs12.x"),
+            (&settings, json!({"Runtime": "nodejs12.x"}), "nodejs12.x"),
+            (&settings, json!({"Runtime": "python3.7"}), "python3.7"),
+            (&code, json!({"ZipFile": zip_base64()}), "nodejs12.x"),
+        ] {
+            let reply = harness.put(path, &change).await;
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (refused, "InvalidParameterValueException")
+            );
+            assert_eq!(reply.message(), format!("The runtime parameter of {runtime} {text}"));
+        }
+        let reply = harness.put(&settings, &json!({"Runtime": "nodejs24.x", "Timeout": 9})).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        harness.settle().await;
+        assert_eq!(harness.put(&code, &json!({"ZipFile": zip_base64()})).await.status, 200);
     }
 
     #[tokio::test]

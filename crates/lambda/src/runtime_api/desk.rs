@@ -43,6 +43,8 @@ pub struct Event {
     pub trace_id: String,
     /// The caller's client context: JSON.
     pub client_context: Option<String>,
+    /// For whom it is, if the function isolates tenants.
+    pub tenant_id: Option<String>,
     /// The event itself.
     pub payload: Bytes,
 }

@@ -38,6 +38,7 @@ fn handed_out(event: &Arc<Event>) -> Answer {
         ("lambda-runtime-invoked-function-arn", Some(&event.invoked_arn)),
         ("lambda-runtime-trace-id", Some(&event.trace_id)),
         ("lambda-runtime-client-context", event.client_context.as_ref()),
+        ("lambda-runtime-aws-tenant-id", event.tenant_id.as_ref()),
     ];
     for (name, text) in texts {
         // What cannot stand in a header (a line break in a client context) is left out.

@@ -29,6 +29,7 @@ pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>)
         return from_refusal(refusal);
     }
     if let Some(sink) = desk.begin_stream() {
+        sink.say_content_type(request.headers());
         return stream::serve(desk, &sink, request.into_body()).await;
     }
     let (completion, answer) = match receive(request.into_body()).await {

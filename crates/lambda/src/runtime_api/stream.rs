@@ -9,14 +9,15 @@
 //! The rate of a stream is not limited. AWS sends what follows the first 6 MB at 2 MB a second,
 //! which says something about its network and nothing about a function.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use lambic_rt::TaskKind;
@@ -47,8 +48,21 @@ pub struct Sink {
 #[derive(Debug, Default)]
 struct Progress {
     begun: AtomicBool,
+    /// As the runtime named it when it began.
+    content_type: OnceLock<String>,
     /// Sent by the function so far.
     bytes: AtomicU64,
+}
+
+/// What a response is, once its runtime has begun to send it.
+#[derive(Clone, Debug)]
+pub struct ContentType(Arc<Progress>);
+
+impl ContentType {
+    /// As the runtime named it; `None` when it did not, or has not begun.
+    pub fn get(&self) -> Option<&str> {
+        self.0.content_type.get().map(String::as_str)
+    }
 }
 
 /// A way for the pieces of one response.
@@ -79,6 +93,19 @@ impl Sink {
 
     pub(super) fn begin(&self) {
         self.progress.begun.store(true, Ordering::Release);
+    }
+
+    /// What the runtime says that it sends; before its first piece.
+    pub(super) fn say_content_type(&self, headers: &HeaderMap) {
+        if let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
+            // A response begins once.
+            let _ = self.progress.content_type.set(text.to_owned());
+        }
+    }
+
+    /// What the runtime has said that it sends.
+    pub fn content_type(&self) -> ContentType {
+        ContentType(self.progress.clone())
     }
 
     /// As if so many bytes had been sent already.

@@ -124,6 +124,7 @@ impl Bench {
                 invoked_arn: "arn:aws:lambda:eu-central-1:000000000000:function:f".to_owned(),
                 trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0".to_owned(),
                 client_context: Some(r#"{"custom":{"a":"ä"}}"#.to_owned()),
+                tenant_id: Some("blue".to_owned()),
                 payload: Bytes::from_static(br#"{"n":1}"#),
             },
             timeout: Duration::from_secs(3),
@@ -180,6 +181,7 @@ async fn an_event_goes_out_with_its_headers_and_the_response_comes_back() {
         ),
         ("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"),
         ("lambda-runtime-client-context", r#"{"custom":{"a":"ä"}}"#),
+        ("lambda-runtime-aws-tenant-id", "blue"),
     ];
     for (name, value) in expected {
         assert_eq!(event.header(name), Some(value), "{name}");

@@ -100,7 +100,10 @@ impl Launcher for Processes {
             let address = listener.local_addr()?.to_string();
             self.start(plan, listener, address)
         };
-        made.map(|made: io::Result<_>| made.map_err(|error| LaunchFault(error.to_string()))).boxed()
+        made.map(|made: io::Result<_>| {
+            made.map_err(|error| LaunchFault::Sandbox(error.to_string()))
+        })
+        .boxed()
     }
 
     fn has_spares(&self) -> bool {
@@ -277,9 +280,13 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
             log_group: "/aws/lambda/f".into(),
             log_format: LogFormat::Text,
             active_tracing: false,
+            isolates_tenants: false,
+            sealed_environment: None,
             bundle: String::new(),
             bundle_path: task,
             layers_path: None,
+            file_system: None,
+            vpc: None,
             generation: 1,
             state: VersionState::Active,
             holds: Vec::new(),
@@ -346,6 +353,7 @@ fn invocation(version: &Version, event: &[u8], client_context: Option<&str>) -> 
         client_context: client_context.map(str::to_owned),
         trace_id: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".into()),
         log_tail: true,
+        tenant_id: None,
     }
 }
 

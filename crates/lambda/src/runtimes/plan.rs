@@ -25,6 +25,7 @@ use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Extensions, Plan, Prepared, Session};
 use crate::invoke::platform_events::InitType;
+use crate::invoke::vpcs::Place;
 use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
 use crate::state::function::Configuration;
 use crate::state::logging::LogFormat;
@@ -99,6 +100,7 @@ pub(crate) async fn make(
     session: &Session,
     (log_stream, init_type): (&str, InitType),
     id: u64,
+    place: Place,
 ) -> Result<Made, Fault> {
     let pack = common
         .packs
@@ -135,7 +137,9 @@ pub(crate) async fn make(
         argv: start.argv,
         env,
         cwd: TASK.to_owned(),
-        network: common.config.networks.of(&version.function_name).map(str::to_owned),
+        network: place.network,
+        egress: place.egress,
+        file_system: version.file_system.clone(),
         log_frames: is_provided(&version.runtime),
         extensions,
         spare: None,

@@ -3,8 +3,8 @@
 //! Invariants: `running` is what invokes run. `updating` is there exactly while an update has been
 //! acknowledged and is not in force yet; what callers read is then `updating`, while `running` still
 //! runs. `settle_at_micros` is there exactly while the reconciler has something left to do. A
-//! generation is never used twice. `revision_id` changes with every write of what `$LATEST` is, and not
-//! with what is beside it: aliases have revisions of their own.
+//! generation is never used twice. `revision_id` changes with every write of what `$LATEST` is or of the
+//! function's policy, and not with what is beside it: aliases have revisions of their own.
 //!
 //! What belongs to the function and not to one of its versions is in this record too (aliases, settings
 //! by qualifier, reserved concurrency): it is small, it changes rarely, and so it comes and goes with
@@ -19,11 +19,15 @@ use lambic_wire::Pairs;
 use serde::{Deserialize, Serialize};
 
 use super::alias::Alias;
+use super::file_system::FileSystemUse;
 use super::layer::LayerUse;
 use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
+use super::sealed::Sealed;
+use super::vpc::VpcUse;
 use crate::names::{LATEST, function_arn};
+use crate::signing::Signature;
 
 /// Life of a function.
 ///
@@ -78,6 +82,9 @@ pub struct Code {
     /// Of everything that came out of it, in bytes; absent in records from before it was kept.
     #[serde(default)]
     pub unzipped_bytes: Option<u64>,
+    /// Who had signed the zip when it was deployed, if that counted then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Everything that a version is made of.
@@ -99,9 +106,24 @@ pub struct Configuration {
     pub tmp_mb: u32,
     /// Absent when none were ever given, which callers can tell from none.
     pub environment: Option<Variables>,
+    /// They are encrypted under this key, which is an operator's; absent in records from before there
+    /// were keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
+    /// The variables under that key; `environment` is absent then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_environment: Option<Box<Sealed>>,
     /// Whether `TracingConfig` is `Active`; records from before it was offered are not.
     #[serde(default)]
     pub active_tracing: bool,
+    /// Where events of asynchronous invokes go that fail: a queue or a topic. Nothing obeys it yet:
+    /// asynchronous invokes are not offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_arn: Option<String>,
+    /// Whether every tenant has environments of its own (`TenancyConfig` PER_TENANT). Decided when the
+    /// function is created. Records from before it was offered do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolates_tenants: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -113,6 +135,12 @@ pub struct Configuration {
     /// none.
     #[serde(default)]
     pub layers: Vec<LayerUse>,
+    /// What is mounted below `/mnt`. Records from before it was offered have nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<Box<FileSystemUse>>,
+    /// Its subnets and security groups. Records from before they were offered have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<Box<VpcUse>>,
     /// When it was last changed, in microseconds since the epoch.
     pub last_modified_micros: i64,
     /// Unique among all configurations of all functions.
@@ -160,6 +188,12 @@ pub struct FunctionRecord {
     /// Invocations of the function that may be in flight and that no other function takes away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_concurrency: Option<u32>,
+    /// Whether it is also run when the chain of requests has passed it too often.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recursion_allowed: bool,
+    /// ARN of the code signing configuration that its packages and layers have to meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_signing_config: Option<String>,
 }
 
 impl Configuration {
@@ -264,6 +298,7 @@ pub fn new_generation(rt: &Rt) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::state::runtime_management::RuntimeManagement;
 
     pub(crate) fn configuration(generation: u64) -> Configuration {
         Configuration {
@@ -275,11 +310,22 @@ pub(crate) mod tests {
             memory_mb: 128,
             tmp_mb: 512,
             environment: Some(Variables(Pairs(vec![("KEY".into(), "hidden".into())]))),
+            kms_key_arn: None,
+            sealed_environment: None,
             active_tracing: false,
+            dead_letter_arn: None,
+            isolates_tenants: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
-            code: Code { sha256: Digest::of(b"zip"), zip_bytes: 3, unzipped_bytes: None },
+            code: Code {
+                sha256: Digest::of(b"zip"),
+                zip_bytes: 3,
+                unzipped_bytes: None,
+                signature: None,
+            },
             layers: Vec::new(),
+            file_system: None,
+            vpc: None,
             last_modified_micros: 1_763_674_200_123_456,
             generation,
         }
@@ -303,6 +349,8 @@ pub(crate) mod tests {
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
             reserved_concurrency: None,
+            recursion_allowed: false,
+            code_signing_config: None,
         }
     }
 
@@ -329,6 +377,43 @@ pub(crate) mod tests {
         let code = value["running"]["code"].as_object_mut().unwrap();
         assert!(code.remove("unzipped_bytes").is_some());
         assert_eq!(serde_json::from_value::<FunctionRecord>(value).unwrap(), record("hello"));
+    }
+
+    #[test]
+    fn a_record_from_before_recursion_and_signing_opens_with_the_defaults() {
+        let plain = serde_json::to_value(record("hello")).unwrap();
+        let before = ["recursion_allowed", "code_signing_config", "qualified"];
+        assert!(before.iter().all(|member| plain.get(member).is_none()), "{plain}");
+        assert!(plain["running"]["code"].get("signature").is_none(), "{plain}");
+
+        let mut all = record("hello");
+        all.recursion_allowed = true;
+        all.code_signing_config = Some("arn".to_owned());
+        let pinned = RuntimeManagement::Manual { version_arn: "arn".to_owned() };
+        for mode in [RuntimeManagement::FunctionUpdate, pinned] {
+            let settings = Qualified { runtime_management: Some(mode), ..Qualified::default() };
+            all.qualified.insert(LATEST.to_owned(), settings);
+            let (profile_version_arn, job_arn) = ("arn".to_owned(), "arn".to_owned());
+            all.running.code.signature = Some(Signature { profile_version_arn, job_arn });
+            let text = serde_json::to_string(&all).unwrap();
+            assert_eq!(serde_json::from_str::<FunctionRecord>(&text).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn policies_are_stored_as_they_are_written_and_old_records_have_none() {
+        let mut with_policy = record("hello");
+        let statement = serde_json::json!({"Sid": "a", "Effect": "Allow"});
+        let policy = crate::policy::Document::with_first(statement);
+        with_policy.qualified.entry("live".into()).or_default().policy = Some(policy.clone());
+        let mut value = serde_json::to_value(&with_policy).unwrap();
+        let stored = serde_json::to_string(&value["qualified"]["live"]["policy"]).unwrap();
+        assert_eq!(stored, policy.text());
+        let read = serde_json::from_value::<FunctionRecord>(value.clone()).unwrap();
+        assert_eq!(read, with_policy);
+        value["qualified"]["live"].as_object_mut().unwrap().remove("policy");
+        let old = serde_json::from_value::<FunctionRecord>(value).unwrap();
+        assert!(old.qualified["live"].is_empty());
     }
 
     #[test]

@@ -137,7 +137,12 @@ mod tests {
     fn what_layers_make_together_depends_on_their_order() {
         let layer = |text: &str| LayerUse {
             arn: String::new(),
-            code: Code { sha256: Digest::of(text.as_bytes()), zip_bytes: 1, unzipped_bytes: None },
+            code: Code {
+                sha256: Digest::of(text.as_bytes()),
+                zip_bytes: 1,
+                unzipped_bytes: None,
+                signature: None,
+            },
         };
         let (a, b) = (layer("a"), layer("b"));
         assert_eq!(merged_digest(&[]), None);

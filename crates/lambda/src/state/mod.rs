@@ -2,12 +2,20 @@
 
 pub mod alias;
 pub mod code_link_secret;
+pub mod code_signing;
+pub mod event_invoke;
+pub mod file_system;
 pub mod function;
+pub mod function_url;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;
+pub mod mapping;
 pub mod numbers;
 pub mod published;
 pub mod qualified;
 pub mod runtime_id;
+pub mod runtime_management;
+pub mod sealed;
 pub mod version;
+pub mod vpc;

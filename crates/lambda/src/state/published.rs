@@ -27,7 +27,7 @@ pub struct VersionRecord {
     /// What `$LATEST` was described as when it was published, which the version's own description
     /// may hide.
     pub latest_description: String,
-    /// Given at its publication.
+    /// Given at its publication; changes with its policy.
     pub revision_id: String,
     /// From when on it is `Active`, in microseconds since the epoch; until then it is `Pending`.
     pub active_at_micros: i64,

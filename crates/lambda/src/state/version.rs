@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 use lambic_store::Hold;
 
+use super::file_system::FileSystemUse;
 use super::logging::LogFormat;
+use super::sealed::Sealed;
+use super::vpc::VpcUse;
 
 /// Whether invokes may run a function at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,15 @@ pub enum VersionState {
     Active,
     /// Its creation failed; an invoke answers ResourceConflictException.
     Failed,
+}
+
+/// Variables that are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedVariables {
+    /// Of the key, or of an alias of it.
+    pub key_arn: String,
+    /// Under that key.
+    pub sealed: Sealed,
 }
 
 /// One version of one function as it is run.
@@ -53,18 +65,27 @@ pub struct Version {
     pub tmp_mb: u32,
     /// The function's own variables. Values are secrets.
     pub environment: Vec<(String, String)>,
+    /// The variables as they are stored when they are encrypted; `environment` is empty then. They are
+    /// decrypted for each environment, so that a key that is taken away stops new ones.
+    pub sealed_environment: Option<SealedVariables>,
     /// CloudWatch log group, `/aws/lambda/<name>` by default.
     pub log_group: String,
     /// In which form the log is written, and which lines of it.
     pub log_format: LogFormat,
     /// Whether it traces actively (`TracingConfig`), or passes traces through.
     pub active_tracing: bool,
+    /// Whether every tenant has environments of its own (`TenancyConfig`).
+    pub isolates_tenants: bool,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.
     pub bundle_path: PathBuf,
     /// Where its layers are, made one: to be mounted read-only at `/opt`.
     pub layers_path: Option<PathBuf>,
+    /// What is mounted below `/mnt`.
+    pub file_system: Option<FileSystemUse>,
+    /// Its subnets and security groups.
+    pub vpc: Option<VpcUse>,
     /// Unique among all snapshots ever made on this server: changes with every update of code or
     /// configuration, and is another one when a deleted name is created again.
     pub generation: u64,

@@ -122,6 +122,10 @@ fn age(schema: Schema, kind: &PlatformRecord, record: &mut Map<String, Value>) {
     let is_logs = matches!(schema, Schema::Logs20200815 | Schema::Logs20210318);
     let is_first = is_logs || schema == Schema::Telemetry20220701;
     let mut without = |names: &[&str]| record.retain(|name, _| !names.contains(&name.as_str()));
+    // Tenants are younger than all of them but the newest.
+    if matches!(kind, PlatformRecord::Start(_) | PlatformRecord::Report(_)) {
+        without(&["tenantId"]);
+    }
     match kind {
         PlatformRecord::Start(_) if is_logs => without(&["functionArn", "tracing"]),
         PlatformRecord::Start(_) => without(&["functionArn"]),

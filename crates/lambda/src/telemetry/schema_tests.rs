@@ -58,6 +58,7 @@ fn of_outcome(outcome: &Outcome, header: &str) -> Vec<PlatformRecord> {
         function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
         version: "$LATEST".into(),
         tracing: tracing.clone(),
+        tenant_id: None,
     })];
     records.extend(fault.map(PlatformRecord::Fault));
     records.extend([

@@ -168,6 +168,7 @@ impl Hub {
             function_arn: "arn".into(),
             version: "1".into(),
             tracing: None,
+            tenant_id: None,
         }));
     }
 

@@ -250,6 +250,9 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     for bind in &spec.binds {
         rootfs::attach(given.next(&bind.target)?.as_fd(), &bind.target)?;
     }
+    if let Some(mounted) = &spec.file_system {
+        rootfs::attach(given.next("the file system")?.as_fd(), &mounted.target)?;
+    }
     if assignment.spare {
         rootfs::make_library_folders()?;
     }

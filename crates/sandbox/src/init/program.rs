@@ -9,6 +9,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
@@ -140,19 +141,20 @@ fn prepare(
     std::env::set_current_dir(program.cwd).map_err(step("working directory"))?;
     let exec = exec_arguments(program)?;
     if setup.isolated {
-        confine(setup)?;
+        confine(setup, &assignment.spec)?;
     }
     Ok(exec)
 }
 
 /// The last rights go, in the order in which each step can still be taken.
-fn confine(setup: &Setup<'_>) -> Result<(), String> {
+fn confine(setup: &Setup<'_>, spec: &Spec) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
     }
     if stands(BarrierKind::Landlock) {
-        landlock::enforce_on_environment().map_err(step("landlock"))?;
+        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
+        landlock::enforce_on_environment(mounted).map_err(step("landlock"))?;
     }
     if stands(BarrierKind::SystemCalls) {
         setup.filter.install()?;

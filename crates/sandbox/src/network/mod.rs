@@ -12,6 +12,7 @@
 //! told what to become. This module refuses what it cannot hold: a network that this machine cannot
 //! make ends the start.
 
+pub(crate) mod egress;
 mod nat;
 mod netlink;
 mod range;
@@ -29,6 +30,7 @@ use crate::channel::Channel;
 use crate::protocol::Mode;
 use crate::{SpawnerConfig, sys};
 
+pub use egress::{EGRESS_MAX, Egress};
 pub use range::AddressRange;
 
 /// Private networks that there can be.
@@ -184,6 +186,9 @@ impl Network {
     /// Prepares what this machine can. A private network that it cannot make is an error.
     pub(crate) fn open(config: &SpawnerConfig) -> Result<Network, String> {
         let networks = Networks::new(config.outbound, &config.networks)?;
+        if config.limits_egress {
+            egress::check().map_err(|why| format!("security groups cannot be kept: {why}"))?;
+        }
         let kind = match config.mode {
             Mode::None if networks.private().is_empty() => {
                 Kind::None("isolation is off".to_owned())

@@ -177,7 +177,7 @@ fn addresses(number: u32) -> Link {
 }
 
 /// Runs `nft`; what it printed and its process id.
-fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), String> {
+pub(super) fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), String> {
     let run = || -> io::Result<(std::process::Output, u32)> {
         let mut child = Command::new("nft")
             .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")

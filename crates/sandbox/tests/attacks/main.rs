@@ -200,6 +200,8 @@ fn make(away: &[BarrierKind], spare: Spare, names: &[&str]) {
         bind_roots: vec![world.path("code")],
         outbound: true,
         networks: vec![],
+        limits_egress: false,
+        file_systems: Vec::new(),
         io_uring: false,
         ready_count: 0,
     };
@@ -258,6 +260,8 @@ fn spec(world: &World, script: &str, name: &str, facts: &str) -> Spec {
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         cwd: "/".to_owned(),
         network: None,
+        egress: None,
+        file_system: None,
         log_pipe: false,
         extensions: None,
     }

@@ -199,11 +199,26 @@ async fn check_reach(
     port: u16,
     expected: bool,
 ) {
+    let spec = reaching(network, address, port, expected);
+    judge(sandboxes, &spec, address, expected).await;
+}
+
+fn reaching(
+    network: Option<&str>,
+    address: &str,
+    port: u16,
+    expected: bool,
+) -> lambic_sandbox::Spec {
     let limit_s = if expected { 30 } else { 2 };
     let connect = format!("bash -c 'cat < /dev/tcp/{address}/{port}'");
     let mut spec = spec(&format!("timeout {limit_s} {connect} 2>&1; echo \" $?\""));
     spec.network = network.map(str::to_owned);
-    let Ran { output, .. } = run(sandboxes, &spec).await;
+    spec
+}
+
+async fn judge(sandboxes: &Sandboxes, spec: &lambic_sandbox::Spec, address: &str, expected: bool) {
+    let network = spec.network.as_deref();
+    let Ran { output, .. } = run(sandboxes, spec).await;
     let refused = output.ends_with(" 124\n") || output.ends_with(" 1\n");
     assert!(output == "hello 0\n" || refused, "{address}: {output}");
     assert_eq!(!refused, expected, "{address} from network {network:?}: {output}");
@@ -242,10 +257,39 @@ async fn the_same_everywhere(sandboxes: &Sandboxes, host_port: u16) {
     check(only, METADATA, 8080, false).await;
     check(Some("closed"), SERVER, 8080, false).await;
 
+    allow_lists(sandboxes).await;
+
     let mut unknown = spec("true");
     unknown.network = Some("other".to_owned());
     let error = sandboxes.launch(&unknown).await.err().expect("it is refused").to_string();
     assert!(error.contains("there is no network \"other\""), "{error}");
+}
+
+/// What a list allows of what the network reaches, and not more.
+async fn allow_lists(sandboxes: &Sandboxes) {
+    let entry = |address: &str, port: u16| format!("{address}/32:{port}").parse().unwrap();
+    for (network, allowed, address, expected) in [
+        (Some("server-only"), vec![entry(OTHER_ADDRESS, 1), entry(SERVER, 8080)], SERVER, true),
+        (Some("server-only"), vec![entry(SERVER, 8079)], SERVER, false),
+        (Some("server-only"), vec![entry(OTHER_ADDRESS, 8080)], OTHER_ADDRESS, false),
+        (None, vec!["0.0.0.0/0:8000-8100".parse().unwrap()], OTHER_ADDRESS, true),
+        (None, vec!["0.0.0.0/0:8080/udp".parse().unwrap()], OTHER_ADDRESS, false),
+        (None, vec![], SERVER, false),
+    ] {
+        let spec = lambic_sandbox::Spec {
+            egress: Some(allowed),
+            ..reaching(network, address, 8080, expected)
+        };
+        judge(sandboxes, &spec, address, expected).await;
+    }
+    // Whoever is inside cannot change it, and its own loopback is its own.
+    let mut inside = spec(
+        "PATH=$PATH:/usr/sbin; nft flush ruleset 2>/dev/null && echo flushed; \
+         python3 -c 'import socket; s = socket.create_server((\"127.0.0.1\", 7001)); \
+         socket.create_connection((\"127.0.0.1\", 7001)); print(\"own\")'",
+    );
+    inside.egress = Some(Vec::new());
+    assert_eq!(run(sandboxes, &inside).await.output, "own\n");
 }
 
 pub(crate) async fn privileged(sandboxes: &Sandboxes, hand: &mut Hand) {

@@ -18,10 +18,11 @@ use crate::failure::{Failure, Kind};
 pub(crate) const DEFAULTS: &str = include_str!("../../../../lambic.default.toml");
 
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] = &["runtimes.interpreters"];
+const OPEN_TABLES: &[&str] = &["runtimes.interpreters", "kms.keys"];
 
 /// Blocks, which only a file can hold.
-const BLOCKS: &[&str] = &["user", "sandbox.network"];
+const BLOCKS: &[&str] =
+    &["user", "sandbox.network", "sandbox.security_group", "sandbox.file_system"];
 
 /// Where configuration comes from, besides the defaults.
 pub(crate) struct Sources {
@@ -222,7 +223,8 @@ fn list_settings(table: &Table, prefix: &str, settings: &mut BTreeMap<String, (S
     }
 }
 
-/// The default of a setting, `front.idle_s_max`; interpreters have the empty text.
+/// The default of a setting, `front.idle_s_max`; what is in an open table has the empty
+/// text.
 fn lookup<'a>(defaults: &'a Table, setting: &str) -> Option<&'a Value> {
     static TEXT: Value = Value::String(String::new());
     for open in OPEN_TABLES {

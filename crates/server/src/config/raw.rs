@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) front: RawFront,
     pub(super) functions: RawFunctions,
     pub(super) runtimes: RawRuntimes,
+    pub(super) kms: RawKms,
     pub(super) sandbox: RawSandbox,
 }
 
@@ -65,13 +66,21 @@ pub(super) struct RawFunctions {
     pub(super) spares: i64,
     pub(super) lifetime_minutes: i64,
     pub(super) transition_ms: i64,
+    pub(super) url_base: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRuntimes {
     pub(super) strict: bool,
+    pub(super) allow_retired: Vec<String>,
     pub(super) interpreters: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKms {
+    pub(super) keys: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -80,15 +89,50 @@ pub(super) struct RawSandbox {
     pub(super) isolation: String,
     pub(super) outbound: bool,
     pub(super) network: Vec<RawNetwork>,
+    pub(super) security_group: Vec<RawSecurityGroup>,
+    pub(super) file_system: Vec<RawFileSystem>,
     pub(super) io_uring: bool,
+}
+
+/// Of requests that name none.
+fn usual_account() -> String {
+    "000000000000".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSecurityGroup {
+    pub(super) id: String,
+    pub(super) vpc_id: String,
+    #[serde(default = "usual_account")]
+    pub(super) account: String,
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFileSystem {
+    pub(super) arn: String,
+    pub(super) path: String,
+    pub(super) uid: i64,
+    pub(super) gid: i64,
+    #[serde(default)]
+    pub(super) read_only: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNetwork {
     pub(super) name: String,
+    #[serde(default)]
     pub(super) functions: Vec<String>,
     pub(super) reach: Vec<String>,
+    #[serde(default)]
+    pub(super) subnet_ids: Vec<String>,
+    #[serde(default)]
+    pub(super) vpc_id: String,
+    #[serde(default = "usual_account")]
+    pub(super) account: String,
     #[serde(default)]
     pub(super) members_reach_each_other: bool,
 }

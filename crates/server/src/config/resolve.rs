@@ -8,12 +8,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambic_lambda::rollback::RollbackConfig;
+use lambic_lambda::state::runtime_id::{self, AllowRetired};
+use lambic_lambda::urls::UrlBase;
 use lambic_sandbox::SPARES_PER_KIND_MAX;
 use toml::Value;
 
 use super::machine::Machine;
 use super::raw::{Raw, RawFront, RawFunctions, RawRuntimes, RawUser};
-use super::{Config, Front, Functions, Isolation, Log, Runtimes, User, networks};
+use super::{
+    Config, Front, Functions, Isolation, Log, Runtimes, User, file_systems, keys, networks,
+};
 use crate::failure::{Failure, Kind};
 
 /// The names of settings and their sources, for messages.
@@ -77,11 +81,14 @@ pub(super) fn resolve(
     let threads = origins.number_or_auto("threads", &raw.threads, 1, 1_024)?;
     let isolation = isolation(&origins, &raw.sandbox.isolation)?;
     let formats = [("auto", !machine.terminal), ("json", true), ("text", false)];
+    let networks = networks::resolve(&origins, raw.sandbox.network, isolation)?;
+    let data_dir = data_dir(&origins, &raw.data_dir, machine)?;
     Ok(Config {
         file: None,
         variables_unknown: Vec::new(),
         listen,
-        data_dir: data_dir(&origins, &raw.data_dir, machine)?,
+        keys: keys::resolve(&origins, raw.kms.keys, &data_dir)?,
+        data_dir,
         region: region(&origins, raw.region)?,
         auth_required,
         users,
@@ -98,7 +105,13 @@ pub(super) fn resolve(
         runtimes: runtimes(&origins, raw.runtimes)?,
         isolation,
         outbound: raw.sandbox.outbound,
-        networks: networks::resolve(&origins, raw.sandbox.network, isolation)?,
+        security_groups: networks::security_groups(
+            &origins,
+            raw.sandbox.security_group,
+            &networks,
+        )?,
+        networks,
+        file_systems: file_systems::resolve(&origins, raw.sandbox.file_system, isolation)?,
         io_uring: raw.sandbox.io_uring,
     })
 }
@@ -246,6 +259,20 @@ fn functions(
         spares: u32::try_from(spares).expect("the limit is small"),
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
+        url_base: url_base(origins, &raw.url_base)?,
+    })
+}
+
+fn url_base(origins: &Origins<'_>, text: &str) -> Result<Option<UrlBase>, Failure> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    UrlBase::parse(text).map(Some).ok_or_else(|| {
+        let what = format!(
+            "is \"{text}\"; it has to be \"auto\" or like http://lambic.test:4566 or \
+             https://functions.example.com (lower case, 40 characters at most)"
+        );
+        origins.refuse("functions.url_base", &what)
     })
 }
 
@@ -259,7 +286,14 @@ fn runtimes(origins: &Origins<'_>, raw: RawRuntimes) -> Result<Runtimes, Failure
         }
         interpreters.insert(id, path);
     }
-    Ok(Runtimes { strict: raw.strict, interpreters })
+    for id in &raw.allow_retired {
+        if id != AllowRetired::ALL && !runtime_id::is_known(id) {
+            let what = format!("has \"{id}\", which is no runtime of AWS Lambda");
+            return Err(origins.refuse("runtimes.allow_retired", &what));
+        }
+    }
+    let allow_retired = raw.allow_retired;
+    Ok(Runtimes { strict: raw.strict, allow_retired, interpreters })
 }
 
 /// Functions without isolation must be somebody's conscious act, so a file cannot ask for it.

@@ -55,6 +55,19 @@ fn the_default_file_is_the_defaults() {
     assert!(!config.auth_required && !config.log.json && !config.runtimes.strict);
     assert_eq!(config.isolation, Isolation::Namespaces);
     assert_eq!(config.front.idle_ms_max, 300_000);
+    assert_eq!(config.functions.url_base, None);
+}
+
+#[test]
+fn where_the_urls_of_functions_are() {
+    let base = |text: &str| load("", &[], &[&format!("--set functions.url_base={text}")]);
+    let url = base("https://fn.example.com").unwrap().functions.url_base.unwrap();
+    assert_eq!(url.url("id", "us-east-1"), "https://id.lambda-url.us-east-1.fn.example.com/");
+    let failure = base("fn.example.com").unwrap_err();
+    assert!(
+        failure.message.starts_with("--set: 'functions.url_base' is \"fn.example.com\""),
+        "{failure:?}"
+    );
 }
 
 #[test]
@@ -104,6 +117,106 @@ fn users_of_a_file_open_an_address() {
     let failure = load("", &[], &["--listen listen=0.0.0.0:4566"]).unwrap_err();
     assert_eq!(failure.kind, Kind::Exposed);
     assert!(failure.message.contains("add a [[user]]"), "{failure}");
+}
+
+#[test]
+fn retired_runtimes_are_allowed_by_their_ids() {
+    let allowed = |flag: &str| load("", &[], &[flag]).map(|config| config.runtimes.allow_retired);
+    assert_eq!(allowed("--set log.level=info").unwrap(), Vec::<String>::new());
+    let two = "--set runtimes.allow_retired=python3.7,nodejs14.x";
+    assert_eq!(allowed(two).unwrap(), ["python3.7", "nodejs14.x"]);
+    assert_eq!(allowed("--set runtimes.allow_retired=*").unwrap(), ["*"]);
+    let failure = allowed("--set runtimes.allow_retired=python3.77").unwrap_err();
+    assert!(failure.message.contains("\"python3.77\", which is no runtime"), "{failure}");
+}
+
+#[test]
+fn keys_are_files_by_their_arns() {
+    let file = |line: &str| load(&format!("data_dir = \"/d\"\n[kms.keys]\n{line}\n"), &[], &[]);
+    let keys = file(
+        "\"arn:aws:kms:us-east-1:000000000000:key/1-2\" = \"/etc/k\"\n\
+         \"arn:aws:kms:us-east-1:000000000000:alias/a/b\" = \"k\"",
+    );
+    let files: Vec<_> = keys.unwrap().keys.into_values().collect();
+    assert_eq!(files, [PathBuf::from("/d/keys/k"), PathBuf::from("/etc/k")]);
+    for (line, text) in [
+        ("\"alias/orders\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:0000:key/a\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:000000000000:grant/a\" = \"k\"", "which is no ARN of a key"),
+        ("\"arn:aws:kms:us-east-1:000000000000:key/a\" = \"\"", "no file"),
+    ] {
+        let failure = file(line).unwrap_err();
+        assert!(
+            failure.message.contains("'kms.keys'") && failure.message.contains(text),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
+fn file_systems_are_blocks_of_the_file() {
+    let arn =
+        "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0";
+    let block =
+        |arn: &str, rest: &str| format!("[[sandbox.file_system]]\narn = \"{arn}\"\n{rest}\n");
+    let good = block(arn, "path = \"/nowhere/data\"\nuid = 1000\ngid = 1001\nread_only = true");
+    let found = load(&good, &[], &[]).unwrap().file_systems;
+    assert_eq!((found[0].name.as_str(), found[0].read_only), (arn, true));
+    assert_eq!((found[0].uid, found[0].gid), (1000, 1001));
+    assert_eq!(found[0].path, PathBuf::from("/nowhere/data"));
+    for (arn, rest, text) in [
+        ("fsap-1", "path = \"/x\"\nuid = 1\ngid = 1", "is no ARN of an access point"),
+        (arn, "path = \"x\"\nuid = 1\ngid = 1", "is not absolute"),
+        (arn, "path = \"/x/../y\"\nuid = 1\ngid = 1", "is not absolute"),
+        (arn, "path = \"/\"\nuid = 1\ngid = 1", "name a folder"),
+        (arn, "path = \"/x\"\nuid = 0\ngid = 1", "not root anywhere"),
+        (arn, "path = \"/x\"\nuid = 1\ngid = -1", "gid -1"),
+        (arn, "path = \"/x\"\nuid = 1", "gid"),
+    ] {
+        let failure = load(&block(arn, rest), &[], &[]).unwrap_err();
+        assert!(failure.message.contains(text), "{failure}");
+    }
+    let failure = load(&format!("{good}{good}"), &[], &[]).unwrap_err();
+    assert!(failure.message.contains("is there twice"), "{failure}");
+    let failure = load(&good, &[], &["--isolation sandbox.isolation=none"]).unwrap_err();
+    assert!(failure.message.contains("--isolation none"), "{failure}");
+}
+
+#[test]
+fn networks_may_be_subnets_and_have_security_groups() {
+    let network = |name: &str, rest: &str| {
+        format!("[[sandbox.network]]\nname = \"{name}\"\nreach = [\"10.0.0.0/8\"]\n{rest}\n")
+    };
+    let group = |id: &str, vpc: &str, allow: &str| {
+        format!("[[sandbox.security_group]]\nid = \"{id}\"\nvpc_id = \"{vpc}\"\nallow = {allow}\n")
+    };
+    let subnets = network("a", "subnet_ids = [\"subnet-1a\", \"subnet-1b\"]\nvpc_id = \"vpc-1\"");
+    let file = subnets.clone() + &group("sg-1", "vpc-1", "[\"10.1.0.0/16:5432\", \"10.2.0.1\"]");
+    let config = load(&file, &[], &[]).unwrap();
+    let found = &config.networks[0];
+    assert_eq!((found.subnet_ids.len(), found.vpc_id.as_str()), (2, "vpc-1"));
+    assert_eq!((found.account.as_str(), found.functions.len()), ("000000000000", 0));
+    let allow: Vec<String> =
+        config.security_groups["sg-1"].allow.iter().map(ToString::to_string).collect();
+    let rules = ["ip daddr 10.1.0.0/16 tcp dport 5432-5432 accept", "ip daddr 10.2.0.1/32 accept"];
+    assert_eq!(allow, rules);
+    for (file, text) in [
+        (network("a", "subnet_ids = [\"net-1\"]\nvpc_id = \"vpc-1\""), "the subnet 'net-1'"),
+        (network("a", "subnet_ids = [\"subnet-1\"]"), "the vpc_id ''"),
+        (
+            network("a", "subnet_ids = [\"subnet-1\"]\nvpc_id = \"vpc-1\"\naccount = \"1\""),
+            "12 digits",
+        ),
+        (subnets.clone() + &subnets.replace("\"a\"", "\"b\""), "'subnet-1a', as another has"),
+        (subnets.clone() + &group("group", "vpc-1", "[]"), "'group' is no id"),
+        (subnets.clone() + &group("sg-1", "vpc-2", "[]"), "is of vpc-2, which no network"),
+        (subnets.clone() + &group("sg-1", "vpc-1", "[\"10.0.0.1/8\"]"), "cannot be read"),
+        (file.clone() + &group("sg-1", "vpc-1", "[]"), "'sg-1' is there twice"),
+        (group("sg-1", "vpc-1", "[]"), "which no network"),
+    ] {
+        let failure = load(&file, &[], &[]).unwrap_err();
+        assert!(failure.message.contains(text), "{failure}\nshould say {text}");
+    }
 }
 
 #[test]

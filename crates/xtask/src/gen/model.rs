@@ -109,7 +109,8 @@ impl Model {
     pub(super) fn members(&self, structure: &str) -> Result<Vec<Member<'_>>, String> {
         let shape = self.shape(structure)?;
         let payload = text(shape, "payload");
-        let required = texts(shape.get("required"));
+        let required = self.override_of("required", structure).or(shape.get("required"));
+        let required = texts(required);
         let Some(Value::Object(members)) = shape.get("members") else {
             return Err(format!("the shape '{structure}' is no structure"));
         };

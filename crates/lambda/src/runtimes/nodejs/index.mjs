@@ -98,6 +98,7 @@ function errorForLog(thing) {
 // ---- Console ----------------------------------------------------------------------------------
 
 let requestId;
+let tenantId;
 
 const FRAME = 0xa55a0003;
 const FRAME_HEAD_BYTES = 16;
@@ -131,7 +132,7 @@ const errorsTaken = (_key, value) =>
 
 // One value stays what it is; several become a text, and the first error among them is taken apart.
 function jsonRecord(level, date, params) {
-  const record = { timestamp: date.toISOString(), level, requestId };
+  const record = { timestamp: date.toISOString(), level, requestId, tenantId };
   if (params.length === 1) {
     try {
       return JSON.stringify({ ...record, message: params[0] }, errorsTaken);
@@ -449,7 +450,7 @@ function contextOf(headers) {
     identity: parseJson(headers['lambda-runtime-cognito-identity'], 'CognitoIdentity'),
     invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
     awsRequestId: requestId,
-    tenantId: headers['lambda-runtime-aws-tenant-id'],
+    tenantId,
     getRemainingTimeInMillis: () => deadline - Date.now(),
   };
 }
@@ -470,6 +471,7 @@ class Runtime {
     setImmediate(() => {
       this.connection.next((headers, body) => {
         requestId = headers['lambda-runtime-aws-request-id'];
+        tenantId = headers['lambda-runtime-aws-tenant-id'];
         const route = `invocation/${encodeURIComponent(requestId)}`;
         if (this.ResponseStream) this.stream(route, headers, body);
         else this.begin(route, headers, body);

@@ -27,6 +27,7 @@ _HEAD_BYTES_MAX = 1 << 20
 _CHUNK_BYTES = 1 << 16
 
 _request_id = None
+_tenant_id = None
 
 
 class _Fault(Exception):
@@ -404,7 +405,7 @@ def _timestamp(seconds):
 _RECORD_MEMBERS = frozenset(
     "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno "
     "funcName created msecs relativeCreated thread threadName processName process "
-    "aws_request_id".split()
+    "aws_request_id tenant_id".split()
 )
 
 
@@ -466,6 +467,7 @@ def _set_up_logging(logging):
                 members["errorMessage"] = str(error)
                 members["location"] = "%s:%s:%d" % place
             members["requestId"] = getattr(record, "aws_request_id", None)
+            members["tenantId"] = getattr(record, "tenant_id", None)
             for name, value in record.__dict__.items():
                 if name not in _RECORD_MEMBERS and name not in members:
                     members[name] = value
@@ -475,6 +477,7 @@ def _set_up_logging(logging):
     class LambdaLoggerFilter(logging.Filter):
         def filter(self, record):
             record.aws_request_id = _request_id or ""
+            record.tenant_id = _tenant_id
             return True
 
     logging.Formatter.converter = time.gmtime
@@ -580,10 +583,11 @@ def _header_text(text):
 
 
 def _serve(connection, handler):
-    global _request_id
+    global _request_id, _tenant_id
     while True:
         headers, body = connection.next()
         request_id = _request_id = headers.get("lambda-runtime-aws-request-id", "")
+        _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
         trace_id = headers.get("lambda-runtime-trace-id")
         if trace_id:
             os.environ["_X_AMZN_TRACE_ID"] = trace_id

@@ -128,7 +128,8 @@ pub(crate) async fn make(
     let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
     let has_own = || pack.as_deref().is_some_and(|pack| spare::has_libraries_of(pack, version));
-    let spare = spare.filter(|_| extensions.is_none() && !has_own());
+    let is_plain = extensions.is_none() && version.file_system.is_none();
+    let spare = spare.filter(|_| is_plain && !has_own());
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,

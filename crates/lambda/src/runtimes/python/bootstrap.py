@@ -68,13 +68,12 @@ class _Connection:
         if status != "200":
             _end()
         becomes = json.loads(body)
-        variables = becomes["env"]
+        variables, now = becomes["env"], dict(os.environ)
         # The interpreter sets this one itself where the machine has not the locale of LANG.
-        kept = {"LC_CTYPE", *variables}
-        for name in [name for name in os.environ if name not in kept]:
+        for name in now.keys() - variables.keys() - {"LC_CTYPE"}:
             del os.environ[name]
         for name, value in variables.items():
-            if os.environ.get(name) != value:
+            if now.get(name) != value:
                 os.environ[name] = value
         del os.environ["_LAMBIC_RUNTIME_FD"]
         os.chdir(becomes["cwd"])

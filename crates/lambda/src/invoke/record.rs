@@ -369,7 +369,9 @@ impl Recorder {
             let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
             self.platform(state, PlatformRecord::Fault(text));
         }
-        if !std::mem::replace(&mut state.is_done, true) {
+        let is_done = std::mem::replace(&mut state.is_done, true);
+        // In a log as text it does not stand.
+        if !is_done && (self.hub.is_heard() || self.version.log_format != LogFormat::Text) {
             let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
             self.platform(state, PlatformRecord::RuntimeDone(done));
         }

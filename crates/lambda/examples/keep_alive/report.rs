@@ -19,9 +19,6 @@ pub(crate) struct Report {
     pub(crate) plot: String,
 }
 
-/// The product's default.
-const OURS: Keeping = Keeping::Worth { price: PRICE, minutes: 60 };
-
 struct Day {
     trace: Trace,
     levels: Vec<Levels>,
@@ -90,9 +87,9 @@ const HEAD: &str = "\
 fn price_for(day: &Day, idle_mb: f64) -> Outcome {
     let (mut low, mut high) = (PRICE / 32.0, PRICE * 32.0);
     let mut found = None;
-    for _ in 0..9 {
+    for _ in 0..8 {
         let price = (low * high).sqrt();
-        let outcome = day.run(NO_LIMIT, Keeping::Worth { price, minutes: 24 * 60 });
+        let outcome = day.run(NO_LIMIT, Keeping::Priced { price });
         if outcome.idle_mb > idle_mb {
             low = price;
         } else {
@@ -100,13 +97,13 @@ fn price_for(day: &Day, idle_mb: f64) -> Outcome {
             found = Some(outcome);
         }
     }
-    found.unwrap_or_else(|| day.run(NO_LIMIT, Keeping::Worth { price: high, minutes: 24 * 60 }))
+    found.unwrap_or_else(|| day.run(NO_LIMIT, Keeping::Priced { price: high }))
 }
 
 fn without_limit(text: &mut String, day: &Day, fixed: &Outcome) {
     say(text, format_args!("### Room for all\n\n{HEAD}"));
     row(text, "fixed, 10 minutes", fixed);
-    row(text, "**by worth, as it is by default**", &day.run(NO_LIMIT, OURS));
+    row(text, "**by worth, an hour at most**", &day.run(NO_LIMIT, Keeping::Worth));
     row(text, "**by worth, priced to keep as much as fixed**", &price_for(day, fixed.idle_mb));
     let best = day.bound.cold_share(fixed.idle_mb, DAY);
     say(
@@ -133,11 +130,8 @@ fn with_limits(text: &mut String, day: &Day, fixed: &Outcome) {
             ("fixed, 10 minutes", Keeping::Fixed { minutes: 10 }),
             ("until the room is needed, oldest first (LRU)", Keeping::Lru),
             ("until the room is needed, Greedy-Dual (FaasCache)", Keeping::GreedyDual),
-            ("**by worth, as it is by default**", OURS),
-            (
-                "**by worth, until the room is needed**",
-                Keeping::Worth { price: 0.0, minutes: 1 << 20 },
-            ),
+            ("**by worth, as it is by default**", Keeping::Worth),
+            ("**by worth, until the room is needed**", Keeping::Priced { price: 0.0 }),
             ("knows the future, farthest next use × size first", Keeping::Clairvoyant),
         ];
         let mut busy_mb = 0.0;
@@ -176,7 +170,7 @@ fn early_binding(text: &mut String, day: &Day, fixed: &Outcome) {
     );
     let limit = fixed.memory_mb_most / 2;
     for (name, binds_early) in [("start one at once", false), ("may wait for one at work", true)] {
-        let machine = Machine { memory_mb_max: limit, keeping: OURS, binds_early };
+        let machine = Machine { memory_mb_max: limit, keeping: Keeping::Worth, binds_early };
         let outcome = world::run(&day.trace, &day.levels, machine);
         say(
             text,
@@ -209,7 +203,7 @@ fn frontier(day: &Day, fixed: &Outcome) -> Vec<Line> {
     let prices = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125];
     let worth_line = prices.map(|times| {
         let price = PRICE * times;
-        point(day.run(NO_LIMIT, Keeping::Worth { price, minutes: 24 * 60 }))
+        point(day.run(NO_LIMIT, Keeping::Priced { price }))
     });
     let best = (1..=60).map(|step| {
         let idle_mb = fixed.idle_mb * f64::from(step) / 20.0;

@@ -2,7 +2,7 @@
 //! clock. Only what keeps idle environments differs between two runs.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use lambic_lambda::invoke::place::{self, Budget, IdleEnvironment, Placement, Used};
@@ -28,8 +28,10 @@ pub(crate) enum Keeping {
     /// FaasCache's Greedy-Dual-Size-Frequency (ASPLOS 2021): until the room is needed; those with the
     /// lowest (clock of the last use + uses × start / size) make it.
     GreedyDual,
-    /// The product's, with a price for idle memory and a limit.
-    Worth { price: f32, minutes: u64 },
+    /// The product's: each for an hour at most, memory as dear as it is scarce.
+    Worth,
+    /// The same with one price for idle memory.
+    Priced { price: f32 },
     /// Knows the future: until the room is needed; those whose next use times size is farthest make it.
     Clairvoyant,
 }
@@ -90,13 +92,6 @@ enum Event {
     Patience { pool: u32, call: u64 },
 }
 
-/// What GreedyDual knows of a function that has environments.
-#[derive(Clone, Copy, Default)]
-struct Frequency {
-    uses: f32,
-    clock: f32,
-}
-
 struct World<'a> {
     trace: &'a Trace,
     levels: &'a [Levels],
@@ -112,7 +107,10 @@ struct World<'a> {
     fresh: HashSet<EnvironmentId>,
     next: u64,
     events: BinaryHeap<Reverse<(Time, u64, Event)>>,
-    frequencies: Vec<Frequency>,
+    /// For GreedyDual: the uses of each function since it has environments, the clock of each
+    /// environment's last use, and the clock.
+    uses: Vec<f32>,
+    clocks: HashMap<EnvironmentId, f32>,
     clock: f32,
     busy_mb_us: f64,
     mb_us: f64,
@@ -123,7 +121,8 @@ struct World<'a> {
 pub(crate) fn run(trace: &Trace, levels: &[Levels], machine: Machine) -> Outcome {
     let (policy, minutes, price) = match machine.keeping {
         Keeping::Fixed { minutes } => (Policy::Fixed, minutes, PRICE),
-        Keeping::Worth { price, minutes } => (Policy::Worth, minutes, price),
+        Keeping::Worth => (Policy::Worth, 60, PRICE),
+        Keeping::Priced { price } => (Policy::Worth, 1 << 32, price),
         Keeping::Lru | Keeping::GreedyDual | Keeping::Clairvoyant => {
             (Policy::Fixed, 1 << 32, PRICE)
         }
@@ -143,7 +142,8 @@ pub(crate) fn run(trace: &Trace, levels: &[Levels], machine: Machine) -> Outcome
         fresh: HashSet::new(),
         next: 0,
         events: BinaryHeap::new(),
-        frequencies: vec![Frequency::default(); trace.functions.len()],
+        uses: vec![0.0; trace.functions.len()],
+        clocks: HashMap::new(),
         clock: 0.0,
         busy_mb_us: 0.0,
         mb_us: 0.0,
@@ -195,7 +195,7 @@ impl World<'_> {
     }
 
     fn request(&mut self, pool: u32, call: u64) {
-        self.uses(pool);
+        self.uses[pool as usize] += 1.0;
         let now = self.instant();
         match self.pools[pool as usize].request(call, now) {
             Answer::Use(id) => self.serve(pool, id, call),
@@ -265,8 +265,7 @@ impl World<'_> {
     fn evict(&mut self, ids: &[u64]) {
         for id in ids {
             let pool = (id >> 32) as u32;
-            let frequency = self.frequencies[pool as usize];
-            self.clock = self.clock.max(self.greedy_dual(pool, frequency));
+            self.clock = self.clock.max(self.greedy_dual(pool, *id));
             assert!(self.pools[pool as usize].evict(*id), "what is idle can be evicted");
             self.out.evicted += 1;
             self.ended(pool, *id);
@@ -288,8 +287,10 @@ impl World<'_> {
 
     fn worth(&self, pool: u32, memory_mb: u32, one: &Evictable) -> Worth {
         match self.machine.keeping {
-            Keeping::Fixed { .. } | Keeping::Lru | Keeping::Worth { .. } => one.worth,
-            Keeping::GreedyDual => Worth(self.greedy_dual(pool, self.frequencies[pool as usize])),
+            Keeping::Fixed { .. } | Keeping::Lru | Keeping::Worth | Keeping::Priced { .. } => {
+                one.worth
+            }
+            Keeping::GreedyDual => Worth(self.greedy_dual(pool, one.id)),
             Keeping::Clairvoyant => {
                 let next = self.levels[pool as usize].next(one.level, self.now).unwrap_or(2 * DAY);
                 Worth(1e12 / ((next - self.now + 1) as f32 * memory_mb as f32))
@@ -297,20 +298,11 @@ impl World<'_> {
         }
     }
 
-    fn greedy_dual(&self, pool: u32, frequency: Frequency) -> f32 {
+    fn greedy_dual(&self, pool: u32, id: EnvironmentId) -> f32 {
         let function = self.trace.functions[pool as usize];
         let cost = function.start as f32 / 1e6;
-        frequency.clock + frequency.uses * cost / function.memory_mb as f32
-    }
-
-    fn uses(&mut self, pool: u32) {
-        let is_live = self.live.contains(&pool);
-        let frequency = &mut self.frequencies[pool as usize];
-        if !is_live {
-            frequency.uses = 0.0;
-        }
-        frequency.uses += 1.0;
-        frequency.clock = self.clock;
+        let clock = self.clocks.get(&id).copied().unwrap_or_default();
+        clock + self.uses[pool as usize] * cost / function.memory_mb as f32
     }
 
     fn serve(&mut self, pool: u32, id: EnvironmentId, call: u64) {
@@ -318,6 +310,7 @@ impl World<'_> {
         let waited = self.now - what.at;
         let is_cold = self.fresh.remove(&id);
         self.out.served += 1;
+        self.clocks.insert(id, self.clock);
         self.out.cold += usize::from(is_cold);
         if waited > 0 {
             self.out.waits.push(waited as u32);
@@ -365,6 +358,7 @@ impl World<'_> {
 
     fn ended(&mut self, pool: u32, id: EnvironmentId) {
         self.fresh.remove(&id);
+        self.clocks.remove(&id);
         let memory_mb = self.trace.functions[pool as usize].memory_mb;
         self.used = self.used.minus(memory_mb);
         let known = &mut self.pools[pool as usize];
@@ -372,14 +366,19 @@ impl World<'_> {
         if known.close_if_empty() {
             *known = Pool::new(memory_mb, known.history().clone().kept());
             self.live.remove(&pool);
+            self.uses[pool as usize] = 0.0;
         }
     }
 
     fn sweep(&mut self) {
         let now = self.instant();
+        let keep = match self.machine.keeping {
+            Keeping::Worth => self.keep.with(self.budget, self.used),
+            _ => self.keep,
+        };
         let live: Vec<u32> = self.live.iter().copied().collect();
         for pool in live {
-            for id in self.pools[pool as usize].reap(now, &self.keep) {
+            for id in self.pools[pool as usize].reap(now, &keep) {
                 self.ended(pool, id);
             }
         }

@@ -75,7 +75,7 @@ const EDGES: [f32; BINS + 1] = {
 
 /// Before anything is known, a rest is as likely to end in any one bin as in any other: the longer a
 /// function has not been called, the longer it takes until it is. It counts as a few observations.
-const PRIOR: f32 = 0.06;
+const PRIOR: f32 = 0.04;
 /// And so much for the last one.
 const PRIOR_LAST: f32 = 0.4;
 

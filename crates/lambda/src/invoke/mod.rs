@@ -518,8 +518,9 @@ impl Common {
             kinds.for_each(|kind| self.spares.is_used(kind, now));
             self.review_spares();
         }
+        let keep = self.keep.with(self.config.budget, self.used());
         for shell in self.all_pools() {
-            if shell.sweep(self.rt.instant()) {
+            if shell.sweep(self.rt.instant(), &keep) {
                 // By identity: a request may have put a fresh pool in its place by now.
                 self.forget(&shell);
             }

@@ -33,6 +33,9 @@ pub const SETTLING_PATIENCE: Duration = Duration::from_millis(50);
 /// takes: a wrong guess costs at most the time of one more start.
 pub const PATIENCE_MAX: Duration = Duration::from_millis(250);
 
+/// Nor is less worth a timer.
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
+
 /// Where an environment of the pool is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
@@ -209,9 +212,10 @@ impl Pool {
         }
         let (_, nth, _) = left.select_nth_unstable(at);
         let expected = *nth + whole * rounds;
-        // Twice what is expected: a wait that is cut off just before its end was for nothing.
-        let bound = start.min(PATIENCE_MAX);
-        (expected < start).then(|| (expected * 2).max(Duration::from_millis(1)).min(bound))
+        // Twice what is expected: a wait that is cut off just before its end was for nothing. And well
+        // before a new one would be ready: a new one serves the next burst as well.
+        let patience = (expected * 2).max(PATIENCE_MIN);
+        (patience < start).then(|| patience.min(PATIENCE_MAX))
     }
 
     /// The patience of a request is over. Whether one more environment is to be started for it.

@@ -19,6 +19,7 @@ use super::pool::{Answer, EnvironmentId, Evictable, Free, Pool, Ticket};
 use super::record::Recorder;
 use super::room::Room;
 use super::worker;
+use super::worth::Keep;
 use super::{Common, FunctionUse, Provision};
 use crate::runtime_api::desk::{Completion, Desk};
 use crate::runtime_api::extensions::ShutdownReason;
@@ -463,10 +464,10 @@ impl Shell {
         self.top_up();
     }
 
-    /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
-    pub(super) fn sweep(self: &Arc<Shell>, now: Instant) -> bool {
+    /// Ends what is not worth keeping or never came back. Whether the pool is empty and closed.
+    pub(super) fn sweep(self: &Arc<Shell>, now: Instant, keep: &Keep) -> bool {
         let mut inner = self.lock();
-        let idle = inner.pool.reap(now, &self.common.keep);
+        let idle = inner.pool.reap(now, keep);
         let overdue = inner.pool.overdue(now);
         let mut take = |ids: Vec<EnvironmentId>| -> Vec<_> {
             ids.iter().map(|id| inner.entries.remove(id)).collect()

@@ -21,6 +21,8 @@ pub mod fault;
 mod figures;
 mod functions;
 pub mod history;
+#[cfg(test)]
+mod keep_tests;
 pub mod launcher;
 pub(crate) mod lineage;
 mod lines;

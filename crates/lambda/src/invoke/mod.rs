@@ -3,10 +3,10 @@
 //! Life of a synchronous invoke, in order: `target` (which snapshot, resolved by the operation) →
 //! [`admit`] (a [`admit::Lease`] of the account's concurrency, or 429) → [`pool`] (an idle
 //! environment of the snapshot, or a place in its queue) → [`place`] (only when one more
-//! environment is needed: is there room, which idle ones make room) → [`worker`] (makes and keeps
+//! environment is needed: is there room, which idle ones make room, by their [`worth`]) → [`worker`] (makes and keeps
 //! one environment) → the Runtime API's desk (event out, answer in) → [`reply`] → [`record`]
-//! (START, END, REPORT) → the lease drops. `admit`, `place` and `pool` are pure; what is in
-//! [`shell`] performs what they decide.
+//! (START, END, REPORT) → the lease drops. `admit`, `place`, `pool`, [`history`] and `worth` are
+//! pure; [`shell`] and `room` perform what they decide.
 //!
 //! An answer that is streamed goes from the Runtime API straight to its caller; [`streamed`] is the
 //! caller's end of it, and only how it ended comes the way above.

@@ -53,6 +53,7 @@ fn words(config: &Config, found: &[Pack]) -> Vec<Served> {
             // Older ones serve when nothing nearer is there, but have no id.
             Family::Python if (release.major, release.minor) < (3, 8) => continue,
             Family::Nodejs if release.major < 18 => continue,
+            Family::Ruby if (release.major, release.minor) < (3, 2) => continue,
             Family::Python => format!("python{}.{}", release.major, release.minor),
             Family::Nodejs => format!("nodejs{}.x", release.major),
             Family::Ruby => format!("ruby{}.{}", release.major, release.minor),

@@ -90,12 +90,14 @@ fn names(family: Family) -> Vec<(String, Option<Hint>)> {
             .chain([("python3".to_owned(), None)])
             .collect(),
         Family::Nodejs => vec![("node".to_owned(), None), ("nodejs".to_owned(), None)],
-        Family::Ruby => [("ruby".to_owned(), None)]
-            .into_iter()
-            .chain(RUBY_RELEASES.map(|(major, minor)| {
-                (format!("ruby{major}.{minor}"), Some((major, Some(minor))))
-            }))
-            .collect(),
+        Family::Ruby => {
+            [("ruby".to_owned(), None)]
+                .into_iter()
+                .chain(RUBY_RELEASES.map(|(major, minor)| {
+                    (format!("ruby{major}.{minor}"), Some((major, Some(minor))))
+                }))
+                .collect()
+        }
         Family::Provided => Vec::new(),
     }
 }
@@ -108,7 +110,11 @@ pub(super) fn gem_folders() -> Vec<PathBuf> {
 /// `…/v20.11.0/bin/node`, `…/3.13.0/bin/python3` and `…/ruby-3.4.1/bin/ruby` tell their version.
 fn hint_of_folder(path: &Path) -> Option<Hint> {
     let folder = path.parent()?.parent()?.file_name()?.to_str()?;
-    let mut numbers = folder.trim_start_matches("ruby-").trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    let mut numbers = folder
+        .trim_start_matches("ruby-")
+        .trim_start_matches('v')
+        .split('.')
+        .map(|part| part.parse().ok());
     let major = numbers.next()??;
     Some((major, numbers.next().flatten()))
 }
@@ -157,19 +163,19 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
 
 /// Prints version, prefix, program, the folder of gems, what the client that we ship finds loaded with
 /// itself, and the memory map. Other implementations of the language are left out.
-const PROBE_RUBY: &str = r#"
+const PROBE_RUBY: &str = r##"
     exit unless RUBY_ENGINE == "ruby"
     require "json"
     require "time"
-    before = $LOAD_PATH.map { |folder| "#{folder}/" }
+    folders = $LOAD_PATH.map { |folder| "#{folder}/" }
     features = $LOADED_FEATURES.map do |file|
-      folder = before.find { |folder| file.start_with?(folder) }
+      folder = folders.find { |folder| file.start_with?(folder) }
       file.delete_prefix(folder.to_s).split("/").first.to_s.sub(/\.(rb|so)$/, "")
     end
     puts RUBY_VERSION, RbConfig::CONFIG["prefix"], RbConfig.ruby, Gem.default_dir
     puts (features + Gem.loaded_specs.keys).uniq.sort.join(" ")
     puts File.read("/proc/self/maps")
-"#;
+"##;
 
 /// Whether there are gems in this folder which environments would not see anyway.
 fn has_gems(folder: &Path, prefix: &Path) -> bool {

@@ -236,7 +236,15 @@ mod tests {
 
     #[test]
     fn offered_retired_and_unknown() {
-        for runtime in ["python3.13", "provided.al2023", "nodejs16.x", "python3.8", "python3.15", "ruby3.2", "ruby4.0"] {
+        for runtime in [
+            "python3.13",
+            "provided.al2023",
+            "nodejs16.x",
+            "python3.8",
+            "python3.15",
+            "ruby3.2",
+            "ruby4.0",
+        ] {
             assert_eq!(created(runtime, TODAY), Ok(()), "{runtime}");
         }
         let (status, text) = created("java21", TODAY).unwrap_err();

@@ -323,7 +323,7 @@ module LambicRuntime
       Object.send(:remove_const, :LambicRehearsal)
       $_global_aws_request_id = nil
       # Folders of gems are looked for when the function has brought its own.
-      Gem.clear_paths if defined?(Gem)
+      Gem.clear_paths if defined?(Gem) && Gem.respond_to?(:clear_paths)
       Process.respond_to?(:warmup) ? Process.warmup : GC.start
     end
 

@@ -27,6 +27,7 @@ pub mod launcher;
 pub(crate) mod lineage;
 mod lines;
 pub mod networks;
+mod patience;
 pub mod place;
 pub mod platform_events;
 mod platform_side_events;

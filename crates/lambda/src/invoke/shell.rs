@@ -13,9 +13,10 @@ use tokio::sync::{oneshot, watch};
 use super::admit::{Lease, Provisioned, Throttle};
 use super::fault::Status;
 use super::launcher::{Control, Prepared};
+use super::patience::Patience;
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
-use super::pool::{Answer, EnvironmentId, Evictable, Free, Pool, Ticket};
+use super::pool::{EnvironmentId, Evictable, Free, Pool, Ticket};
 use super::record::Recorder;
 use super::room::Room;
 use super::worker;
@@ -123,10 +124,11 @@ impl Provisioning {
 }
 
 #[derive(Default)]
-struct Inner {
-    pool: Pool,
+pub(super) struct Inner {
+    pub(super) pool: Pool,
     provisioning: Provisioning,
-    waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
+    pub(super) waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
+    pub(super) patience: Patience,
     entries: HashMap<EnvironmentId, Entry>,
 }
 
@@ -256,53 +258,13 @@ impl Shell {
         provisioning.not_before = Some(now + pause);
     }
 
-    /// Gets an environment, or waits for one.
-    pub(super) async fn obtain(self: &Arc<Shell>) -> Grant {
-        let ticket = self.common.id();
-        let (sender, mut receiver) = oneshot::channel();
-        let now = self.common.rt.instant();
-        let answer = {
-            let mut inner = self.lock();
-            match inner.pool.request(ticket, now) {
-                Answer::Use(id) => return inner.grant(id),
-                Answer::Closed => return Grant::Closed,
-                answer => {
-                    inner.waiting.insert(ticket, sender);
-                    answer
-                }
-            }
-        };
-        let start = match answer {
-            Answer::WaitBriefly(patience) => {
-                if let Some(grant) = self.common.rt.within(patience, &mut receiver).await {
-                    self.common.figures.waits_saved_a_start.increment();
-                    return grant.unwrap_or(Grant::Closed);
-                }
-                self.lock().pool.impatient(ticket)
-            }
-            answer => answer == Answer::WaitAndStart,
-        };
-        if start && !self.start_on_demand() && self.withdraw(ticket) {
-            return Grant::Refused(self.throttled(Throttle::ConcurrentInvocationLimitExceeded));
-        }
-        match self.common.rt.within(self.common.config.wait_max, &mut receiver).await {
-            Some(grant) => grant.unwrap_or(Grant::Closed),
-            None if self.withdraw(ticket) => Grant::Refused(Error::internal(format!(
-                "no execution environment became available within {} seconds",
-                self.common.config.wait_max.as_secs()
-            ))),
-            // Served at this very moment.
-            None => receiver.await.unwrap_or(Grant::Closed),
-        }
-    }
-
-    fn throttled(&self, throttle: Throttle) -> Error {
+    pub(super) fn throttled(&self, throttle: Throttle) -> Error {
         self.common.figures.throttles.increment();
         throttle.to_error()
     }
 
     /// Whether the request was still waiting; it is not any more.
-    fn withdraw(&self, ticket: Ticket) -> bool {
+    pub(super) fn withdraw(&self, ticket: Ticket) -> bool {
         let mut inner = self.lock();
         inner.waiting.remove(&ticket);
         inner.pool.withdraw(ticket)
@@ -310,7 +272,7 @@ impl Shell {
 
     /// Starts one more environment for those who wait. `false`: the function or the machine cannot
     /// have it now.
-    fn start_on_demand(self: &Arc<Shell>) -> bool {
+    pub(super) fn start_on_demand(self: &Arc<Shell>) -> bool {
         if !self.function.may_scale(self.common.rt.instant()) {
             tracing::warn!(
                 function = %self.version.function_arn,
@@ -550,7 +512,7 @@ impl Shell {
         handles.any(|handle| handle.desk.has_extensions())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -576,7 +538,7 @@ impl Inner {
     }
 
     /// The pool says that this environment serves a request now.
-    fn grant(&mut self, id: EnvironmentId) -> Grant {
+    pub(super) fn grant(&mut self, id: EnvironmentId) -> Grant {
         let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
         let init = entry.init.take();
         let handle = entry.handle.clone().expect("the pool names only environments that started");

@@ -17,7 +17,8 @@ from support.tools import need
 from support.traces import Traces, is_frozen
 from support.wait import until
 
-# Every kind on its own, so that a test of one finds spares of it.
+# Every kind on its own, so that a test of one finds spares of it. After several starts at once there are
+# more for a while (docs/keep-alive.md); no test here depends on that.
 KEPT = 2
 
 
@@ -34,8 +35,11 @@ class Made:
         return int(re.search(rf"^{name} (\d+)$", text, re.M)[1])
 
     def wait_for_spares(self, count):
-        """Until so many wait, of all kinds that are in use."""
-        until(lambda: self.figure("lambic_spares") == count, f"{count} spares")
+        """Until so many wait at least, of all kinds that are in use."""
+        until(lambda: self.figure("lambic_spares") >= count, f"{count} spares")
+
+    def wait_for_just(self, count):
+        until(lambda: self.figure("lambic_spares") == count, f"{count} spares and no more")
 
     def first_invoke(self, name, event=None, spares=KEPT):
         """An invoke for which a spare is at hand; the function's kind must be the only one."""
@@ -423,13 +427,13 @@ def test_spares_have_what_the_budget_leaves(fresh_server):
                              "--set", "functions.spares=4"))
     source = "def handler(event, context): return 1\n"
     small, large = made.functions.python(source, MemorySize=128), made.functions.python(source, MemorySize=256)
-    made.wait_for_spares(4)
+    made.wait_for_just(4)
     # 128 MB are left, which is room for two.
     assert made.first_invoke(small, spares=4).value == 1
-    made.wait_for_spares(2)
+    made.wait_for_just(2)
     # The other environment needs it all.
     assert invoke(made.client, large).value == 1
-    made.wait_for_spares(0)
+    made.wait_for_just(0)
     until(lambda: made.server.spares() == [], "the spares to end")
     made.server.stop()
 
@@ -438,11 +442,11 @@ def test_spares_that_are_killed_are_replaced_and_harm_nobody(python):
     name = python.functions.python("def handler(event, context): return 1\n")
     python.wait_for_spares(KEPT)
     killed = python.server.spares()
-    assert len(killed) == KEPT
+    assert len(killed) >= KEPT
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     assert invoke(python.client, name).value == 1
-    until(lambda: len(set(python.server.spares()) - set(killed)) == KEPT, "spares in their place")
+    until(lambda: len(set(python.server.spares()) - set(killed)) >= KEPT, "spares in their place")
     assert python.first_invoke(python.functions.python("def handler(event, context): return 2\n")).value == 2
 
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use lambic_bench::http::{self, Connection, Message};
-use lambic_bench::priority;
 use lambic_bench::sign::{self, Signer};
+use lambic_bench::{burst, priority};
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
@@ -23,6 +23,8 @@ const KEY: &str = "LKIABENCH";
 const SECRET: &str = "bench-secret";
 const FUNCTIONS: &str = "/2015-03-31/functions";
 const ANSWER: Duration = Duration::from_secs(60);
+/// Functions that are created at a time.
+const AT_ONCE: usize = 16;
 /// Of memory for each function, where the size plays no part: one processor.
 pub const MEMORY_MB: u32 = 1_769;
 
@@ -222,6 +224,34 @@ impl Contender {
             return Err(format!("Lambic, {name}: {}", String::from_utf8_lossy(&reply.body)));
         }
         self.settled(name)
+    }
+
+    /// Creates many functions, several at a time, which the server commits together.
+    pub fn create_many(&mut self, names: &[String], kind: &str, memory_mb: u32) -> Result<(), String> {
+        let package = self.packages.iter().find(|one| one.kind == kind).ok_or("no such kind")?;
+        let address = self.address.parse().map_err(|error| format!("{}: {error}", self.address))?;
+        for some in names.chunks(AT_ONCE) {
+            let request = |name: &String| {
+                signed(&self.address, "POST", FUNCTIONS, package.document(name, memory_mb).as_bytes())
+            };
+            let requests: Vec<Vec<u8>> = some.iter().map(request).collect();
+            let answers = burst::run(address, &requests, ANSWER)?;
+            let strange = answers.failures.iter().find(|text| !text.starts_with("HTTP/1.1 201"));
+            if let Some(text) = strange {
+                return Err(format!("Lambic, creating functions: {text}"));
+            }
+            if answers.answered_ms.len() < requests.len() {
+                return Err(format!(
+                    "Lambic created {} of {} functions",
+                    answers.answered_ms.len(),
+                    requests.len()
+                ));
+            }
+        }
+        match names.last() {
+            Some(name) => self.settled(name),
+            None => Ok(()),
+        }
     }
 
     /// Changes a function's variables, so that its environments end and the next invoke is a cold start.

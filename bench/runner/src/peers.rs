@@ -28,6 +28,14 @@ impl Running {
         use std::os::unix::process::CommandExt;
         let shown = format!("{:?}", command.get_program());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        // SAFETY: the child makes one system call on numbers before it executes the program.
+        unsafe {
+            command.pre_exec(|| {
+                // When we are killed, nobody else ends it.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
         command.spawn().map(Running).map_err(|error| format!("cannot start {shown}: {error}"))
     }
 

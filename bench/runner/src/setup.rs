@@ -153,7 +153,9 @@ fn install_python(kit: &mut Kit, peers: &Path) -> Result<(), String> {
     let (name, folder) = printed.split_once('\n').ok_or_else(|| format!("{python} printed {printed}"))?;
     name.clone_into(&mut kit.python);
     let program = kit.python();
-    run(pip(kit).arg("--python").arg(program).args(["install", "--target", folder]).args(PYTHON_PACKAGES))
+    run(pip(kit).arg("--python").arg(&program).args(["install", "--target", folder]).args(PYTHON_PACKAGES))?;
+    // Inside an environment nothing can be written beside the sources.
+    run(Command::new(program).args(["-m", "compileall", "-q"]).arg(peers.join("python/lib")))
 }
 
 /// It may fail: then there is one peer less, and the machine's Node.js.

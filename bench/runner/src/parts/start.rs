@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lambic_bench::proc;
 
 use super::{Bench, Probe};
+use crate::RUNTIMES;
 use crate::contender::{self, Plan};
 use crate::peers::{self, retried};
 use crate::record::{LAMBIC, Sample};
@@ -56,9 +57,10 @@ fn first_answer_ms(plan: &Plan, function: Option<&str>) -> Result<f64, String> {
 /// What its three processes take, and what waits beside them.
 fn memory(bench: &mut Bench) -> Result<(), String> {
     let mut contender = contender::start(&bench.options, &bench.kit, &[])?;
-    for at in 0..FUNCTIONS {
-        let kind = ["Rust", "Python", "Node.js"][at % 3];
-        contender.create(&format!("idle-{at}"), kind, 128)?;
+    let names: Vec<String> = (0..FUNCTIONS).map(|at| format!("idle-{at}")).collect();
+    let parts = names.chunks(FUNCTIONS.div_ceil(RUNTIMES.len()));
+    for (names, kind) in parts.zip(RUNTIMES) {
+        contender.create_many(names, kind, 128)?;
     }
     std::thread::sleep(IDLE);
     let (mut server, mut resident, mut waiting) = (0.0, 0.0, 0.0);

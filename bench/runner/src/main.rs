@@ -52,7 +52,7 @@ fn run() -> Result<(), String> {
     let begun = Instant::now();
     let nice = lambic_bench::priority::nice();
     let kit = setup::install(&options.root)?;
-    let record = Record {
+    let fresh = Record {
         at: stamp(now_s()),
         commit: report::commit(&options.root),
         machine: report::machine(&kit, nice),
@@ -60,6 +60,10 @@ fn run() -> Result<(), String> {
         window_ms: options.window_ms,
         load: [report::load_average(), String::new()],
         ..Record::default()
+    };
+    let record = match options.resume {
+        true => report::last(&options.root)?,
+        false => fresh,
     };
     println!("machine   {}", record.machine);
     let mut bench = Bench { options, kit, record, begun };

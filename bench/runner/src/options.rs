@@ -26,12 +26,14 @@ pub struct Options {
     pub nice_only: bool,
     /// Parts to run; all when empty.
     pub only: Vec<String>,
+    /// Goes on with the run that was interrupted: its parts that are done are not run again.
+    pub resume: bool,
     /// Whether the documentation is written though the run is quick or of some parts only.
     pub write: bool,
 }
 
 const USAGE: &str = "--quick, --only PART,..., --rounds N, --window-ms N (at most 800), --nice-only, \
-                     --lambic FILE, --write, --check, --render";
+                     --lambic FILE, --resume, --write, --check, --render";
 /// With what comes before it, within the second of which the kernel leaves real time 950 ms.
 const WINDOW_MS_MAX: u64 = 800;
 
@@ -59,6 +61,7 @@ pub fn parse(words: impl Iterator<Item = String>) -> Result<Options, String> {
         quick: false,
         nice_only: false,
         only: Vec::new(),
+        resume: false,
         write: false,
     };
     let mut words = words;
@@ -67,6 +70,7 @@ pub fn parse(words: impl Iterator<Item = String>) -> Result<Options, String> {
         match word.as_str() {
             "--quick" => options.quick = true,
             "--nice-only" => options.nice_only = true,
+            "--resume" => options.resume = true,
             "--write" => options.write = true,
             "--check" => options.mode = Mode::Check,
             "--render" => options.mode = Mode::Render,

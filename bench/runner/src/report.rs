@@ -20,6 +20,14 @@ const TABLE: &str = "docs/bench-table.md";
 const README: [&str; 3] = ["README.md", "<!-- bench:begin -->", "<!-- bench:end -->"];
 const PAGE: [&str; 3] = ["docs/performance.md", "<!-- targets:begin -->", "<!-- targets:end -->"];
 
+/// The last run, whole or not.
+///
+/// # Errors
+/// When there is none.
+pub fn last(root: &Path) -> Result<Record, String> {
+    Record::load(&root.join("bench/out/latest.json"))
+}
+
 /// Keeps what there is by now.
 pub fn keep(bench: &Bench) -> Result<(), String> {
     let out = bench.options.root.join("bench/out");

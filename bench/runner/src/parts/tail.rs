@@ -16,7 +16,8 @@ const LONG_EVERY: u64 = 1_000;
 const CALLERS: usize = 8;
 
 pub fn run(bench: &mut Bench) -> Result<(), String> {
-    let mut contender = contender::start(&bench.options, &bench.kit, &[])?;
+    // Room for as many environments as there are connections.
+    let mut contender = contender::start(&bench.options, &bench.kit, &[("memory_mb_max", "200000")])?;
     let ours = contender.target("Rust", "tail")?;
     let floor = peers::floor(&bench.kit, "Rust", CALLERS)?;
     let mut targets = vec![ours, floor.target.clone()];

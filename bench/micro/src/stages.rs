@@ -42,7 +42,10 @@ fn request() -> Request {
     for (name, value) in [
         ("host", "127.0.0.1:4566"),
         ("content-type", "application/json"),
-        ("user-agent", "Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux lang/python#3.13.0 cfg/retry-mode#legacy"),
+        (
+            "user-agent",
+            "Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux lang/python#3.13.0 cfg/retry-mode#legacy",
+        ),
         ("x-amz-invocation-type", "RequestResponse"),
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -86,7 +89,8 @@ fn key() -> Stage {
 fn route_and_decode() -> Stage {
     let request = request();
     Box::new(move || {
-        let Routed::Op(_, labels) = lambic_model_lambda::route(&request.method, &request.path, &request.query)
+        let Routed::Op(_, labels) =
+            lambic_model_lambda::route(&request.method, &request.path, &request.query)
         else {
             panic!("Invoke has a route");
         };
@@ -117,8 +121,9 @@ fn pool() -> Stage {
 
 fn place_one() -> Stage {
     let now = Rt::real().instant();
-    let idle: Vec<IdleEnvironment> =
-        (0..100).map(|id| IdleEnvironment { id, since: now - Duration::from_secs(id), memory_mb: 128 }).collect();
+    let idle: Vec<IdleEnvironment> = (0..100)
+        .map(|id| IdleEnvironment { id, since: now - Duration::from_secs(id), memory_mb: 128 })
+        .collect();
     let budget = Budget { memory_mb_max: 12_800, environments_max: 1_000 };
     let used = Used { memory_mb: 12_800, environments: 100 };
     Box::new(move || assert_ne!(divan::black_box(place(budget, used, 256, idle.clone())), Placement::Full))

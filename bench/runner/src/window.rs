@@ -39,6 +39,8 @@ pub const LONG_EVENT: &str = r#"{"n": 1, "sleep_ms": 100}"#;
 const CONNECTIONS: usize = 64;
 /// Before a window: the environments thaw, and it shows who works.
 const BEFORE_MS: u64 = 120;
+/// The same for a load that does not wait: until there are as many environments as it takes.
+const BEFORE_RATE_MS: u64 = 1_200;
 /// At the beginning of a window, not counted.
 const WARM_MS: u64 = 50;
 
@@ -83,7 +85,8 @@ pub fn run(kit: &Kit, target: &Target, load: Load, mode: Mode, window_ms: u64) -
     let raised = match mode {
         Mode::RealTime => Some(raise(kit, target, load).map_err(who)?),
         Mode::Nice => {
-            generate(kit, target, load, [0, BEFORE_MS], false).map_err(who)?;
+            let before_ms = if matches!(load, Load::Rate { .. }) { BEFORE_RATE_MS } else { BEFORE_MS };
+            generate(kit, target, load, [0, before_ms], false).map_err(who)?;
             None
         }
     };

@@ -15,18 +15,15 @@ use super::fault::Status;
 use super::launcher::{Control, Prepared};
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
-use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
+use super::pool::{Answer, EnvironmentId, Evictable, Free, Pool, Ticket};
 use super::record::Recorder;
+use super::room::Room;
 use super::worker;
+use super::worth::Keep;
 use super::{Common, FunctionUse, Provision};
 use crate::runtime_api::desk::{Completion, Desk};
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::state::version::Version;
-
-/// A request behind an environment that has just answered waits so long before it costs another
-/// environment. A runtime asks for its next event within a fraction of a millisecond, but one that
-/// has used up its share of the processor is held back for tens of them.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// An environment that was idle for so long is stopped until its next event, as on AWS: threads
 /// that a function leaves behind get no processor time. Stopping and resuming costs 0.02 to 0.1 ms,
@@ -89,18 +86,6 @@ pub(super) enum Grant {
     Refused(Error),
     /// The pool was closed; a fresh one is to be asked.
     Closed,
-}
-
-/// Room on the machine for one environment; dropping it gives the room back.
-pub(super) struct Room {
-    common: Arc<Common>,
-    memory_mb: u32,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.common.give_room_back(self.memory_mb);
-    }
 }
 
 struct Entry {
@@ -169,13 +154,17 @@ impl Shell {
         let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
         let places = Arc::default();
-        let (spare_kind, inner) = Default::default();
+        let spare_kind = AtomicU64::default();
+        // What one tenant does says nothing of another.
+        let history = if tenant.is_none() { function.recall(&version.version) } else { None };
+        let pool = Pool::new(version.memory_mb, history.unwrap_or_default());
+        let inner = Mutex::new(Inner { pool, ..Inner::default() });
         Arc::new(Shell { common, version, tenant, function, places, spare_kind, farewells, inner })
     }
 
     /// The kind of spares of this, which is in use now.
     pub(super) fn kind_of_spare(&self, prepared: &Prepared) -> Option<u64> {
-        let kind = self.common.spare_kind(prepared);
+        let kind = self.common.spare_kind(prepared, true);
         self.spare_kind.store(kind.unwrap_or(0), Ordering::Relaxed);
         kind
     }
@@ -271,9 +260,10 @@ impl Shell {
     pub(super) async fn obtain(self: &Arc<Shell>) -> Grant {
         let ticket = self.common.id();
         let (sender, mut receiver) = oneshot::channel();
+        let now = self.common.rt.instant();
         let answer = {
             let mut inner = self.lock();
-            match inner.pool.request(ticket) {
+            match inner.pool.request(ticket, now) {
                 Answer::Use(id) => return inner.grant(id),
                 Answer::Closed => return Grant::Closed,
                 answer => {
@@ -282,13 +272,14 @@ impl Shell {
                 }
             }
         };
-        if answer == Answer::WaitBriefly
-            && let Some(grant) = self.common.rt.within(PATIENCE, &mut receiver).await
-        {
-            return grant.unwrap_or(Grant::Closed);
-        }
         let start = match answer {
-            Answer::WaitBriefly => self.lock().pool.impatient(ticket),
+            Answer::WaitBriefly(patience) => {
+                if let Some(grant) = self.common.rt.within(patience, &mut receiver).await {
+                    self.common.figures.waits_saved_a_start.increment();
+                    return grant.unwrap_or(Grant::Closed);
+                }
+                self.lock().pool.impatient(ticket)
+            }
             answer => answer == Answer::WaitAndStart,
         };
         if start && !self.start_on_demand() && self.withdraw(ticket) {
@@ -348,11 +339,11 @@ impl Shell {
             );
             return false;
         }
-        let room = Room { common: self.common.clone(), memory_mb };
-        let id = self.common.id();
+        let room = Room::new(self.common.clone(), memory_mb);
+        let (id, now) = (self.common.id(), self.common.rt.instant());
         let mut inner = self.lock();
-        inner.pool.starts(id);
-        inner.pool.ages(id, self.common.rt.instant() + self.common.config.lifetime_max);
+        inner.pool.starts(id, now);
+        inner.pool.ages(id, now + self.common.config.lifetime_max);
         inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, room });
         drop(inner);
         self.common.figures.environments_started.increment();
@@ -460,7 +451,7 @@ impl Shell {
                 continue;
             }
             let mut inner = self.lock();
-            let Some(ticket) = inner.waiting.keys().min().copied() else { break };
+            let Some(ticket) = inner.pool.first_impatient() else { break };
             inner.pool.withdraw(ticket);
             let sender = inner.waiting.remove(&ticket);
             drop(inner);
@@ -473,10 +464,10 @@ impl Shell {
         self.top_up();
     }
 
-    /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
-    pub(super) fn sweep(self: &Arc<Shell>, now: Instant) -> bool {
+    /// Ends what is not worth keeping or never came back. Whether the pool is empty and closed.
+    pub(super) fn sweep(self: &Arc<Shell>, now: Instant, keep: &Keep) -> bool {
         let mut inner = self.lock();
-        let idle = inner.pool.reap(now, self.common.config.idle_max);
+        let idle = inner.pool.reap(now, keep);
         let overdue = inner.pool.overdue(now);
         let mut take = |ids: Vec<EnvironmentId>| -> Vec<_> {
             ids.iter().map(|id| inner.entries.remove(id)).collect()
@@ -488,7 +479,11 @@ impl Shell {
         }
         let wanted = inner.pool.wanted();
         let closed = inner.pool.close_if_empty();
+        if closed {
+            self.remember(&inner);
+        }
         drop(inner);
+        self.common.figures.environments_let_go.add(idle.len() as u64);
         idle.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
         overdue.into_iter().for_each(|entry| end(entry, ShutdownReason::Timeout));
         self.replace(wanted);
@@ -499,28 +494,38 @@ impl Shell {
     pub(super) fn retire(&self) {
         let mut inner = self.lock();
         let out = inner.pool.retire();
+        self.remember(&inner);
         let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
         drop(inner);
         entries.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
     }
 
-    /// Ends this environment if it is idle. Whether it was.
-    pub(super) fn evict(&self, id: EnvironmentId) -> bool {
-        let mut inner = self.lock();
-        if !inner.pool.evict(id) {
-            return false;
+    /// Leaves to the function what the pool has learnt.
+    fn remember(&self, inner: &Inner) {
+        if self.tenant.is_none() {
+            let history = inner.pool.history().clone().kept();
+            self.function.remember(&self.version.version, history);
         }
-        let entry = inner.entries.remove(&id);
+    }
+
+    /// Takes this environment out if it is idle, and gives its room back. What is returned is still to
+    /// be ended.
+    pub(super) fn evict(&self, id: EnvironmentId) -> Option<Handle> {
+        let mut inner = self.lock();
+        let entry = if inner.pool.evict(id) { inner.entries.remove(&id) } else { None };
         drop(inner);
-        end(entry, ShutdownReason::Spindown);
-        true
+        leave(entry)
     }
 
     /// The idle environments that may make room for others.
-    pub(super) fn idle(&self) -> Vec<IdleEnvironment> {
+    pub(super) fn idle(&self, now: Instant) -> Vec<IdleEnvironment> {
         let memory_mb = self.version.memory_mb;
-        let idle = self.lock().pool.evictable();
-        idle.into_iter().map(|(id, since)| IdleEnvironment { id, since, memory_mb }).collect()
+        let idle = self.lock().pool.evictable(now, &self.common.keep);
+        let environment = |one: Evictable| {
+            let Evictable { id, worth, .. } = one;
+            IdleEnvironment { id, worth, memory_mb }
+        };
+        idle.into_iter().map(environment).collect()
     }
 
     /// Whether anything is running, starting or waiting.
@@ -584,10 +589,17 @@ impl Inner {
     }
 }
 
-fn end(entry: Option<Entry>, reason: ShutdownReason) {
-    let Some(Entry { handle: Some(handle), room, .. }) = entry else { return };
+/// What has left the pool: its room is free, or will be when its extensions have had their last words.
+fn leave(entry: Option<Entry>) -> Option<Handle> {
+    let Some(Entry { handle: Some(handle), room, .. }) = entry else { return None };
     if handle.desk.has_extensions() {
         *handle.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
-    handle.end(reason);
+    Some(handle)
+}
+
+fn end(entry: Option<Entry>, reason: ShutdownReason) {
+    if let Some(handle) = leave(entry) {
+        handle.end(reason);
+    }
 }

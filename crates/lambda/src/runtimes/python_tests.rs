@@ -244,19 +244,24 @@ async fn a_client_that_is_refused_an_event_ends_quietly() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("app.py"), "def handler(e, c): print('ran')\n").unwrap();
+    std::fs::write(folder.path().join("app.rb"), "def handler(event:, context:) = puts('ran')\n")
+        .unwrap();
     std::fs::write(folder.path().join("app.mjs"), "export const handler = () => 'ran';").unwrap();
     let clients = super::clients::Clients::install(&folder.path().join("clients")).unwrap();
     for (family, client) in [
         (Family::Python, clients.python.join("bootstrap.py")),
         (Family::Nodejs, clients.nodejs.join("index.mjs")),
+        (Family::Ruby, clients.ruby.join("bootstrap.rb")),
     ] {
-        let (_, program) = interpreters(family).await.pop().expect("python3 and node are needed");
+        let (_, program) =
+            interpreters(family).await.pop().expect("python3, node and ruby are needed");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let child = tokio::process::Command::new(program)
             .arg(client)
             .env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string())
             .env("LAMBDA_TASK_ROOT", folder.path())
             .env("_HANDLER", "app.handler")
+            .current_dir(folder.path())
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -100,6 +100,38 @@ async fn a_syntax_error_shows_its_line() {
 }
 
 #[tokio::test]
+async fn children_know_the_trace_of_the_invocation_however_they_are_started() {
+    let code = r#"
+import os, subprocess, sys
+SHOW = "printenv _X_AMZN_TRACE_ID"
+def forked():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        os.execlp("sh", "sh", "-c", SHOW)
+    os.close(write)
+    os.wait()
+    return os.read(read, 4096).decode()
+def handler(event, context):
+    os.system(SHOW + " > /tmp/%d" % os.getpid())
+    told = [
+        open("/tmp/%d" % os.getpid()).read(), forked(), os.popen(SHOW).read(),
+        subprocess.check_output(SHOW, shell=True, text=True),
+        subprocess.check_output(SHOW.split(), text=True, preexec_fn=lambda: None),
+    ]
+    os.unlink("/tmp/%d" % os.getpid())
+    mine = os.environ["_X_AMZN_TRACE_ID"]
+    return [mine, [one.strip() == mine for one in told]]
+"#;
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let (first, second) = (function.call("{}").await, function.call("{}").await);
+    for said in [&first, &second] {
+        assert_eq!(said.value[1], json!([true, true, true, true, true]), "{said:?}");
+    }
+    assert_ne!(first.value[0], second.value[0]);
+}
+
+#[tokio::test]
 async fn results_are_marshalled_as_on_aws() {
     let code = "import decimal\n\ndef handler(event, context):\n    return {\n        \
                 'set': {1}, 'bytes': b'\\x00raw', 'none': None, 'text': {'ä': 'ö'},\n        \

@@ -272,6 +272,7 @@ def plain(log):
     """A log without what differs each time."""
     log = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", log)
     log = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z?( #\d+)?", "TIME", log)
+    log = re.sub(r"0x[0-9a-f]{16}", "ADDRESS", log)
     return re.sub(r"\d+(\.\d+)? (ms|MB)", r"N \2", log)
 
 
@@ -300,7 +301,7 @@ STARTS = {
         "raise ArgumentError, 'early'\n",
         "puts 'going'\nexit 3\n",
         "puts 'going'\nexit! 3\n",
-        "Process.kill(:SEGV, $$)\nsleep\n",
+        "Process.kill(:KILL, $$)\nsleep\n",
         "X = 1\n",
         "puts 'loaded', \"in two\\nlines\"\nLogger.new($stdout).warn(\"two\\nlines\")\n"
         "def handler(event:, context:)\n  Logger.new($stderr).info('called')\n  raise KeyError, 'late'\nend\n",

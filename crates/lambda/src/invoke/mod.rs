@@ -35,6 +35,7 @@ pub mod pool;
 pub mod product;
 #[cfg(test)]
 mod provision_tests;
+mod provisioning;
 mod reading;
 pub mod record;
 mod reply;

@@ -93,7 +93,7 @@ impl Shell {
             let mut inner = self.lock();
             let answer = inner.pool.request(ticket, now);
             match answer {
-                Answer::Use(id) => return inner.grant(id),
+                Answer::Use(id) => return inner.grant(id, Some(now)),
                 Answer::Closed => return Grant::Closed,
                 Answer::WaitBriefly(patience) => {
                     let (tell, told) = oneshot::channel();

@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
 use super::pool::{EnvironmentId, Evictable, Free, Pool, Ticket};
+use super::provisioning::Provisioning;
 use super::record::Recorder;
 use super::room::Room;
 use super::worker;
@@ -30,12 +31,6 @@ use crate::state::version::Version;
 /// that a function leaves behind get no processor time. Stopping and resuming costs 0.02 to 0.1 ms,
 /// so a function that is called all the time does not pay it.
 const FREEZE_AFTER: Duration = Duration::from_secs(1);
-
-/// After a first failure to start a provisioned environment; twice as long after each further one.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Provisioned environments that are all there for so long after a failure are well.
-const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// Under the pool's lock, so not all of a thousand at once.
 const FREEZES_PER_SWEEP_MAX: usize = 64;
@@ -78,7 +73,7 @@ pub(super) enum Grant {
         handle: Handle,
         /// How long its start took, if this is its first invocation.
         init: Option<Duration>,
-        /// When the invocation began, if the start was repeated inside it.
+        /// When the invocation began, if that is known: a start may have been repeated inside it.
         since: Option<Instant>,
     },
     /// The start failed inside the invocation; this is the invocation's end.
@@ -97,30 +92,6 @@ struct Entry {
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
     room: Room,
-}
-
-/// What is known of the provisioned environments.
-#[derive(Default)]
-struct Provisioning {
-    kept: u32,
-    /// Starts in a row that failed.
-    failures: u32,
-    /// After a failure.
-    not_before: Option<Instant>,
-}
-
-impl Provisioning {
-    /// An environment is well.
-    fn recover(&mut self) {
-        (self.failures, self.not_before) = (0, None);
-    }
-
-    /// So is what has been there for a while after a failure, though nobody has asked for it.
-    fn recover_with_time(&mut self, now: Instant) {
-        if self.not_before.is_some_and(|at| now.saturating_duration_since(at) >= WELL_AFTER) {
-            self.recover();
-        }
-    }
 }
 
 #[derive(Default)]
@@ -204,7 +175,7 @@ impl Shell {
             return false;
         }
         inner.pool.keep(count as usize);
-        inner.provisioning = Provisioning { kept: count, ..Provisioning::default() };
+        inner.provisioning = Provisioning::of(count);
         drop(inner);
         self.places.set(count);
         self.top_up();
@@ -233,12 +204,7 @@ impl Shell {
     fn top_up(self: &Arc<Shell>) {
         let now = self.common.rt.instant();
         let inner = self.lock();
-        if inner.provisioning.not_before.is_some_and(|at| now < at) {
-            return;
-        }
-        // After a failure one shows whether it is any better.
-        let at_once = if inner.provisioning.failures > 0 { 1 } else { usize::MAX };
-        let missing = inner.pool.missing().min(at_once);
+        let missing = inner.pool.missing().min(inner.provisioning.starts_max(now));
         drop(inner);
         for _ in 0..missing {
             if !self.start_one(InitType::ProvisionedConcurrency) {
@@ -251,11 +217,7 @@ impl Shell {
     /// A start that nobody waited for has failed.
     pub(super) fn provisioning_failed(&self) {
         let now = self.common.rt.instant();
-        let mut inner = self.lock();
-        let provisioning = &mut inner.provisioning;
-        let pause = RETRY_AFTER * 2_u32.pow(provisioning.failures.min(6));
-        provisioning.failures += 1;
-        provisioning.not_before = Some(now + pause);
+        self.lock().provisioning.fail(now);
     }
 
     pub(super) fn throttled(&self, throttle: Throttle) -> Error {
@@ -332,7 +294,7 @@ impl Shell {
             match free {
                 Free::Use(ticket) => {
                     let sender = inner.waiting.remove(&ticket);
-                    let grant = inner.grant(id);
+                    let grant = inner.grant(id, None);
                     drop(inner);
                     if sender.is_some_and(|sender| sender.send(grant).is_ok()) {
                         return;
@@ -537,8 +499,9 @@ impl Inner {
         }
     }
 
-    /// The pool says that this environment serves a request now.
-    pub(super) fn grant(&mut self, id: EnvironmentId) -> Grant {
+    /// The pool says that this environment serves a request now, which began at that time if it has not
+    /// waited.
+    pub(super) fn grant(&mut self, id: EnvironmentId, mut since: Option<Instant>) -> Grant {
         let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
         let init = entry.init.take();
         let handle = entry.handle.clone().expect("the pool names only environments that started");
@@ -546,8 +509,10 @@ impl Inner {
         if std::mem::take(&mut entry.frozen) {
             handle.control.set_frozen(false);
             handle.recorder.hub().set_frozen(false);
+            // Thawing is not the function's time.
+            since = None;
         }
-        Grant::Use { handle, init, since: None }
+        Grant::Use { handle, init, since }
     }
 }
 

@@ -322,6 +322,8 @@ module LambicRuntime
       $LOADED_FEATURES.delete("#{__dir__}/#{name}.rb")
       Object.send(:remove_const, :LambicRehearsal)
       $_global_aws_request_id = nil
+      # Ruby looks at every loaded file once more at the first require after its list was touched.
+      require "json"
       # Folders of gems are looked for when the function has brought its own.
       Gem.clear_paths if defined?(Gem) && Gem.respond_to?(:clear_paths)
       Process.respond_to?(:warmup) ? Process.warmup : GC.start

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from support.extensions import publish
-from support.functions import NODE, PYTHON, Functions, invoke, zip_of
+from support.functions import NODE, PYTHON, RUBY, Functions, invoke, zip_of
 from support.server import Server
 from support.tools import need
 from support.traces import Traces, is_frozen
@@ -80,6 +80,15 @@ def node(tmp_path_factory):
     assert made.server.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def ruby(tmp_path_factory):
+    """With spares, all of its functions in Ruby."""
+    need("ruby", "ruby")
+    made = started(tmp_path_factory, "ruby")
+    yield made
+    assert made.server.stop() == 0
+
+
 # What a function finds
 
 # What differs between any two environments.
@@ -131,6 +140,34 @@ exports.handler = async (event, context) => ({
 """
 
 
+LOOK_RUBY = """
+FEATURES = $LOADED_FEATURES.dup
+CONSTANTS = Object.constants
+def status(pid)
+  wanted = %w[CapEff CapBnd CapPrm NoNewPrivs Seccomp SigBlk SigIgn SigCgt Uid Gid Groups]
+  File.readlines("/proc/#{pid}/status").map(&:split).select { |name, *| wanted.include?(name.to_s.chomp(":")) }
+end
+def handler(event:, context:)
+  {
+    "spare" => File.read("/proc/self/environ").split("\\0").include?("_LAMBIC_SPARE=1"),
+    "variables" => ENV.to_h, "folder" => Dir.pwd, "path" => $LOAD_PATH, "arguments" => [$0, ARGV, $PROGRAM_NAME, $VERBOSE, $DEBUG],
+    "features" => FEATURES, "constants" => CONSTANTS.sort, "globals" => global_variables.sort, "main" => self.class.name,
+    "private" => Object.private_instance_methods(false).sort, "public" => Object.public_instance_methods(false).sort,
+    "gems" => [Gem.path, Gem.dir, Gem.loaded_specs.keys, Gem::Specification.map(&:full_name).sort],
+    "encodings" => [Encoding.default_external, Encoding.default_internal, Encoding.find("locale"), Encoding.find("filesystem"),
+                    $stdout.external_encoding, __ENCODING__].map(&:to_s),
+    "zone" => Time.now.zone, "status" => status("self"), "init" => status(1), "umask" => File.umask, "sync" => [STDOUT.sync, STDERR.sync],
+    "session" => Process.getsid == Process.pid, "descriptors" => Dir.children("/proc/self/fd").size, "threads" => Thread.list.size,
+    "limits" => (0..15).map { |one| Process.getrlimit(one) }, "gc" => [GC.disable, GC.enable, GC.stress],
+    "kept" => IO.for_fd(3, "r+b", autoclose: false).close_on_exec?, "parent" => File.read("/proc/1/comm"),
+    "files" => %w[/opt /var/task /tmp /var/runtime].flat_map { |folder| Dir.glob("#{folder}/**/*").sort },
+    "traps" => %w[TERM INT HUP].map { |name| trap(name, "DEFAULT").to_s },
+    "context" => [context.function_name, context.memory_limit_in_mb, context.log_group_name],
+  }
+end
+"""
+
+
 def compared(name, fresh, made, source, **settings):
     """What two first invokes found, without what any two differ in."""
     found = []
@@ -159,6 +196,14 @@ def test_python_finds_what_it_always_finds(fresh, python):
 def test_node_finds_what_it_always_finds(fresh, node):
     before, after = compared("look-node", fresh, node, {"index.js": LOOK_NODE, "lib/file": "x"}, MemorySize=256, Runtime=NODE)
     assert not [name for name in after["variables"] if name.startswith("_LAMBIC")]
+    assert after == before
+
+
+def test_ruby_finds_what_it_always_finds(fresh, ruby):
+    before, after = compared("look-ruby", fresh, ruby, {"app.rb": LOOK_RUBY, "lib/file": "x"}, MemorySize=256, Runtime=RUBY)
+    assert after["variables"]["OWN"] == "a=b" and after["variables"]["EMPTY"] == ""
+    assert not [name for name in after["variables"] if name.startswith("_LAMBIC") or name == "LC_CTYPE"]
+    assert not [name for name in after["features"] if "rehearsal" in name] and "LambicRehearsal" not in after["constants"]
     assert after == before
 
 
@@ -226,7 +271,8 @@ def test_node_finds_modules_of_layers(node):
 def plain(log):
     """A log without what differs each time."""
     log = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", log)
-    log = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", log)
+    log = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z?( #\d+)?", "TIME", log)
+    log = re.sub(r"0x[0-9a-f]{16}", "ADDRESS", log)
     return re.sub(r"\d+(\.\d+)? (ms|MB)", r"N \2", log)
 
 
@@ -249,14 +295,26 @@ STARTS = {
         "exports.other = 1;",
         "console.log('loaded\\nin two lines'); exports.handler = async () => { console.error('called'); throw new Error('late'); };",
     ],
+    "ruby": [
+        "require 'nowhere'\n",
+        "def handler(event:, context:\n",
+        "raise ArgumentError, 'early'\n",
+        "puts 'going'\nexit 3\n",
+        "puts 'going'\nexit! 3\n",
+        "Process.kill(:KILL, $$)\nsleep\n",
+        "X = 1\n",
+        "puts 'loaded', \"in two\\nlines\"\nLogger.new($stdout).warn(\"two\\nlines\")\n"
+        "def handler(event:, context:)\n  Logger.new($stderr).info('called')\n  raise KeyError, 'late'\nend\n",
+    ],
 }
+FILES = {"python": ("app.py", PYTHON), "node": ("index.js", NODE), "ruby": ("app.rb", RUBY)}
 
 
 @pytest.mark.parametrize("kind, at", [(kind, at) for kind, sources in STARTS.items() for at in range(len(sources))])
-def test_starts_and_errors_are_told_the_same(fresh, python, node, kind, at):
-    made, source, name = (python if kind == "python" else node), STARTS[kind][at], f"start-{kind}-{at}"
-    file = {"app.py": source} if kind == "python" else {"index.js": source}
-    settings = {"MemorySize": 256, "Runtime": PYTHON if kind == "python" else NODE}
+def test_starts_and_errors_are_told_the_same(fresh, python, node, ruby, kind, at):
+    made, source, name = {"python": python, "node": node, "ruby": ruby}[kind], STARTS[kind][at], f"start-{kind}-{at}"
+    path, runtime = FILES[kind]
+    file, settings = {path: source}, {"MemorySize": 256, "Runtime": runtime}
     told = []
     for where, take in ((fresh, lambda one: invoke(fresh.client, one)), (made, made.first_invoke)):
         answer = take(where.functions.create(files=file, name=name, **settings))
@@ -322,6 +380,21 @@ def test_variables_that_python_reads_at_its_start_are_read(python, variables):
     name = python.functions.create(files={"app.py": source, "wrapper": wrapper}, executable=("wrapper",), env=variables)
     python.wait_for_spares(KEPT)
     was_spare, found = invoke(python.client, name).value
+    assert not was_spare and variables.items() <= found.items()
+
+
+@pytest.mark.parametrize("variables", [
+    {"TZ": "Europe/Berlin"}, {"RUBYOPT": "-W2"}, {"RUBYLIB": "/opt/own"}, {"GEM_PATH": "/opt/own"}, {"LC_ALL": "C"},
+], ids=lambda variables: next(iter(variables)))
+def test_variables_that_ruby_reads_at_its_start_are_read(ruby, variables):
+    source = """
+        def handler(event:, context:)
+          [File.read("/proc/self/environ").include?("_LAMBIC_SPARE=1"), ENV.to_h]
+        end
+    """
+    name = ruby.functions.ruby(source, env=variables)
+    ruby.wait_for_spares(KEPT)
+    was_spare, found = invoke(ruby.client, name).value
     assert not was_spare and variables.items() <= found.items()
 
 

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,6 +82,11 @@ impl Channel {
         send_on(self.fd.as_fd(), message, descriptors)
     }
 
+    /// Passes on the body of a packet that was received.
+    pub(crate) fn forward(&self, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        send_body(self.fd.as_fd(), body, descriptors)
+    }
+
     /// Receives one packet; `None` at the end of the stream.
     pub(crate) fn receive(&self) -> io::Result<Option<Packet>> {
         receive_on(self.fd.as_fd())
@@ -115,7 +120,14 @@ pub(crate) fn send_on<T: Serialize>(
     message: &T,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let body = serde_json::to_vec(message)?;
+    send_body(socket, &serde_json::to_vec(message)?, descriptors)
+}
+
+fn send_body(
+    socket: BorrowedFd<'_>,
+    body: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     if body.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too large"));
     }
@@ -124,7 +136,7 @@ pub(crate) fn send_on<T: Serialize>(
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     sendmsg::<()>(
         socket.as_raw_fd(),
-        &[IoSlice::new(&body)],
+        &[IoSlice::new(body)],
         control,
         MsgFlags::MSG_NOSIGNAL,
         None,
@@ -134,7 +146,11 @@ pub(crate) fn send_on<T: Serialize>(
 
 /// Receives one packet from a packet socket; `None` at the end of the stream.
 pub(crate) fn receive_on(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
-    let mut body = vec![0; MESSAGE_BYTES_MAX];
+    // Its length first: most are a hundredth of the longest, and memory that was never used is slow
+    // in a process that has just been forked.
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = recv(socket.as_raw_fd(), &mut [], look)?;
+    let mut body = vec![0; length.clamp(1, MESSAGE_BYTES_MAX)];
     let mut control = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut slices = [IoSliceMut::new(&mut body)];
     let message = recvmsg::<()>(

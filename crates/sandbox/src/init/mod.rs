@@ -1,10 +1,10 @@
 //! The first process of an environment (pid 1 of its namespace).
 //!
 //! Its life: born by the spawner into new namespaces, it builds the root file system, opens the
-//! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
-//! what to become (late, so that all of the above is off the path of a request) it attaches code
-//! and `/tmp`, starts the extensions and the runtime as unprivileged, filtered children (`program`)
-//! and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
+//! listeners of the Runtime API and of the AWS endpoint, says `Ready`, makes the process that becomes
+//! the runtime and waits. When it is told what to become (late, so that all of the above is off the path
+//! of a request) it attaches the code, starts the extensions and the runtime as unprivileged, filtered
+//! children (`program`) and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
 //! when there is no code yet, and waits; init keeps its rights until the code has come, and has given
 //! them up before the runtime is told to go on. From then on it reaps processes and passes on the
 //! daemon's few words to them (`reaper`). It ends, and with it everything inside, when the control channel
@@ -27,12 +27,12 @@ use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS};
+use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
 use crate::trial::stands;
-use program::{Child, Program, Streams};
+use program::{Child, Program, Streams, Understudy};
 use reaper::{Programs, Reaper, Wait};
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
@@ -44,6 +44,9 @@ pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
 const PROCESS_NAME: &CStr = c"lambic-init";
 /// AWS's, whatever the server was started with.
 pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
+/// For how long it may run at a time when it is told something, until it has handed over. Its work at a
+/// launch takes a tenth of a millisecond.
+const PROMPT_SLICE_NS: u64 = 200_000;
 /// How long the daemon may take to read an environment's last accounts.
 const GOODBYE_MS: u16 = 5_000;
 
@@ -96,7 +99,9 @@ pub(crate) fn forget_command_line(name: &str) {
 fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
-    let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
+    let packet = expect_packet(control)?;
+    let go: Go = packet.parse().map_err(|error| format!("go: {error}"))?;
+    let mut given = Given(packet.descriptors.into_iter());
     if setup.isolated {
         if stands(BarrierKind::UserNamespace) {
             become_user(UID_INSIDE, GID_INSIDE)?;
@@ -124,14 +129,25 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
+        attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;
     }
     control
         .send(&InitReport::Ready, &[api.as_fd(), endpoint.as_fd()])
         .map_err(|error| format!("reporting readiness: {error}"))?;
     drop((api, endpoint));
+    let reaper = Reaper::new()?;
+    close_to_those_inside()?;
+    // From here on nobody should wait for it longer than for its work.
+    sys::set_promptness(0, Some(PROMPT_SLICE_NS));
+    let understudy = Understudy::wait_ahead(setup)?;
     let packet = expect_packet(control)?;
-    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
-    become_environment(control, &assignment, packet.descriptors, setup)
+    become_environment(control, packet, Ahead { reaper, understudy }, setup)
+}
+
+/// What init has made before it knows what it becomes.
+struct Ahead {
+    reaper: Reaper,
+    understudy: Understudy,
 }
 
 fn expect_packet(control: &Channel) -> Result<Packet, String> {
@@ -187,11 +203,14 @@ impl Given {
 
 fn become_environment(
     control: &Channel,
-    assignment: &Assignment,
-    descriptors: Vec<OwnedFd>,
+    packet: Packet,
+    ahead: Ahead,
     setup: &Setup<'_>,
 ) -> Result<(), String> {
-    let mut given = Given(descriptors.into_iter());
+    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
+    let assignment = &assignment;
+    let Ahead { reaper, understudy } = ahead;
+    let mut given = Given(packet.descriptors.into_iter());
     let output = given.next("the output pipe")?;
     let stream = given.next("the runtime's stream")?;
     let spec = &assignment.spec;
@@ -199,6 +218,15 @@ fn become_environment(
     let extensions_output = match &spec.extensions {
         Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
+    };
+    let streams = Streams { output, runtime: Some(stream), log };
+    // Its bounds were put on around the usual `/tmp` and no file system.
+    let fits = spec.tmp_mb == READY_TMP_MB && spec.file_system.is_none();
+    let cast = if fits {
+        understudy.learn(&packet.body, streams)
+    } else {
+        understudy.dismiss();
+        Err(streams)
     };
     let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
@@ -211,16 +239,25 @@ fn become_environment(
         // So that `ps` tells them from environments of functions.
         sys::set_process_name(c"lambic-spare");
     }
-    let reaper = Reaper::new()?;
-    close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
         None => Vec::new(),
     };
-    let runtime =
-        Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
-    let streams = Streams { output, runtime: Some(stream), log };
-    let runtime = program::start(&runtime, streams, assignment, setup)?;
+    let runtime = match cast {
+        Ok(child) => {
+            // Neither of the two is any more prompt than others when it begins.
+            child.be_usual();
+            sys::set_promptness(0, None);
+            child.let_go();
+            child
+        }
+        Err(streams) => {
+            let held = !extensions.is_empty();
+            let runtime = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
+            program::start(&runtime, streams, assignment, setup)?
+        }
+    };
+    sys::set_promptness(0, None);
     // A spare's init keeps what it needs for attaching the code.
     give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
     let mut programs = Programs::new(runtime, extensions);
@@ -241,11 +278,9 @@ fn become_environment(
 /// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
 fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     let spec = &assignment.spec;
-    if assignment.tmp_disk {
-        rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp")?;
-    } else {
-        let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
-        rootfs::mount_tmp_in_memory(limit)?;
+    if spec.tmp_mb != READY_TMP_MB {
+        rootfs::detach("/tmp")?;
+        attach_tmp(assignment.tmp_disk, spec.tmp_mb, given)?;
     }
     for bind in &spec.binds {
         rootfs::attach(given.next(&bind.target)?.as_fd(), &bind.target)?;
@@ -257,6 +292,14 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
         rootfs::make_library_folders()?;
     }
     rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
+}
+
+/// Mounts `/tmp`: the disk that was given, or one in memory.
+fn attach_tmp(is_disk: bool, size_mb: u32, given: &mut Given) -> Result<(), String> {
+    if is_disk {
+        return rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp");
+    }
+    rootfs::mount_tmp_in_memory(stands(BarrierKind::Tmp).then_some(size_mb))
 }
 
 /// A spare gets its function. Its program waits meanwhile, and is told to go on only by whoever hears

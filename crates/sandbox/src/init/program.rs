@@ -5,14 +5,19 @@
 //! for the word to begin: nobody else's code runs before the last of them stands, and init has no
 //! privilege left by then with which the steps could be taken. Until it is its program, none can be
 //! looked into: it is still a copy of init.
+//!
+//! The runtime's is made ahead, as an [`Understudy`]: it has its bounds before anybody knows what it
+//! becomes, and with them hears it. Where it cannot be used, because its bounds would not be those that
+//! are wanted, a child is made at the launch.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +49,22 @@ pub(super) struct Streams {
     pub(super) log: Option<OwnedFd>,
 }
 
+impl Streams {
+    /// In the order in which [`Streams::of`] takes them.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let all = std::iter::once(&self.output).chain(&self.runtime).chain(&self.log);
+        all.map(AsFd::as_fd).collect()
+    }
+
+    /// Those of a runtime.
+    fn of(descriptors: Vec<OwnedFd>, has_log: bool) -> Result<Streams, String> {
+        let mut given = descriptors.into_iter();
+        let mut next = || given.next().ok_or_else(|| "a descriptor is missing".to_owned());
+        let (output, runtime) = (next()?, Some(next()?));
+        Ok(Streams { output, runtime, log: if has_log { Some(next()?) } else { None } })
+    }
+}
+
 /// A child that is about to become its program.
 pub(super) struct Child {
     pub(super) pid: Pid,
@@ -54,6 +75,11 @@ impl Child {
     /// The word that a held one waits for. One that has ended does not hear it.
     pub(super) fn let_go(&self) {
         let _ = self.status.send(&(), &[]);
+    }
+
+    /// Takes the promptness of the launch away from it.
+    pub(super) fn be_usual(&self) {
+        sys::set_promptness(self.pid.as_raw(), None);
     }
 
     /// Waits until it is its program; what kept it from that, if it is not.
@@ -95,6 +121,91 @@ pub(super) fn start(
     }
 }
 
+/// A child that has all of its bounds and waits to hear which program it becomes. Made ahead, so that
+/// neither copying init nor putting the bounds on is on the path of a request.
+pub(super) struct Understudy {
+    child: Child,
+}
+
+impl Understudy {
+    /// Makes one. Its bounds are those of an environment whose `/tmp` is there already and that has
+    /// no file system.
+    pub(super) fn wait_ahead(setup: &Setup<'_>) -> Result<Understudy, String> {
+        let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
+        match sys::fork().map_err(|error| format!("fork: {error}"))? {
+            Some(pid) => Ok(Understudy { child: Child { pid: Pid::from_raw(pid), status } }),
+            None => {
+                drop(status);
+                match child_status.keep_only() {
+                    Ok(status) => wait_for_part(status, setup),
+                    Err(_) => sys::exit_now(126),
+                }
+            }
+        }
+    }
+
+    /// Tells it to become the runtime of this assignment, whose packet had `body`. It makes itself
+    /// ready and waits for [`Child::let_go`]. The streams come back when it has ended meanwhile.
+    pub(super) fn learn(self, body: &[u8], streams: Streams) -> Result<Child, Streams> {
+        match self.child.status.forward(body, &streams.descriptors()) {
+            Ok(()) => Ok(self.child),
+            Err(_) => Err(streams),
+        }
+    }
+
+    /// It is of no use: ends it.
+    pub(super) fn dismiss(self) {
+        let _ = nix::sys::signal::kill(self.child.pid, Signal::SIGKILL);
+        let _ = waitpid(self.child.pid, None);
+    }
+}
+
+/// In an understudy: never returns.
+fn wait_for_part(status: Channel, setup: &Setup<'_>) -> ! {
+    let bounds = prepare_alone().and_then(|()| match setup.isolated {
+        true => confine(setup, None),
+        false => Ok(()),
+    });
+    // Whoever made it has gone, or does not want it.
+    let Ok(Some(packet)) = status.receive() else { sys::exit_now(0) };
+    let read = || -> Result<(Assignment, Streams), String> {
+        let assignment: Assignment = packet.parse().map_err(|error| error.to_string())?;
+        let streams = Streams::of(packet.descriptors, assignment.spec.log_pipe)?;
+        Ok((assignment, streams))
+    };
+    let (status, error) = match bounds.and_then(|()| read()) {
+        Ok((assignment, streams)) => {
+            let Ok(status) = arrange_descriptors(streams, status) else { sys::exit_now(126) };
+            let error = play(&status, &assignment, setup);
+            (status, error)
+        }
+        Err(step) => (status, StartError::Step(step)),
+    };
+    let _ = status.send(&error, &[]);
+    sys::exit_now(127)
+}
+
+/// In an understudy that knows its part. Returns only if it fails.
+fn play(status: &Channel, assignment: &Assignment, setup: &Setup<'_>) -> StartError {
+    let spec = &assignment.spec;
+    let held = spec.extensions.is_some();
+    let program = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
+    let ready = || -> Result<Exec, String> {
+        if stands(BarrierKind::ResourceLimits) {
+            limit_resources(spec, assignment.limit_data, setup.isolated)?;
+        }
+        let exec = exec_arguments(&program)?;
+        // Everything has been mounted; with extensions a second word comes when they have registered.
+        wait(status)?;
+        enter(&program)?;
+        if program.held {
+            wait(status)?
+        }
+        Ok(exec)
+    };
+    execute(ready())
+}
+
 /// In the new child. Returns only if it fails.
 fn become_program(
     program: &Program<'_>,
@@ -104,6 +215,11 @@ fn become_program(
 ) -> StartError {
     let ready = prepare(program, assignment, setup)
         .and_then(|exec| if program.held { wait(status).map(|()| exec) } else { Ok(exec) });
+    execute(ready)
+}
+
+/// The last step. Returns only if it fails.
+fn execute(ready: Result<Exec, String>) -> StartError {
     match ready {
         Ok((program, argv, env)) => match nix::unistd::execve(&program, &argv, &env) {
             Err(errno) => StartError::Exec { errno: errno as i32 },
@@ -128,6 +244,22 @@ fn prepare(
     assignment: &Assignment,
     setup: &Setup<'_>,
 ) -> Result<Exec, String> {
+    prepare_alone()?;
+    if stands(BarrierKind::ResourceLimits) {
+        limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
+    }
+    enter(program)?;
+    let exec = exec_arguments(program)?;
+    if setup.isolated {
+        let mounted = assignment.spec.file_system.as_ref();
+        confine(setup, mounted.map(|mounted| Path::new(&mounted.target)))?;
+    }
+    sys::set_promptness(0, None);
+    Ok(exec)
+}
+
+/// What does not depend on the program.
+fn prepare_alone() -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
     SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
@@ -135,25 +267,21 @@ fn prepare(
     sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step("dumpable"))?;
     sys::default_actions();
     nix::sys::stat::umask(UMASK);
-    if stands(BarrierKind::ResourceLimits) {
-        limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
-    }
-    std::env::set_current_dir(program.cwd).map_err(step("working directory"))?;
-    let exec = exec_arguments(program)?;
-    if setup.isolated {
-        confine(setup, &assignment.spec)?;
-    }
-    Ok(exec)
+    Ok(())
 }
 
-/// The last rights go, in the order in which each step can still be taken.
-fn confine(setup: &Setup<'_>, spec: &Spec) -> Result<(), String> {
+fn enter(program: &Program<'_>) -> Result<(), String> {
+    std::env::set_current_dir(program.cwd).map_err(|error| format!("working directory: {error}"))
+}
+
+/// The last rights go, in the order in which each step can still be taken. `mounted` is where a file
+/// system is.
+fn confine(setup: &Setup<'_>, mounted: Option<&Path>) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
     }
     if stands(BarrierKind::Landlock) {
-        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
         landlock::enforce_on_environment(mounted).map_err(step("landlock"))?;
     }
     if stands(BarrierKind::SystemCalls) {

@@ -28,6 +28,15 @@ pub struct Options {
     pub rounds: usize,
     pub window_ms: u64,
     pub quick: bool,
+    /// Parts to run; all when empty.
+    pub only: Vec<String>,
+}
+
+impl Options {
+    /// Whether a part is to run.
+    pub fn runs(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one == part)
+    }
 }
 
 /// Who may run where: one target of load.
@@ -108,19 +117,23 @@ fn run() -> Result<(), String> {
     let mut round = 0;
     // A refused round is made up for, but not for ever.
     while round < options.rounds
-        || (table::accepted_min(&samples) < options.rounds && round < 2 * options.rounds)
+        || (options.runs("warm")
+            && table::accepted_min(&samples) < options.rounds
+            && round < 2 * options.rounds)
     {
         let at = begun.elapsed().as_secs();
         println!("round {}   {at} s since the start, load {}", round + 1, table::load_average());
-        for (runtime, start) in STARTS {
+        for (runtime, start) in STARTS.into_iter().filter(|_| options.runs("cold")) {
             let ms = contender.cold_ms(runtime, start, round)?;
             cold.push(Cold { name: "Lambic", runtime, start, round, ms });
         }
-        for runtime in RUNTIMES {
+        for runtime in RUNTIMES.into_iter().filter(|_| options.runs("cold")) {
             let ms = peers::rie_cold_ms(&kit, runtime)?;
             cold.push(Cold { name: "RIE", runtime, start: Start::Fresh, round, ms });
         }
-        measure(&kit, &options, &targets, round, &mut samples)?;
+        if options.runs("warm") {
+            measure(&kit, &options, &targets, round, &mut samples)?;
+        }
         round += 1;
         if options.quick && begun.elapsed() > Duration::from_secs(150) {
             break;
@@ -185,19 +198,21 @@ fn raise_priority() -> i32 {
 
 fn options() -> Result<Options, String> {
     let mut root = std::env::current_dir().map_err(|error| error.to_string())?;
+    let mut only = Vec::new();
     let (mut quick, mut rounds, mut window_ms, mut lambic) = (false, None, None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
             "--quick" => quick = true,
+            "--only" => only = value()?.split(',').map(str::to_owned).collect(),
             "--root" => root = PathBuf::from(value()?),
             "--lambic" => lambic = Some(PathBuf::from(value()?)),
             "--rounds" => rounds = value()?.parse().ok(),
             "--window-ms" => window_ms = value()?.parse::<u64>().ok().map(|ms| ms.min(1_000)),
             other => {
                 return Err(format!(
-                    "'{other}' is none of --quick, --rounds N, --window-ms N (at most 1000), --lambic FILE"
+                    "'{other}' is none of --quick, --only warm,cold, --rounds N, --window-ms N (at most 1000), --lambic FILE"
                 ));
             }
         }
@@ -212,5 +227,6 @@ fn options() -> Result<Options, String> {
         rounds: rounds.unwrap_or(if quick { 3 } else { 7 }),
         window_ms: window_ms.unwrap_or(if quick { 600 } else { 1_000 }),
         quick,
+        only,
     })
 }

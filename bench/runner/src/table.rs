@@ -98,6 +98,9 @@ pub fn write(options: &Options, priority: i32, samples: &[Sample], cold: &[Cold]
         let path = out.join(format!("{name}.json"));
         std::fs::write(&path, &document).map_err(|error| text(&path, error))?;
     }
+    if !options.only.is_empty() {
+        return Ok(());
+    }
     let page = options.root.join("docs/bench-table.md");
     std::fs::create_dir_all(options.root.join("docs")).map_err(|error| text(&page, error))?;
     std::fs::write(&page, &table).map_err(|error| text(&page, error))?;

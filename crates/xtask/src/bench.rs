@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::shell;
 
-/// `cargo xtask bench [--quick] [--rounds N] [--window-ms N]`
+/// `cargo xtask bench [--quick] [--only PART,...] [--rounds N] [--window-ms N] [--lambic FILE]`
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let root = shell::root();
     for tool in ["python3", "node"] {
@@ -16,14 +16,24 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
             return Err(format!("the measurements need {tool}"));
         }
     }
-    shell::run(Command::new("cargo").current_dir(&root).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package=lambic-server",
-    ]))?;
     let bench = root.join("bench");
-    shell::run(Command::new("cargo").current_dir(&bench).args(["build", "--release", "--locked"]))?;
-    let mut runner = Command::new(bench.join("target/release/bench"));
-    shell::run(runner.arg("--root").arg(&root).args(args))
+    // Where the runner looks for its programs, whatever cargo is told for the product.
+    let target = bench.join("target");
+    let mut build = Command::new("cargo");
+    build.current_dir(&bench).args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
+    shell::run(&mut build)?;
+    let mut runner = Command::new(target.join("release/bench"));
+    runner.arg("--root").arg(&root);
+    if !args.iter().any(|arg| arg == "--lambic") {
+        shell::run(Command::new("cargo").current_dir(&root).args([
+            "build",
+            "--release",
+            "--locked",
+            "--package=lambic-server",
+        ]))?;
+        let built = std::env::var_os("CARGO_TARGET_DIR").map(|folder| root.join(folder));
+        let built = built.unwrap_or_else(|| root.join("target"));
+        runner.arg("--lambic").arg(built.join("release/lambic"));
+    }
+    shell::run(runner.args(args))
 }

@@ -45,6 +45,18 @@ pub struct Plan {
     pub extensions: Option<Extensions>,
     /// The kind of spare that it may be made from.
     pub spare: Option<u64>,
+    /// What it has to do with a template, if anything.
+    pub template: Option<TemplateRole>,
+}
+
+/// What an environment has to do with a template: one that has finished its initialization and from
+/// which others are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateRole {
+    /// It is started as any other and then stands as the template of this number, until it ends.
+    Becomes(u64),
+    /// It is a copy of that template. If that cannot be made, [`LaunchFault::Template`] says why.
+    From(u64),
 }
 
 /// What a spare is started with, before it is known whose environment it becomes. Spares that are
@@ -91,6 +103,9 @@ pub enum LaunchFault {
     /// The function's file system is not to be had.
     #[error("the file system failed: {0}")]
     FileSystem(String),
+    /// The template cannot be copied, or there is none of that number any more.
+    #[error("the template could not be copied: {0}")]
+    Template(String),
 }
 
 /// Makes environments.
@@ -106,6 +121,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// From now on so many spares of this kind are kept. Whether that could be said.
     fn keep_spares(&self, _kind: u64, _prepared: &Prepared, _count: u32) -> bool {
         true
+    }
+
+    /// Whether it can make environments from a template.
+    fn has_templates(&self) -> bool {
+        false
     }
 
     /// Spares of all kinds that wait for a function.

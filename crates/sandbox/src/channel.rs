@@ -82,11 +82,6 @@ impl Channel {
         send_on(self.fd.as_fd(), message, descriptors)
     }
 
-    /// Passes on the body of a packet that was received.
-    pub(crate) fn forward(&self, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        send_body(self.fd.as_fd(), body, descriptors)
-    }
-
     /// Receives one packet; `None` at the end of the stream.
     pub(crate) fn receive(&self) -> io::Result<Option<Packet>> {
         receive_on(self.fd.as_fd())
@@ -120,14 +115,7 @@ pub(crate) fn send_on<T: Serialize>(
     message: &T,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    send_body(socket, &serde_json::to_vec(message)?, descriptors)
-}
-
-fn send_body(
-    socket: BorrowedFd<'_>,
-    body: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
     if body.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too large"));
     }
@@ -136,7 +124,7 @@ fn send_body(
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     sendmsg::<()>(
         socket.as_raw_fd(),
-        &[IoSlice::new(body)],
+        &[IoSlice::new(&body)],
         control,
         MsgFlags::MSG_NOSIGNAL,
         None,

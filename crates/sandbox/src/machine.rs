@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -36,7 +37,7 @@ const READY_LIMIT_MS: u16 = 10_000;
 pub(crate) struct Machine {
     pub(crate) mode: Mode,
     pub(crate) scratch: PathBuf,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     pub(crate) groups: Option<Groups>,
     pub(crate) groups_missing: String,
     pub(crate) disks: Option<TmpDisks>,
@@ -86,7 +87,7 @@ impl Machine {
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
             mode,
-            filter: Filter::of_environment(config.io_uring)?,
+            filter: Arc::new(Filter::of_environment(config.io_uring)?),
             groups: None,
             groups_missing: "needs root".to_owned(),
             disks: None,
@@ -205,7 +206,7 @@ impl Machine {
         let setup = Setup {
             root: self.scratch.join("root"),
             etc: self.scratch.join("etc"),
-            filter: &self.filter,
+            filter: self.filter.clone(),
             isolated,
             host_user: (uid, gid),
         };

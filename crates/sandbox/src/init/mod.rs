@@ -13,12 +13,14 @@
 
 mod program;
 mod reaper;
+mod understudy;
 
 use std::ffi::CStr;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
@@ -32,8 +34,9 @@ use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
 use crate::trial::stands;
-use program::{Child, Program, Streams, Understudy};
+use program::{Child, Program, Streams};
 use reaper::{Programs, Reaper, Wait};
+use understudy::Understudy;
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
@@ -51,13 +54,14 @@ const PROMPT_SLICE_NS: u64 = 200_000;
 const GOODBYE_MS: u16 = 5_000;
 
 /// What init needs to know before it is told what to become.
-pub(crate) struct Setup<'a> {
+#[derive(Clone)]
+pub(crate) struct Setup {
     /// Where the new root is mounted; in the spawner's private scratch space.
     pub(crate) root: PathBuf,
     /// The shared `/etc`.
     pub(crate) etc: PathBuf,
     /// The compiled system call filter.
-    pub(crate) filter: &'a Filter,
+    pub(crate) filter: Arc<Filter>,
     /// Whether the environment has namespaces of its own.
     pub(crate) isolated: bool,
     /// The user and group of the host that it is; inside they have other numbers.
@@ -65,7 +69,7 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Runs as the first process of an environment; never returns to the spawner's code.
-pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
+pub(crate) fn run(control: Channel, setup: &Setup) -> ! {
     sys::set_process_name(PROCESS_NAME);
     if stands(BarrierKind::ClosedInit) {
         forget_command_line("lambic-init");
@@ -96,7 +100,7 @@ pub(crate) fn forget_command_line(name: &str) {
         memory.and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start));
 }
 
-fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
+fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
     let packet = expect_packet(control)?;
@@ -136,7 +140,6 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
         .map_err(|error| format!("reporting readiness: {error}"))?;
     drop((api, endpoint));
     let reaper = Reaper::new()?;
-    close_to_those_inside()?;
     // From here on nobody should wait for it longer than for its work.
     sys::set_promptness(0, Some(PROMPT_SLICE_NS));
     let understudy = Understudy::wait_ahead(setup)?;
@@ -205,7 +208,7 @@ fn become_environment(
     control: &Channel,
     packet: Packet,
     ahead: Ahead,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<(), String> {
     let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
     let assignment = &assignment;
@@ -222,12 +225,14 @@ fn become_environment(
     let streams = Streams { output, runtime: Some(stream), log };
     // Its bounds were put on around the usual `/tmp` and no file system.
     let fits = spec.tmp_mb == READY_TMP_MB && spec.file_system.is_none();
-    let cast = if fits {
-        understudy.learn(&packet.body, streams)
-    } else {
-        understudy.dismiss();
-        Err(streams)
+    let cast = match fits {
+        true => understudy.learn(assignment).map(|()| Ok(Child::of(understudy, streams)))?,
+        false => {
+            understudy.dismiss();
+            Err(streams)
+        }
     };
+    close_to_those_inside()?;
     let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
@@ -244,13 +249,7 @@ fn become_environment(
         None => Vec::new(),
     };
     let runtime = match cast {
-        Ok(child) => {
-            // Neither of the two is any more prompt than others when it begins.
-            child.be_usual();
-            sys::set_promptness(0, None);
-            child.let_go();
-            child
-        }
+        Ok(child) => child,
         Err(streams) => {
             let held = !extensions.is_empty();
             let runtime = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
@@ -330,7 +329,7 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
 fn start_extensions(
     output: &OwnedFd,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<Vec<Child>, String> {
     let Some(extensions) = &assignment.spec.extensions else { return Ok(Vec::new()) };
     let start = |path: &String| {

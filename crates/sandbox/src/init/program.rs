@@ -6,21 +6,20 @@
 //! privilege left by then with which the steps could be taken. Until it is its program, none can be
 //! looked into: it is still a copy of init.
 //!
-//! The runtime's is made ahead, as an [`Understudy`]: it has its bounds before anybody knows what it
-//! becomes, and with them hears it. Where it cannot be used, because its bounds would not be those that
-//! are wanted, a child is made at the launch.
+//! The runtime's is made ahead (`understudy`). Where that one cannot be used, because its bounds would
+//! not be those that are wanted, a child is made at the launch.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::understudy::Understudy;
 use super::{Setup, UMASK, become_user};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -38,7 +37,7 @@ pub(super) struct Program<'a> {
     pub(super) argv: &'a [String],
     pub(super) env: &'a [(String, String)],
     pub(super) cwd: &'a str,
-    /// Whether it waits for [`Child::let_go`].
+    /// Whether it waits for [`Child::begin`].
     pub(super) held: bool,
 }
 
@@ -49,52 +48,48 @@ pub(super) struct Streams {
     pub(super) log: Option<OwnedFd>,
 }
 
-impl Streams {
-    /// In the order in which [`Streams::of`] takes them.
-    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let all = std::iter::once(&self.output).chain(&self.runtime).chain(&self.log);
-        all.map(AsFd::as_fd).collect()
-    }
-
-    /// Those of a runtime.
-    fn of(descriptors: Vec<OwnedFd>, has_log: bool) -> Result<Streams, String> {
-        let mut given = descriptors.into_iter();
-        let mut next = || given.next().ok_or_else(|| "a descriptor is missing".to_owned());
-        let (output, runtime) = (next()?, Some(next()?));
-        Ok(Streams { output, runtime, log: if has_log { Some(next()?) } else { None } })
-    }
-}
-
 /// A child that is about to become its program.
 pub(super) struct Child {
     pub(super) pid: Pid,
-    status: Channel,
+    way: Way,
+}
+
+/// How it hears that it may begin, and tells what kept it from its program.
+enum Way {
+    /// It has everything, and waits only if it is held.
+    Forked { status: Channel, held: bool },
+    /// It hears its part then.
+    Understudy { understudy: Understudy, streams: Streams },
 }
 
 impl Child {
-    /// The word that a held one waits for. One that has ended does not hear it.
-    pub(super) fn let_go(&self) {
-        let _ = self.status.send(&(), &[]);
+    /// One that was made ahead, and what it gets when it begins.
+    pub(super) fn of(understudy: Understudy, streams: Streams) -> Child {
+        Child { pid: understudy.pid, way: Way::Understudy { understudy, streams } }
     }
 
-    /// Takes the promptness of the launch away from it.
-    pub(super) fn be_usual(&self) {
-        sys::set_promptness(self.pid.as_raw(), None);
-    }
-
-    /// Waits until it is its program; what kept it from that, if it is not.
-    pub(super) fn failure(&self) -> Option<ProgramEnd> {
-        let packet = self.status.receive().ok()??;
-        Some(match packet.parse() {
-            Ok(StartError::Exec { errno }) => ProgramEnd::NotExecuted { errno },
-            Ok(StartError::Step(step)) => ProgramEnd::NotPrepared { step },
-            Err(error) => ProgramEnd::NotPrepared { step: error.to_string() },
+    /// Lets it begin, if it waits for that, and waits until it is its program; what kept it from that, if
+    /// it is not. One that has ended does not hear it.
+    pub(super) fn begin(&mut self) -> Option<ProgramEnd> {
+        let error = match &mut self.way {
+            Way::Forked { status, held } => {
+                if std::mem::take(held) {
+                    let _ = status.send(&(), &[]);
+                }
+                let packet = status.receive().ok()??;
+                packet.parse().unwrap_or_else(|error| StartError::Step(error.to_string()))
+            }
+            Way::Understudy { understudy, streams } => understudy.begin(streams)?,
+        };
+        Some(match error {
+            StartError::Exec { errno } => ProgramEnd::NotExecuted { errno },
+            StartError::Step(step) => ProgramEnd::NotPrepared { step },
         })
     }
 }
 
 #[derive(Serialize, Deserialize)]
-enum StartError {
+pub(super) enum StartError {
     Exec { errno: i32 },
     Step(String),
 }
@@ -104,11 +99,14 @@ pub(super) fn start(
     program: &Program<'_>,
     streams: Streams,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<Child, String> {
     let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
     match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        Some(pid) => Ok(Child { pid: Pid::from_raw(pid), status }),
+        Some(pid) => {
+            let way = Way::Forked { status, held: program.held };
+            Ok(Child { pid: Pid::from_raw(pid), way })
+        }
         None => {
             drop(status);
             let Ok(status) = arrange_descriptors(streams, child_status) else {
@@ -121,97 +119,12 @@ pub(super) fn start(
     }
 }
 
-/// A child that has all of its bounds and waits to hear which program it becomes. Made ahead, so that
-/// neither copying init nor putting the bounds on is on the path of a request.
-pub(super) struct Understudy {
-    child: Child,
-}
-
-impl Understudy {
-    /// Makes one. Its bounds are those of an environment whose `/tmp` is there already and that has
-    /// no file system.
-    pub(super) fn wait_ahead(setup: &Setup<'_>) -> Result<Understudy, String> {
-        let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
-        match sys::fork().map_err(|error| format!("fork: {error}"))? {
-            Some(pid) => Ok(Understudy { child: Child { pid: Pid::from_raw(pid), status } }),
-            None => {
-                drop(status);
-                match child_status.keep_only() {
-                    Ok(status) => wait_for_part(status, setup),
-                    Err(_) => sys::exit_now(126),
-                }
-            }
-        }
-    }
-
-    /// Tells it to become the runtime of this assignment, whose packet had `body`. It makes itself
-    /// ready and waits for [`Child::let_go`]. The streams come back when it has ended meanwhile.
-    pub(super) fn learn(self, body: &[u8], streams: Streams) -> Result<Child, Streams> {
-        match self.child.status.forward(body, &streams.descriptors()) {
-            Ok(()) => Ok(self.child),
-            Err(_) => Err(streams),
-        }
-    }
-
-    /// It is of no use: ends it.
-    pub(super) fn dismiss(self) {
-        let _ = nix::sys::signal::kill(self.child.pid, Signal::SIGKILL);
-        let _ = waitpid(self.child.pid, None);
-    }
-}
-
-/// In an understudy: never returns.
-fn wait_for_part(status: Channel, setup: &Setup<'_>) -> ! {
-    let bounds = prepare_alone().and_then(|()| match setup.isolated {
-        true => confine(setup, None),
-        false => Ok(()),
-    });
-    // Whoever made it has gone, or does not want it.
-    let Ok(Some(packet)) = status.receive() else { sys::exit_now(0) };
-    let read = || -> Result<(Assignment, Streams), String> {
-        let assignment: Assignment = packet.parse().map_err(|error| error.to_string())?;
-        let streams = Streams::of(packet.descriptors, assignment.spec.log_pipe)?;
-        Ok((assignment, streams))
-    };
-    let (status, error) = match bounds.and_then(|()| read()) {
-        Ok((assignment, streams)) => {
-            let Ok(status) = arrange_descriptors(streams, status) else { sys::exit_now(126) };
-            let error = play(&status, &assignment, setup);
-            (status, error)
-        }
-        Err(step) => (status, StartError::Step(step)),
-    };
-    let _ = status.send(&error, &[]);
-    sys::exit_now(127)
-}
-
-/// In an understudy that knows its part. Returns only if it fails.
-fn play(status: &Channel, assignment: &Assignment, setup: &Setup<'_>) -> StartError {
-    let spec = &assignment.spec;
-    let held = spec.extensions.is_some();
-    let program = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
-    let ready = || -> Result<Exec, String> {
-        if stands(BarrierKind::ResourceLimits) {
-            limit_resources(spec, assignment.limit_data, setup.isolated)?;
-        }
-        let exec = exec_arguments(&program)?;
-        // Everything has been mounted; with extensions a second word comes when they have registered.
-        wait(status)?;
-        enter(&program)?;
-        if program.held {
-            wait(status)?
-        }
-        Ok(exec)
-    };
-    execute(ready())
-}
-
 /// In the new child. Returns only if it fails.
 fn become_program(
     program: &Program<'_>,
     status: &Channel,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> StartError {
     let ready = prepare(program, assignment, setup)
         .and_then(|exec| if program.held { wait(status).map(|()| exec) } else { Ok(exec) });
@@ -219,7 +132,7 @@ fn become_program(
 }
 
 /// The last step. Returns only if it fails.
-fn execute(ready: Result<Exec, String>) -> StartError {
+pub(super) fn execute(ready: Result<Exec, String>) -> StartError {
     match ready {
         Ok((program, argv, env)) => match nix::unistd::execve(&program, &argv, &env) {
             Err(errno) => StartError::Exec { errno: errno as i32 },
@@ -237,19 +150,18 @@ fn wait(status: &Channel) -> Result<(), String> {
     Ok(())
 }
 
-type Exec = (CString, Vec<CString>, Vec<CString>);
+pub(super) type Exec = (CString, Vec<CString>, Vec<CString>);
 
-fn prepare(
-    program: &Program<'_>,
-    assignment: &Assignment,
-    setup: &Setup<'_>,
-) -> Result<Exec, String> {
+fn prepare(program: &Program<'_>, assignment: &Assignment, setup: &Setup) -> Result<Exec, String> {
     prepare_alone()?;
+    // The kernel makes it so again for the program.
+    let closed = sys::set_dumpable(!stands(BarrierKind::ClosedInit));
+    closed.map_err(|error| format!("dumpable: {error}"))?;
     if stands(BarrierKind::ResourceLimits) {
         limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
     }
-    enter(program)?;
-    let exec = exec_arguments(program)?;
+    enter(program.cwd)?;
+    let exec = exec_arguments(program.argv, program.env)?;
     if setup.isolated {
         let mounted = assignment.spec.file_system.as_ref();
         confine(setup, mounted.map(|mounted| Path::new(&mounted.target)))?;
@@ -259,24 +171,21 @@ fn prepare(
 }
 
 /// What does not depend on the program.
-fn prepare_alone() -> Result<(), String> {
-    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
+pub(super) fn prepare_alone() -> Result<(), String> {
     nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
     SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
-    // The kernel makes it so again for the program.
-    sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step("dumpable"))?;
     sys::default_actions();
     nix::sys::stat::umask(UMASK);
     Ok(())
 }
 
-fn enter(program: &Program<'_>) -> Result<(), String> {
-    std::env::set_current_dir(program.cwd).map_err(|error| format!("working directory: {error}"))
+pub(super) fn enter(cwd: &str) -> Result<(), String> {
+    std::env::set_current_dir(cwd).map_err(|error| format!("working directory: {error}"))
 }
 
 /// The last rights go, in the order in which each step can still be taken. `mounted` is where a file
 /// system is.
-fn confine(setup: &Setup<'_>, mounted: Option<&Path>) -> Result<(), String> {
+pub(super) fn confine(setup: &Setup, mounted: Option<&Path>) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
@@ -300,7 +209,7 @@ fn confine(setup: &Setup<'_>, mounted: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
+pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
     let set = |resource: Resource, value: u64| {
         setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
     };
@@ -321,7 +230,7 @@ fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), 
 /// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, if it is the runtime, 4: the
 /// returned channel, closed by a successful exec, 5: the log pipe, if there is one. Everything else is
 /// closed.
-fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
+pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
     const ABOVE: i32 = 64;
     let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
     let null = above(std::fs::File::open("/dev/null")?.into())?;
@@ -351,10 +260,10 @@ fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel>
     Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
 }
 
-fn exec_arguments(program: &Program<'_>) -> Result<Exec, String> {
+pub(super) fn exec_arguments(argv: &[String], env: &[(String, String)]) -> Result<Exec, String> {
     let text = |text: String| CString::new(text).map_err(|_| "NUL in an argument".to_owned());
-    let argv: Vec<CString> = program.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
-    let env = program.env.iter().map(|(name, value)| text(format!("{name}={value}")));
+    let argv: Vec<CString> = argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let env = env.iter().map(|(name, value)| text(format!("{name}={value}")));
     let path = argv.first().cloned().ok_or("argv is empty")?;
     Ok((path, argv, env.collect::<Result<_, _>>()?))
 }

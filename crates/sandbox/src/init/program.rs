@@ -59,13 +59,13 @@ enum Way {
     /// It has everything, and waits only if it is held.
     Forked { status: Channel, held: bool },
     /// It hears its part then.
-    Understudy { understudy: Understudy, streams: Streams },
+    Understudy { understudy: Understudy, streams: Option<Streams> },
 }
 
 impl Child {
     /// One that was made ahead, and what it gets when it begins.
     pub(super) fn of(understudy: Understudy, streams: Streams) -> Child {
-        Child { pid: understudy.pid, way: Way::Understudy { understudy, streams } }
+        Child { pid: understudy.pid, way: Way::Understudy { understudy, streams: Some(streams) } }
     }
 
     /// Lets it begin, if it waits for that, and waits until it is its program; what kept it from that, if
@@ -79,7 +79,8 @@ impl Child {
                 let packet = status.receive().ok()??;
                 packet.parse().unwrap_or_else(|error| StartError::Step(error.to_string()))
             }
-            Way::Understudy { understudy, streams } => understudy.begin(streams)?,
+            // Whose ends are closed here, so that nobody but the program holds them.
+            Way::Understudy { understudy, streams } => understudy.begin(streams.take()?)?,
         };
         Some(match error {
             StartError::Exec { errno } => ProgramEnd::NotExecuted { errno },

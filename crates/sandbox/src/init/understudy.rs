@@ -93,7 +93,7 @@ impl Understudy {
     }
 
     /// Lets it become that, and waits until it has; what kept it from it, if it has not.
-    pub(super) fn begin(&self, streams: &Streams) -> Option<StartError> {
+    pub(super) fn begin(&self, streams: Streams) -> Option<StartError> {
         // It is no more prompt than others from now on.
         sys::set_promptness(self.pid.as_raw(), None);
         let all = std::iter::once(&streams.output).chain(&streams.runtime).chain(&streams.log);

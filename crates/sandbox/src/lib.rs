@@ -29,6 +29,7 @@ mod oom;
 mod protocol;
 mod rootfs;
 mod sandbox;
+mod seat;
 mod seccomp;
 mod spares;
 mod spawner;
@@ -51,6 +52,7 @@ pub use protocol::{
     ProgramEnd, Spec,
 };
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
+pub use seat::{Chair, Seat, run_anywhere};
 pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
 #[cfg(feature = "trial")]
 pub use trial::take_away;

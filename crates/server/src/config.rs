@@ -104,6 +104,7 @@ pub(crate) struct Functions {
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
     pub(crate) spares: u32,
+    pub(crate) zygotes: bool,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
     /// Where the URLs of functions are; `None`: on this machine, at the port of the API.

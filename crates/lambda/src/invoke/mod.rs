@@ -134,6 +134,8 @@ pub struct InvokeConfig {
     pub idle_max: Duration,
     /// Spares of each kind that is in use; 0: none.
     pub spares: u32,
+    /// Whether those whose program can are copied from one process of their kind.
+    pub zygotes: bool,
     /// An environment that is as old as this serves nobody any more, however busy it is.
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
@@ -163,6 +165,7 @@ impl Default for InvokeConfig {
             budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
             idle_max: Duration::from_secs(600),
             spares: 2,
+            zygotes: true,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),

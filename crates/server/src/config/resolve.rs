@@ -257,6 +257,7 @@ fn functions(
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
         spares: u32::try_from(spares).expect("the limit is small"),
+        zygotes: raw.zygotes,
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
         url_base: url_base(origins, &raw.url_base)?,

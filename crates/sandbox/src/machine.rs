@@ -215,16 +215,18 @@ impl Machine {
         let flags = if isolated { new_namespaces() } else { 0 };
         let (pid, pidfd) = {
             // Not the spawner's sockets, nor what belongs to other environments.
-            let run = move || -> ! {
-                match inner.keep_only() {
-                    Ok(control) => init::run(control, &setup),
-                    Err(_) => sys::exit_now(1),
+            let run = move || {
+                if let Ok(control) = inner.keep_only() {
+                    init::run(control, &setup);
                 }
             };
             match place {
                 Place::Within(template) => nest::make(template, flags, inner_id(slot), run)?,
                 Place::Alone | Place::Template => match sys::clone_process(flags) {
-                    Ok(Cloned::Child) => run(),
+                    Ok(Cloned::Child) => {
+                        run();
+                        sys::exit_now(1)
+                    }
                     Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
                     Err(error) => {
                         return Err(format!("new namespaces: {error}{}", namespace_hint(&error)));

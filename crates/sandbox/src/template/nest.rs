@@ -31,12 +31,13 @@ enum Made {
     Failed(String),
 }
 
-/// Makes it; `run` is its life. `inner` is its user of those that the template's namespace has.
+/// Makes it; `run` is its life, and returns only if that cannot begin. `inner` is its user of those that
+/// the template's namespace has.
 pub(crate) fn make(
     template: i32,
     flags: u64,
     inner: u32,
-    run: impl FnOnce() -> !,
+    run: impl FnOnce(),
 ) -> Result<(i32, OwnedFd), String> {
     let open = |name: &str| {
         let path = format!("/proc/{template}/ns/{name}");
@@ -70,7 +71,7 @@ fn go(
     flags: u64,
     inner: u32,
     report: &Channel,
-    run: impl FnOnce() -> !,
+    run: impl FnOnce(),
 ) -> Result<(), String> {
     let step = |name: &'static str| move |errno: nix::errno::Errno| format!("{name}: {errno}");
     setns(processes, CloneFlags::CLONE_NEWPID).map_err(step("the template's processes"))?;
@@ -86,7 +87,10 @@ fn go(
         Cloned::Parent { .. } => Ok(()),
         Cloned::Child => {
             let (pid, process) = match sys::clone_process(flags | sibling).map_err(born)? {
-                Cloned::Child => run(),
+                Cloned::Child => {
+                    run();
+                    sys::exit_now(1)
+                }
                 Cloned::Parent { pidfd, .. } => (number(&pidfd)?, pidfd),
             };
             write_maps(pid, |inside| format!("{inside} {inner} 1"))?;

@@ -29,6 +29,7 @@ mod oom;
 mod protocol;
 mod rootfs;
 mod sandbox;
+mod seat;
 mod seccomp;
 mod spares;
 mod spawner;
@@ -52,6 +53,7 @@ pub use protocol::{
     ProgramEnd, Role, Spec,
 };
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
+pub use seat::{Chair, Seat, run_anywhere};
 pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
 pub use template::TEMPLATE_FD;
 #[cfg(feature = "trial")]

@@ -60,6 +60,7 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
             scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
+            idle_policy: functions.idle_policy,
             spares: functions.spares,
             zygotes: functions.zygotes,
             networks: networks(config),
@@ -123,6 +124,7 @@ fn budget(usual: Budget, functions: &Functions) -> Budget {
 mod tests {
     use std::time::Duration;
 
+    use lambic_lambda::invoke::worth::Policy;
     use lambic_lambda::rollback::RollbackConfig;
 
     use super::*;
@@ -137,6 +139,7 @@ mod tests {
                 rollback: RollbackConfig::default(),
                 memory_mb_max: 512,
                 idle: Duration::ZERO,
+                idle_policy: Policy::Fixed,
                 spares: 0,
                 zygotes: false,
                 lifetime: Duration::ZERO,

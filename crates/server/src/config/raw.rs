@@ -62,6 +62,7 @@ pub(super) struct RawFunctions {
     pub(super) rollback_error_percent: i64,
     pub(super) rollback_calls_min: i64,
     pub(super) memory_mb_max: Value,
+    pub(super) idle_policy: String,
     pub(super) idle_minutes: i64,
     pub(super) spares: i64,
     pub(super) zygotes: bool,

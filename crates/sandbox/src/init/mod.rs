@@ -27,12 +27,16 @@ use nix::unistd::{Gid, Uid};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
+use crate::landlock;
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS, READY_TMP_MB, Spec};
+use crate::protocol::{
+    Adopt, Assignment, Attachment, Go, InitReport, LATE_TARGETS, Origin, READY_TMP_MB, Spec,
+};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
+use crate::template::NAMESPACES;
 use crate::trial::stands;
 use program::{Child, Program, Streams};
 use reaper::{Programs, Reaper, Wait};
@@ -106,6 +110,11 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     let packet = expect_packet(control)?;
     let go: Go = packet.parse().map_err(|error| format!("go: {error}"))?;
     let mut given = Given(packet.descriptors.into_iter());
+    for _ in 0..go.doors {
+        // A thread that moves itself does not wait for the kernel as one does that is moved.
+        let moved = nix::unistd::write(given.next("a control group")?, b"0");
+        moved.map_err(|error| format!("joining a control group: {error}"))?;
+    }
     if setup.isolated {
         if stands(BarrierKind::UserNamespace) {
             become_user(UID_INSIDE, GID_INSIDE)?;
@@ -175,6 +184,7 @@ fn rehearse() {
         oom_descriptors: 0,
         confinement: None,
         spare: false,
+        origin: Origin::Started,
     };
     // What goes wrong here will go wrong, and be told, when it matters.
     let Ok((ours, theirs)) = Channel::pair() else { return };
@@ -252,25 +262,16 @@ fn become_environment(
     let assignment = &assignment;
     let Ahead { reaper, understudy } = ahead;
     let mut given = Given(packet.descriptors.into_iter());
-    let output = given.next("the output pipe")?;
-    let stream = given.next("the runtime's stream")?;
     let spec = &assignment.spec;
-    let log = if spec.log_pipe { Some(given.next("the log pipe")?) } else { None };
+    let streams = match assignment.origin {
+        Origin::Copied => None,
+        _ => Some(streams(assignment, &mut given)?),
+    };
     let extensions_output = match &spec.extensions {
         Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
     };
-    let streams = Streams { output, runtime: Some(stream), log };
-    // Its bounds were put on around the usual `/tmp` and no file system.
-    let fits = spec.tmp_mb == READY_TMP_MB && spec.file_system.is_none();
-    let cast = match fits {
-        true => understudy.learn(assignment).map(|()| Ok(Child::of(understudy, streams)))?,
-        false => {
-            understudy.dismiss();
-            Err(streams)
-        }
-    };
-    close_to_those_inside()?;
+    let cast = cast(assignment, understudy, streams)?;
     let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
@@ -281,22 +282,31 @@ fn become_environment(
     if assignment.spare {
         // So that `ps` tells them from environments of functions.
         sys::set_process_name(c"lambic-spare");
+    } else if assignment.origin == Origin::Zygote {
+        sys::set_process_name(c"lambic-zygote");
     }
+    let opened = if matches!(cast, Cast::Copy) { open(spec)? } else { Vec::new() };
+    close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
         None => Vec::new(),
     };
     let runtime = match cast {
-        Ok(child) => child,
-        Err(streams) => {
+        Cast::Understudy(child) => child,
+        Cast::New(streams) => {
             let held = !extensions.is_empty();
             let runtime = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
             program::start(&runtime, streams, assignment, setup)?
         }
+        Cast::Copy => wait_for_copy(control, opened)?,
     };
     sys::set_promptness(0, None);
     // A spare's init keeps what it needs for attaching the code.
     give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
+    if assignment.origin == Origin::Copied {
+        let told = control.send(&InitReport::Adopted, &[]);
+        told.map_err(|error| format!("reporting: {error}"))?;
+    }
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
@@ -312,6 +322,74 @@ fn become_environment(
     reaper.watch(control, programs, setup.isolated, oom.as_ref())
 }
 
+/// Who becomes the runtime.
+enum Cast {
+    /// The process that was made ahead.
+    Understudy(Child),
+    /// One that is made at the launch, with this.
+    New(Streams),
+    /// One that comes from a template.
+    Copy,
+}
+
+/// The process that was made ahead has its bounds already: those around the usual `/tmp`, no file system
+/// and nothing that is to be forked. It is ended where others are wanted.
+fn cast(
+    assignment: &Assignment,
+    understudy: Understudy,
+    streams: Option<Streams>,
+) -> Result<Cast, String> {
+    let spec = &assignment.spec;
+    let fits = spec.tmp_mb == READY_TMP_MB
+        && spec.file_system.is_none()
+        && !assignment.origin.is_template();
+    let Some(streams) = streams else {
+        understudy.dismiss();
+        return Ok(Cast::Copy);
+    };
+    if !fits {
+        understudy.dismiss();
+        return Ok(Cast::New(streams));
+    }
+    understudy.learn(assignment)?;
+    Ok(Cast::Understudy(Child::of(understudy, streams)))
+}
+
+/// What the runtime gets. The order is that of [`crate::protocol::Request::Launch`].
+fn streams(assignment: &Assignment, given: &mut Given) -> Result<Streams, String> {
+    let output = given.next("the output pipe")?;
+    let runtime = Some(given.next("the runtime's stream")?);
+    let log = assignment.spec.log_pipe.then(|| given.next("the log pipe")).transpose()?;
+    let is_template = assignment.origin.is_template();
+    let word = is_template.then(|| given.next("the template's socket")).transpose()?;
+    Ok(Streams { output, runtime, log, word })
+}
+
+/// What a copy of a template needs to come in: the namespaces of this process and the rules for files.
+fn open(spec: &Spec) -> Result<Vec<OwnedFd>, String> {
+    let mut opened = Vec::new();
+    for (name, _) in NAMESPACES {
+        let file = std::fs::File::open(format!("/proc/self/ns/{name}"));
+        opened.push(file.map_err(|error| format!("namespace {name}: {error}"))?.into());
+    }
+    if stands(BarrierKind::Landlock) {
+        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
+        let rules = landlock::rules_of_environment(mounted);
+        opened.extend(rules.map_err(|error| format!("landlock: {error}"))?);
+    }
+    Ok(opened)
+}
+
+/// The copy comes as a child of this process, born with the user and the bounds of a program.
+fn wait_for_copy(control: &Channel, opened: Vec<OwnedFd>) -> Result<Child, String> {
+    let descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
+    let told = control.send(&InitReport::Open, &descriptors);
+    told.map_err(|error| format!("reporting: {error}"))?;
+    let packet = expect_packet(control)?;
+    let Adopt { pid } = packet.parse().map_err(|error| format!("adoption: {error}"))?;
+    Ok(Child::adopted(pid))
+}
+
 /// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
 fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     let spec = &assignment.spec;
@@ -325,7 +403,7 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     if let Some(mounted) = &spec.file_system {
         rootfs::attach(given.next("the file system")?.as_fd(), &mounted.target)?;
     }
-    if assignment.spare {
+    if assignment.spare || assignment.origin == Origin::Zygote {
         rootfs::make_library_folders()?;
     }
     rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
@@ -378,7 +456,12 @@ fn start_extensions(
             cwd: &extensions.cwd,
             held: true,
         };
-        program::start(&program, Streams { output, runtime: None, log: None }, assignment, setup)
+        program::start(
+            &program,
+            Streams { output, runtime: None, log: None, word: None },
+            assignment,
+            setup,
+        )
     };
     extensions.programs.iter().map(start).collect()
 }

@@ -26,6 +26,7 @@ use crate::channel::Channel;
 use crate::landlock;
 use crate::protocol::{Assignment, LOG_PIPE_FD, ProgramEnd, Spec};
 use crate::sys;
+use crate::template::TEMPLATE_FD;
 use crate::trial::stands;
 
 /// Descriptor number under which the runtime finds its end of the stream socket.
@@ -46,6 +47,8 @@ pub(super) struct Streams {
     pub(super) output: OwnedFd,
     pub(super) runtime: Option<OwnedFd>,
     pub(super) log: Option<OwnedFd>,
+    /// Of a template.
+    pub(super) word: Option<OwnedFd>,
 }
 
 /// A child that is about to become its program.
@@ -60,12 +63,19 @@ enum Way {
     Forked { status: Channel, held: bool },
     /// It hears its part then.
     Understudy { understudy: Understudy, streams: Option<Streams> },
+    /// A copy of a template is its program from the beginning.
+    Adopted,
 }
 
 impl Child {
     /// One that was made ahead, and what it gets when it begins.
     pub(super) fn of(understudy: Understudy, streams: Streams) -> Child {
         Child { pid: understudy.pid, way: Way::Understudy { understudy, streams: Some(streams) } }
+    }
+
+    /// One that came as a copy of a template.
+    pub(super) fn adopted(pid: i32) -> Child {
+        Child { pid: Pid::from_raw(pid), way: Way::Adopted }
     }
 
     /// Lets it begin, if it waits for that, and waits until it is its program; what kept it from that, if
@@ -79,6 +89,7 @@ impl Child {
                 let packet = status.receive().ok()??;
                 packet.parse().unwrap_or_else(|error| StartError::Step(error.to_string()))
             }
+            Way::Adopted => return None,
             // Whose ends are closed here, so that nobody but the program holds them.
             Way::Understudy { understudy, streams } => understudy.begin(streams.take()?)?,
         };
@@ -164,8 +175,7 @@ fn prepare(program: &Program<'_>, assignment: &Assignment, setup: &Setup) -> Res
     enter(program.cwd)?;
     let exec = exec_arguments(program.argv, program.env)?;
     if setup.isolated {
-        let mounted = assignment.spec.file_system.as_ref();
-        confine(setup, mounted.map(|mounted| Path::new(&mounted.target)))?;
+        confine(setup, &Bounds::of(assignment))?;
     }
     sys::set_promptness(0, None);
     Ok(exec)
@@ -184,15 +194,36 @@ pub(super) fn enter(cwd: &str) -> Result<(), String> {
     std::env::set_current_dir(cwd).map_err(|error| format!("working directory: {error}"))
 }
 
-/// The last rights go, in the order in which each step can still be taken. `mounted` is where a file
-/// system is.
-pub(super) fn confine(setup: &Setup, mounted: Option<&Path>) -> Result<(), String> {
+/// For which files a program's rules are.
+pub(super) enum Bounds<'a> {
+    /// Those of an environment, and where a file system is mounted.
+    Environment(Option<&'a Path>),
+    /// Those that each copy narrows for itself.
+    Template,
+}
+
+impl Bounds<'_> {
+    fn of(assignment: &Assignment) -> Bounds<'_> {
+        let mounted = assignment.spec.file_system.as_ref();
+        match assignment.origin.is_template() {
+            true => Bounds::Template,
+            false => Bounds::Environment(mounted.map(|mounted| Path::new(&mounted.target))),
+        }
+    }
+}
+
+/// The last rights go, in the order in which each step can still be taken.
+pub(super) fn confine(setup: &Setup, bounds: &Bounds<'_>) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
     }
     if stands(BarrierKind::Landlock) {
-        landlock::enforce_on_environment(mounted).map_err(step("landlock"))?;
+        let enforced = match bounds {
+            Bounds::Environment(mounted) => landlock::enforce_on_environment(*mounted),
+            Bounds::Template => landlock::enforce_on_template(),
+        };
+        enforced.map_err(step("landlock"))?;
     }
     if stands(BarrierKind::SystemCalls) {
         setup.filter.install()?;
@@ -229,8 +260,8 @@ pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> 
 }
 
 /// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, if it is the runtime, 4: the
-/// returned channel, closed by a successful exec, 5: the log pipe, if there is one. Everything else is
-/// closed.
+/// returned channel, closed by a successful exec, 5: the log pipe, if there is one, 6: a template's
+/// socket. Everything else is closed.
 pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
     const ABOVE: i32 = 64;
     let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
@@ -239,6 +270,7 @@ pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Resu
     let output = above(streams.output)?;
     let runtime = streams.runtime.map(above).transpose()?;
     let log = streams.log.map(above).transpose()?;
+    let word = streams.word.map(above).transpose()?;
     sys::duplicate_to(null.as_fd(), 0)?;
     sys::duplicate_to(output.as_fd(), 1)?;
     sys::duplicate_to(output.as_fd(), 2)?;
@@ -251,8 +283,13 @@ pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Resu
     if let Some(log) = &log {
         sys::duplicate_to(log.as_fd(), LOG_PIPE_FD)?;
     }
-    let last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
-    for fd in [null, output, status].into_iter().chain(runtime).chain(log) {
+    let mut last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
+    if let Some(word) = &word {
+        sys::close_number(last + 1)?;
+        last = TEMPLATE_FD;
+        sys::duplicate_to(word.as_fd(), last)?;
+    }
+    for fd in [null, output, status].into_iter().chain(runtime).chain(log).chain(word) {
         sys::leak(fd);
     }
     if stands(BarrierKind::ClosedDescriptors) {

@@ -18,8 +18,8 @@ use nix::unistd::Pid;
 
 use super::Setup;
 use super::program::{
-    Exec, StartError, Streams, arrange_descriptors, confine, enter, exec_arguments, execute,
-    limit_resources, prepare_alone,
+    Bounds, Exec, StartError, Streams, arrange_descriptors, confine, enter, exec_arguments,
+    execute, limit_resources, prepare_alone,
 };
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -120,7 +120,7 @@ fn play(stage: &'static Stage) -> ! {
         Err(_) => sys::exit_now(126),
     };
     let bounds = prepare_alone().and_then(|()| match stage.setup.isolated {
-        true => confine(&stage.setup, None),
+        true => confine(&stage.setup, &Bounds::Environment(None)),
         false => Ok(()),
     });
     *lock(&stage.error) = bounds.err().map(StartError::Step);
@@ -144,7 +144,7 @@ fn become_part(
     let missing = |what: &str| StartError::Step(format!("{what} is missing"));
     let Some(part) = lock(&stage.part).take() else { return (Some(status), missing("the part")) };
     let Some(output) = given.next() else { return (Some(status), missing("the output")) };
-    let streams = Streams { output, runtime: given.next(), log: given.next() };
+    let streams = Streams { output, runtime: given.next(), log: given.next(), word: None };
     let status = match arrange_descriptors(streams, status) {
         Ok(status) => status,
         Err(error) => return (None, StartError::Step(format!("descriptors: {error}"))),

@@ -231,7 +231,7 @@ impl Lambda {
             networks: invoke.networks.clone(),
             ..control
         };
-        let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
+        let launcher = SandboxLauncher::new(sandboxes, &invoke);
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);

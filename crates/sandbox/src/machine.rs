@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -12,15 +13,17 @@ use nix::sys::wait::waitpid;
 
 use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
-use crate::cgroup::{Controller, Groups};
+use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::filesystem::FileSystems;
 use crate::init::{self, Setup};
 use crate::network::{Network, Way};
+use crate::oom::Notice;
 use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
+use crate::template::nest;
 use crate::tmpdisk::TmpDisks;
 use crate::trial::stands;
 
@@ -35,7 +38,7 @@ const READY_LIMIT_MS: u16 = 10_000;
 pub(crate) struct Machine {
     pub(crate) mode: Mode,
     pub(crate) scratch: PathBuf,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     pub(crate) groups: Option<Groups>,
     pub(crate) groups_missing: String,
     pub(crate) disks: Option<TmpDisks>,
@@ -43,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) network: Network,
     pub(crate) file_systems: FileSystems,
     pub(crate) slots: Vec<bool>,
+    /// Those of the last launch.
+    pub(crate) limits_usual: Option<Limits>,
 }
 
 /// An init process that waits for its assignment.
@@ -52,7 +57,12 @@ pub(crate) struct Waiting {
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: Channel,
     pub(crate) listeners: Vec<OwnedFd>,
-    pub(crate) disk: Option<OwnedFd>,
+    /// What tells that its memory has run out; `None` where nothing does.
+    pub(crate) notice: Option<Notice>,
+    /// Limits that it has already, because the last launch had them.
+    pub(crate) limits: Option<Limits>,
+    /// Whether it is in the default network already.
+    pub(crate) is_in_network: bool,
     pub(crate) way: Way,
 }
 
@@ -78,7 +88,7 @@ impl Machine {
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
             mode,
-            filter: Filter::of_environment(config.io_uring)?,
+            filter: Arc::new(Filter::of_environment(config.io_uring)?),
             groups: None,
             groups_missing: "needs root".to_owned(),
             disks: None,
@@ -86,6 +96,7 @@ impl Machine {
             network: Network::open(config)?,
             file_systems,
             slots: Vec::new(),
+            limits_usual: None,
             scratch: scratch.clone(),
         };
         if mode != Mode::None {
@@ -155,6 +166,12 @@ impl Machine {
         self.groups.as_ref().is_some_and(|groups| groups.has(Controller::Memory))
     }
 
+    /// See [`Groups::doors`].
+    pub(crate) fn doors(&self, slot: u32) -> Result<Vec<fs::File>, String> {
+        let doors = self.groups.as_ref().map(|groups| groups.doors(&group_name(slot)));
+        doors.transpose().map(Option::unwrap_or_default).map_err(|error| format!("groups: {error}"))
+    }
+
     pub(crate) fn group(&self, slot: u32) -> crate::protocol::Group {
         self.groups.as_ref().map(|groups| groups.group(&group_name(slot))).unwrap_or_default()
     }
@@ -173,15 +190,20 @@ impl Machine {
 
     /// Makes an init process that waits for its assignment, limits and `/tmp` at their defaults.
     pub(crate) fn make_waiting(&mut self) -> Result<Waiting, String> {
+        self.make_placed(Place::Alone)
+    }
+
+    /// Makes one at this place.
+    pub(crate) fn make_placed(&mut self, place: Place) -> Result<Waiting, String> {
         let slot = self.take_slot()?;
-        let made = self.try_make_waiting(slot);
+        let made = self.try_make_waiting(slot, place);
         if made.is_err() {
             self.release(slot);
         }
         made
     }
 
-    fn try_make_waiting(&mut self, slot: u32) -> Result<Waiting, String> {
+    fn try_make_waiting(&mut self, slot: u32, place: Place) -> Result<Waiting, String> {
         let (uid, gid) = self.host_ids(slot);
         let disk = match &mut self.disks {
             Some(disks) => Some(disks.create(READY_TMP_MB, uid, gid)?),
@@ -196,28 +218,55 @@ impl Machine {
         let setup = Setup {
             root: self.scratch.join("root"),
             etc: self.scratch.join("etc"),
-            filter: &self.filter,
+            filter: self.filter.clone(),
             isolated,
             host_user: (uid, gid),
         };
         let flags = if isolated { new_namespaces() } else { 0 };
-        let (pid, pidfd) = match sys::clone_process(flags) {
-            Ok(Cloned::Child) => {
-                // Not the spawner's sockets, nor what belongs to other environments.
-                match inner.keep_only() {
-                    Ok(control) => init::run(control, &setup),
-                    Err(_) => sys::exit_now(1),
+        let (pid, pidfd) = {
+            // Not the spawner's sockets, nor what belongs to other environments.
+            let run = move || {
+                if let Ok(control) = inner.keep_only() {
+                    init::run(control, &setup);
                 }
+            };
+            match place {
+                Place::Within(template) => nest::make(template, flags, inner_id(slot), run)?,
+                Place::Alone | Place::Template => match sys::clone_process(flags) {
+                    Ok(Cloned::Child) => {
+                        run();
+                        sys::exit_now(1)
+                    }
+                    Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
+                    Err(error) => {
+                        return Err(format!("new namespaces: {error}{}", namespace_hint(&error)));
+                    }
+                },
             }
-            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
-            Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),
         };
-        drop(inner);
         // The spawner is spared by the out-of-memory killer, a function is not. Whoever may spare
         // itself sets how far its children may: so this is said from here, not from inside.
         let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
-        match self.wait_until_ready(slot, pid, &control) {
-            Ok((listeners, way)) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk, way }),
+        let ready = self.wait_until_ready(slot, pid, &control, place, disk.as_ref());
+        let ready = ready.and_then(|(listeners, way)| {
+            let notice = self.notice(slot)?;
+            let limits = self.limits_usual;
+            limits.map_or(Ok(()), |limits| self.put_limits(slot, limits))?;
+            let is_in_network = self.network.open_ahead(&way)?;
+            Ok((listeners, way, notice, limits, is_in_network))
+        });
+        match ready {
+            Ok((listeners, way, notice, limits, is_in_network)) => Ok(Waiting {
+                slot,
+                pid,
+                pidfd,
+                control,
+                listeners,
+                notice,
+                limits,
+                is_in_network,
+                way,
+            }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
                 let _ = waitpid(nix::unistd::Pid::from_raw(pid), None);
@@ -231,11 +280,20 @@ impl Machine {
         slot: u32,
         pid: i32,
         control: &Channel,
+        place: Place,
+        disk: Option<&OwnedFd>,
     ) -> Result<(Vec<OwnedFd>, Way), String> {
         if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
-            write_id_maps(pid, self.host_ids(slot))?;
+            let (uid, _) = self.host_ids(slot);
+            match place {
+                Place::Alone => write_maps(pid, |inside| format!("{inside} {uid} 1"))?,
+                Place::Template => write_maps(pid, |inside| wide_map(inside, slot))?,
+                // Done by whoever made it.
+                Place::Within(_) => {}
+            }
         }
-        if let Some(groups) = &self.groups {
+        let doors = self.doors(slot)?;
+        if let Some(groups) = self.groups.as_ref().filter(|_| doors.is_empty()) {
             groups
                 .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
@@ -244,8 +302,10 @@ impl Machine {
             true => self.network.connect(pid)?,
             false => (Way::None, None),
         };
-        let go = Go { way: arrival };
-        control.send(&go, &[]).map_err(|error| format!("starting init: {error}"))?;
+        let go = Go { doors: doors.len(), tmp_disk: disk.is_some(), way: arrival };
+        let descriptors: Vec<_> =
+            doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
+        control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;
         way.wait_for(control, READY_LIMIT_MS)?;
         let packet = control
             .receive_within(READY_LIMIT_MS)
@@ -318,11 +378,39 @@ fn enter_own_mounts(mode: Mode, scratch: &Path) -> Result<(), String> {
         .map_err(|error| format!("scratch space at {}: {error}", scratch.display()))
 }
 
-fn write_id_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), String> {
+/// Writes the user and the group map of a new namespace; `map` is that for the one that everything
+/// inside is.
+pub(crate) fn write_maps(pid: i32, map: impl Fn(u32) -> String) -> Result<(), String> {
     let write = |file: &str, text: String| {
         fs::write(format!("/proc/{pid}/{file}"), text).map_err(|error| format!("{file}: {error}"))
     };
     write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{UID_INSIDE} {uid} 1"))?;
-    write("gid_map", format!("{GID_INSIDE} {gid} 1"))
+    write("uid_map", map(UID_INSIDE))?;
+    write("gid_map", map(GID_INSIDE))
+}
+
+/// Where an environment is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Alone,
+    /// As one whose program stands as a template: its namespace has the users of the copies, too.
+    Template,
+    /// Inside the namespaces of a template's, which this is the first process of.
+    Within(i32),
+}
+
+/// The user, and the group, that the environment of a slot is inside a template's namespace.
+fn inner_id(slot: u32) -> u32 {
+    nest::FIRST_INNER_ID + slot
+}
+
+/// Its own user, and those of all other slots.
+fn wide_map(inside: u32, slot: u32) -> String {
+    let host = FIRST_HOST_UID + slot;
+    let mut lines = vec![format!("{inside} {host} 1")];
+    let above = SLOTS_MAX - slot - 1;
+    let parts = [(inner_id(0), FIRST_HOST_UID, slot), (inner_id(slot + 1), host + 1, above)];
+    let parts = parts.iter().filter(|(_, _, count)| *count > 0);
+    lines.extend(parts.map(|(inner, outer, count)| format!("{inner} {outer} {count}")));
+    lines.join("\n")
 }

@@ -145,6 +145,8 @@ pub struct InvokeConfig {
     pub idle_policy: Policy,
     /// Spares of each kind that is in use; 0: none.
     pub spares: u32,
+    /// Whether those whose program can are copied from one process of their kind.
+    pub zygotes: bool,
     /// An environment that is as old as this serves nobody any more, however busy it is.
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
@@ -175,6 +177,7 @@ impl Default for InvokeConfig {
             idle_max: Duration::from_secs(600),
             idle_policy: Policy::default(),
             spares: 2,
+            zygotes: true,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),

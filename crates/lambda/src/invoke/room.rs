@@ -21,9 +21,9 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// What [`Common::make_room`] has taken.
-    pub(super) fn new(common: Arc<Common>, memory_mb: u32) -> Room {
-        Room { common, memory_mb }
+    /// Room for one more environment of this size, idle ones giving way. `None`: there is none.
+    pub(super) fn make(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
+        common.make_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
     }
 }
 
@@ -51,9 +51,8 @@ pub(super) fn keep_reserve(common: &Arc<Common>) {
 }
 
 impl Common {
-    /// Takes room for one more environment of this size, idle ones giving way.
-    /// `false`: there is none.
-    pub(crate) fn make_room(&self, memory_mb: u32) -> bool {
+    /// Takes the room, if need be that of idle environments.
+    fn make_room(&self, memory_mb: u32) -> bool {
         let mut going = Vec::new();
         let mut is_taken = self.take_room(memory_mb);
         // Twice, because an idle environment may have been taken for work in between.

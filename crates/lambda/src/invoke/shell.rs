@@ -255,15 +255,14 @@ impl Shell {
     /// Starts one more environment. `false`: the machine has no room for it.
     fn start_one(self: &Arc<Shell>, init_type: InitType) -> bool {
         let memory_mb = self.version.memory_mb;
-        if !self.common.make_room(memory_mb) {
+        let Some(room) = Room::make(&self.common, memory_mb) else {
             tracing::warn!(
                 function = %self.version.function_arn,
                 memory_mb,
                 "no room for another environment (functions.memory_mb_max): the request is throttled"
             );
             return false;
-        }
-        let room = Room::new(self.common.clone(), memory_mb);
+        };
         let (id, now) = (self.common.id(), self.common.rt.instant());
         let mut inner = self.lock();
         inner.pool.starts(id, now);

@@ -287,7 +287,7 @@ mod tests {
 
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
-        Prepared { binds: vec![], argv, env: vec![], edition: Default::default() }
+        Prepared { binds: vec![], argv, env: vec![], edition: Default::default(), forks: false }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {

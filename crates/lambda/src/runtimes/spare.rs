@@ -59,7 +59,9 @@ pub(super) fn prepared(
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
     let file = fs::metadata(&pack.executable).ok()?;
     let edition = Edition(file.dev(), file.ino(), file.mtime());
-    Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition })
+    // Node.js has threads from its beginning.
+    let forks = pack.family == Family::Python;
+    Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition, forks })
 }
 
 /// Whether the package or a layer brings something that a spare of this interpreter has loaded, at a

@@ -1,10 +1,10 @@
 //! The first process of an environment (pid 1 of its namespace).
 //!
 //! Its life: born by the spawner into new namespaces, it builds the root file system, opens the
-//! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
-//! what to become (late, so that all of the above is off the path of a request) it attaches code
-//! and `/tmp`, starts the extensions and the runtime as unprivileged, filtered children (`program`)
-//! and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
+//! listeners of the Runtime API and of the AWS endpoint, says `Ready`, makes the process that becomes
+//! the runtime and waits. When it is told what to become (late, so that all of the above is off the path
+//! of a request) it attaches the code, starts the extensions and the runtime as unprivileged, filtered
+//! children (`program`) and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
 //! when there is no code yet, and waits; init keeps its rights until the code has come, and has given
 //! them up before the runtime is told to go on. From then on it reaps processes and passes on the
 //! daemon's few words to them (`reaper`). It ends, and with it everything inside, when the control channel
@@ -13,27 +13,34 @@
 
 mod program;
 mod reaper;
+mod understudy;
 
 use std::ffi::CStr;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
+use crate::landlock;
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS};
+use crate::protocol::{
+    Adopt, Assignment, Attachment, Go, InitReport, LATE_TARGETS, Origin, READY_TMP_MB, Spec,
+};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
+use crate::template::NAMESPACES;
 use crate::trial::stands;
 use program::{Child, Program, Streams};
 use reaper::{Programs, Reaper, Wait};
+use understudy::Understudy;
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
@@ -44,17 +51,21 @@ pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
 const PROCESS_NAME: &CStr = c"lambic-init";
 /// AWS's, whatever the server was started with.
 pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
+/// For how long it may run at a time when it is told something, until it has handed over. Its work at a
+/// launch takes a tenth of a millisecond.
+const PROMPT_SLICE_NS: u64 = 200_000;
 /// How long the daemon may take to read an environment's last accounts.
 const GOODBYE_MS: u16 = 5_000;
 
 /// What init needs to know before it is told what to become.
-pub(crate) struct Setup<'a> {
+#[derive(Clone)]
+pub(crate) struct Setup {
     /// Where the new root is mounted; in the spawner's private scratch space.
     pub(crate) root: PathBuf,
     /// The shared `/etc`.
     pub(crate) etc: PathBuf,
     /// The compiled system call filter.
-    pub(crate) filter: &'a Filter,
+    pub(crate) filter: Arc<Filter>,
     /// Whether the environment has namespaces of its own.
     pub(crate) isolated: bool,
     /// The user and group of the host that it is; inside they have other numbers.
@@ -62,7 +73,7 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Runs as the first process of an environment; never returns to the spawner's code.
-pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
+pub(crate) fn run(control: Channel, setup: &Setup) -> ! {
     sys::set_process_name(PROCESS_NAME);
     if stands(BarrierKind::ClosedInit) {
         forget_command_line("lambic-init");
@@ -93,10 +104,17 @@ pub(crate) fn forget_command_line(name: &str) {
         memory.and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start));
 }
 
-fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
+fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
-    let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
+    let packet = expect_packet(control)?;
+    let go: Go = packet.parse().map_err(|error| format!("go: {error}"))?;
+    let mut given = Given(packet.descriptors.into_iter());
+    for _ in 0..go.doors {
+        // A thread that moves itself does not wait for the kernel as one does that is moved.
+        let moved = nix::unistd::write(given.next("a control group")?, b"0");
+        moved.map_err(|error| format!("joining a control group: {error}"))?;
+    }
     if setup.isolated {
         if stands(BarrierKind::UserNamespace) {
             become_user(UID_INSIDE, GID_INSIDE)?;
@@ -124,14 +142,63 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
+        attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;
     }
     control
         .send(&InitReport::Ready, &[api.as_fd(), endpoint.as_fd()])
         .map_err(|error| format!("reporting readiness: {error}"))?;
     drop((api, endpoint));
+    let reaper = Reaper::new()?;
+    // From here on nobody should wait for it longer than for its work.
+    sys::set_promptness(0, Some(PROMPT_SLICE_NS));
+    let understudy = Understudy::wait_ahead(setup)?;
+    rehearse();
     let packet = expect_packet(control)?;
-    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
-    become_environment(control, &assignment, packet.descriptors, setup)
+    become_environment(control, packet, Ahead { reaper, understudy }, setup)
+}
+
+/// Does once, for nothing, what a launch does with memory. This process has been copied from another,
+/// and each page that it changes for the first time costs it a few microseconds; there are about thirty.
+fn rehearse() {
+    let variable = |number: usize| (format!("VARIABLE_{number}"), "x".repeat(48));
+    let spec = Spec {
+        name: "rehearsal".to_owned(),
+        memory_mb: 128,
+        tmp_mb: READY_TMP_MB,
+        pids_max: 2,
+        files_max: 16,
+        binds: Vec::new(),
+        argv: vec!["/var/task/bootstrap".to_owned()],
+        env: (0..32).map(variable).collect(),
+        cwd: "/var/task".to_owned(),
+        network: None,
+        egress: None,
+        file_system: None,
+        log_pipe: true,
+        extensions: None,
+    };
+    let assignment = Assignment {
+        spec,
+        tmp_disk: false,
+        limit_data: false,
+        oom_descriptors: 0,
+        confinement: None,
+        spare: false,
+        origin: Origin::Started,
+    };
+    // What goes wrong here will go wrong, and be told, when it matters.
+    let Ok((ours, theirs)) = Channel::pair() else { return };
+    let _ = ours.send(&assignment, &[ours.as_fd(), theirs.as_fd()]);
+    let Ok(Some(packet)) = theirs.receive() else { return };
+    if let Ok(assignment) = packet.parse::<Assignment>() {
+        let _ = program::exec_arguments(&assignment.spec.argv, &assignment.spec.env);
+    }
+}
+
+/// What init has made before it knows what it becomes.
+struct Ahead {
+    reaper: Reaper,
+    understudy: Understudy,
 }
 
 fn expect_packet(control: &Channel) -> Result<Packet, String> {
@@ -187,19 +254,24 @@ impl Given {
 
 fn become_environment(
     control: &Channel,
-    assignment: &Assignment,
-    descriptors: Vec<OwnedFd>,
-    setup: &Setup<'_>,
+    packet: Packet,
+    ahead: Ahead,
+    setup: &Setup,
 ) -> Result<(), String> {
-    let mut given = Given(descriptors.into_iter());
-    let output = given.next("the output pipe")?;
-    let stream = given.next("the runtime's stream")?;
+    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
+    let assignment = &assignment;
+    let Ahead { reaper, understudy } = ahead;
+    let mut given = Given(packet.descriptors.into_iter());
     let spec = &assignment.spec;
-    let log = if spec.log_pipe { Some(given.next("the log pipe")?) } else { None };
+    let streams = match assignment.origin {
+        Origin::Copied => None,
+        _ => Some(streams(assignment, &mut given)?),
+    };
     let extensions_output = match &spec.extensions {
         Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
     };
+    let cast = cast(assignment, understudy, streams)?;
     let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
@@ -210,19 +282,31 @@ fn become_environment(
     if assignment.spare {
         // So that `ps` tells them from environments of functions.
         sys::set_process_name(c"lambic-spare");
+    } else if assignment.origin == Origin::Zygote {
+        sys::set_process_name(c"lambic-zygote");
     }
-    let reaper = Reaper::new()?;
+    let opened = if matches!(cast, Cast::Copy) { open(spec)? } else { Vec::new() };
     close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
         None => Vec::new(),
     };
-    let runtime =
-        Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
-    let streams = Streams { output, runtime: Some(stream), log };
-    let runtime = program::start(&runtime, streams, assignment, setup)?;
+    let runtime = match cast {
+        Cast::Understudy(child) => child,
+        Cast::New(streams) => {
+            let held = !extensions.is_empty();
+            let runtime = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
+            program::start(&runtime, streams, assignment, setup)?
+        }
+        Cast::Copy => wait_for_copy(control, opened)?,
+    };
+    sys::set_promptness(0, None);
     // A spare's init keeps what it needs for attaching the code.
     give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
+    if assignment.origin == Origin::Copied {
+        let told = control.send(&InitReport::Adopted, &[]);
+        told.map_err(|error| format!("reporting: {error}"))?;
+    }
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
@@ -238,14 +322,80 @@ fn become_environment(
     reaper.watch(control, programs, setup.isolated, oom.as_ref())
 }
 
+/// Who becomes the runtime.
+enum Cast {
+    /// The process that was made ahead.
+    Understudy(Child),
+    /// One that is made at the launch, with this.
+    New(Streams),
+    /// One that comes from a template.
+    Copy,
+}
+
+/// The process that was made ahead has its bounds already: those around the usual `/tmp`, no file system
+/// and nothing that is to be forked. It is ended where others are wanted.
+fn cast(
+    assignment: &Assignment,
+    understudy: Understudy,
+    streams: Option<Streams>,
+) -> Result<Cast, String> {
+    let spec = &assignment.spec;
+    let fits = spec.tmp_mb == READY_TMP_MB
+        && spec.file_system.is_none()
+        && !assignment.origin.is_template();
+    let Some(streams) = streams else {
+        understudy.dismiss();
+        return Ok(Cast::Copy);
+    };
+    if !fits {
+        understudy.dismiss();
+        return Ok(Cast::New(streams));
+    }
+    understudy.learn(assignment)?;
+    Ok(Cast::Understudy(Child::of(understudy, streams)))
+}
+
+/// What the runtime gets. The order is that of [`crate::protocol::Request::Launch`].
+fn streams(assignment: &Assignment, given: &mut Given) -> Result<Streams, String> {
+    let output = given.next("the output pipe")?;
+    let runtime = Some(given.next("the runtime's stream")?);
+    let log = assignment.spec.log_pipe.then(|| given.next("the log pipe")).transpose()?;
+    let is_template = assignment.origin.is_template();
+    let word = is_template.then(|| given.next("the template's socket")).transpose()?;
+    Ok(Streams { output, runtime, log, word })
+}
+
+/// What a copy of a template needs to come in: the namespaces of this process and the rules for files.
+fn open(spec: &Spec) -> Result<Vec<OwnedFd>, String> {
+    let mut opened = Vec::new();
+    for (name, _) in NAMESPACES {
+        let file = std::fs::File::open(format!("/proc/self/ns/{name}"));
+        opened.push(file.map_err(|error| format!("namespace {name}: {error}"))?.into());
+    }
+    if stands(BarrierKind::Landlock) {
+        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
+        let rules = landlock::rules_of_environment(mounted);
+        opened.extend(rules.map_err(|error| format!("landlock: {error}"))?);
+    }
+    Ok(opened)
+}
+
+/// The copy comes as a child of this process, born with the user and the bounds of a program.
+fn wait_for_copy(control: &Channel, opened: Vec<OwnedFd>) -> Result<Child, String> {
+    let descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
+    let told = control.send(&InitReport::Open, &descriptors);
+    told.map_err(|error| format!("reporting: {error}"))?;
+    let packet = expect_packet(control)?;
+    let Adopt { pid } = packet.parse().map_err(|error| format!("adoption: {error}"))?;
+    Ok(Child::adopted(pid))
+}
+
 /// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
 fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     let spec = &assignment.spec;
-    if assignment.tmp_disk {
-        rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp")?;
-    } else {
-        let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
-        rootfs::mount_tmp_in_memory(limit)?;
+    if spec.tmp_mb != READY_TMP_MB {
+        rootfs::detach("/tmp")?;
+        attach_tmp(assignment.tmp_disk, spec.tmp_mb, given)?;
     }
     for bind in &spec.binds {
         rootfs::attach(given.next(&bind.target)?.as_fd(), &bind.target)?;
@@ -253,10 +403,18 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     if let Some(mounted) = &spec.file_system {
         rootfs::attach(given.next("the file system")?.as_fd(), &mounted.target)?;
     }
-    if assignment.spare {
+    if assignment.spare || assignment.origin == Origin::Zygote {
         rootfs::make_library_folders()?;
     }
     rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
+}
+
+/// Mounts `/tmp`: the disk that was given, or one in memory.
+fn attach_tmp(is_disk: bool, size_mb: u32, given: &mut Given) -> Result<(), String> {
+    if is_disk {
+        return rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp");
+    }
+    rootfs::mount_tmp_in_memory(stands(BarrierKind::Tmp).then_some(size_mb))
 }
 
 /// A spare gets its function. Its program waits meanwhile, and is told to go on only by whoever hears
@@ -287,7 +445,7 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
 fn start_extensions(
     output: &OwnedFd,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<Vec<Child>, String> {
     let Some(extensions) = &assignment.spec.extensions else { return Ok(Vec::new()) };
     let start = |path: &String| {
@@ -298,7 +456,12 @@ fn start_extensions(
             cwd: &extensions.cwd,
             held: true,
         };
-        program::start(&program, Streams { output, runtime: None, log: None }, assignment, setup)
+        program::start(
+            &program,
+            Streams { output, runtime: None, log: None, word: None },
+            assignment,
+            setup,
+        )
     };
     extensions.programs.iter().map(start).collect()
 }

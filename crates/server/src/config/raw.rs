@@ -65,6 +65,7 @@ pub(super) struct RawFunctions {
     pub(super) idle_policy: String,
     pub(super) idle_minutes: i64,
     pub(super) spares: i64,
+    pub(super) zygotes: bool,
     pub(super) lifetime_minutes: i64,
     pub(super) transition_ms: i64,
     pub(super) url_base: String,

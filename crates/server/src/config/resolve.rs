@@ -259,6 +259,7 @@ fn functions(
         idle: Duration::from_secs(60 * idle_minutes),
         idle_policy: idle_policy(origins, &raw.idle_policy)?,
         spares: u32::try_from(spares).expect("the limit is small"),
+        zygotes: raw.zygotes,
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
         url_base: url_base(origins, &raw.url_base)?,

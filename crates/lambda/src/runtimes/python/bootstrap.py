@@ -7,7 +7,8 @@ kept to what every function needs, because each one delays a cold start; `loggin
 function imports it, `traceback` when something goes wrong. When the platform closes the socket the
 process ends quietly.
 
-A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
+A template stands still when it has loaded itself (with its function, or without one: a zygote) and is
+forked for each environment that is wanted. A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
 the function's variables and working directory, and goes on as above. Nothing here may have kept a
 variable of the function's before that.
 
@@ -17,6 +18,7 @@ One file, standard library only, Python 3.8 and later.
 import sys
 
 import _socket
+import gc
 import importlib
 import json
 import os
@@ -25,6 +27,8 @@ import time
 _API = "/2018-06-01/runtime/"
 _HEAD_BYTES_MAX = 1 << 20
 _CHUNK_BYTES = 1 << 16
+# On which a template is told to fork.
+_TEMPLATE_FD = 6
 # What the platform says to a response, as it writes it on the inherited socket.
 _ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n"
@@ -201,6 +205,31 @@ def _flush():
             stream.flush()
         except Exception:
             pass
+
+
+def _wait_as_template(connection):
+    """Forks whenever the platform says so. Returns in each copy, in whose place the platform has put
+    another stream and other pipes, and never in this process."""
+    os.set_inheritable(_TEMPLATE_FD, False)
+    gc.collect()
+    # A collection in a copy would write to, and so copy, every object there is.
+    gc.freeze()
+    _flush()
+    while True:
+        try:
+            word = os.read(_TEMPLATE_FD, 64)
+        except OSError:
+            word = b""
+        if not word:
+            _end()
+        copy = os.fork()
+        if not copy:
+            # OpenSSL tells a copy by its process id, which is no other one in a namespace of its own.
+            if "_ssl" in sys.modules:
+                sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
+            connection.rest = b""
+            return
+        os.waitpid(copy, 0)
 
 
 # ---- The context object ------------------------------------------------------------------------
@@ -772,9 +801,15 @@ def _main():
     _prepare_streams()
     _follow_children()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
+    is_zygote = is_spare and os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
     connection = _Connection()
     if is_spare:
         _rehearse()
+    if is_zygote:
+        # That it is there.
+        connection.send(b"\n")
+        _wait_as_template(connection)
+    if is_spare:
         connection.become()
     connection.begin()
     _configure()

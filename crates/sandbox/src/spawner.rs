@@ -28,7 +28,7 @@ use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
 use crate::{init, sys, template, unisolated};
-use copies::Copies;
+use copies::{Copies, Wanted};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -152,7 +152,8 @@ impl Spawner {
         loop {
             let next = self.next(quiet);
             let Some(happened) = self.wait(self.timeout(next)) else { return };
-            quiet = happened.nothing;
+            // What ends or loads itself takes the processors from nobody.
+            quiet = happened.nothing || quiet && !happened.daemon;
             if happened.network || self.network_again_ms.is_some() {
                 self.restore_network();
             }
@@ -264,6 +265,7 @@ impl Spawner {
                 if let Some(running) = self.running.iter().find(is_it) {
                     let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
                     self.machine.thaw(running.slot);
+                    self.thaw_within(running.pid);
                 }
             }
             // Only a broken daemon sends what cannot be read; it gets no answer.
@@ -294,7 +296,13 @@ impl Spawner {
         self.machine.network.find(spec.network.as_deref())?;
         let spare = match from {
             Source::Fresh => None,
-            Source::Spare(kind) => self.spares.take(kind, &spec),
+            Source::Spare(kind) => match self.spares.take(kind, &spec) {
+                None if self.can_be_copied(kind, &spec) => {
+                    self.want(Wanted { id, kind, spec, given });
+                    return Ok(());
+                }
+                taken => taken,
+            },
             Source::Template(role) => return self.launch_role(id, spec, role, given),
         };
         if let Some((spare, prepared)) = spare

@@ -27,7 +27,7 @@ use crate::protocol::{AtHand, InitReport, Mode, Origin, Refusal, Reply, Request,
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
-use crate::{init, sys, template, unisolated};
+use crate::{init, sys, unisolated};
 use copies::{Copies, Wanted};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
@@ -106,7 +106,7 @@ impl Spawner {
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
                 let (mode, spares) = (machine.mode, machine.has_spares());
-                let templates = spares && template::are_possible(mode);
+                let templates = machine.has_templates();
                 let hello = Reply::Hello { barriers, mode, accounts, spares, templates };
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
@@ -379,7 +379,7 @@ impl Spawner {
             self.retire_zygotes(kind);
         }
         self.copies.try_again(kind);
-        let copied = copied && template::are_possible(self.machine.mode);
+        let copied = copied && self.machine.has_templates();
         for spare in self.spares.keep(kind, spec, count, copied)? {
             self.discard(spare.waiting);
         }
@@ -446,9 +446,8 @@ impl Spawner {
             Some(report) => format!("{report:?}"),
             None => "it ended".to_owned(),
         };
-        let end = if goes_on { "" } else { "; no more are tried for now" };
+        let (kind, end) = (spare.kind, if goes_on { "" } else { "; no more are tried for now" });
         self.tell(format!("a spare has broken: {why}{end}"));
-        let kind = spare.kind;
         self.discard(spare.waiting);
         self.tell_at_hand(kind);
     }

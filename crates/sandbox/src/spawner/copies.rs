@@ -18,10 +18,10 @@ use crate::machine::{Place, Waiting, group_name};
 use crate::protocol::{Origin, Refusal, Reply, Role, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{FAILURES_MAX, Spare};
+use crate::sys;
 use crate::template::midwife::{Outcome, Work, deliver};
-use crate::{sys, template};
 
-/// Tells our clients to stand as a template, on [`template::TEMPLATE_FD`].
+/// Tells our clients to stand as a template, on [`crate::TEMPLATE_FD`].
 const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
 
 /// Whose template it is.
@@ -460,7 +460,7 @@ impl Spawner {
         role: Role,
         given: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
-        if !template::are_possible(self.machine.mode) || spec.extensions.is_some() {
+        if !self.machine.has_templates() || spec.extensions.is_some() {
             return Err(Refusal::Template("it cannot be copied on this machine".to_owned()));
         }
         match role {

@@ -317,7 +317,7 @@ async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
         refused(sandboxes, &spec, number, why).await;
     }
     // One that forks twice has one copy, and its own child.
-    let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: os.fork(); os.wait()\n\
+    let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: import time; os.fork(); time.sleep(600)\n\
                  else: stream.sendall(b'loaded\\n'); exec(stream.recv(99).decode())\n";
     let spec = python(spec, &[STANDS, twice]);
     let mut template = sandboxes.launch_as(&spec, Role::Becomes(50)).await.unwrap();

@@ -45,6 +45,18 @@ pub struct Plan {
     pub extensions: Option<Extensions>,
     /// The kind of spare that it may be made from.
     pub spare: Option<u64>,
+    /// What it has to do with a template: SnapStart's snapshots.
+    pub template: Option<TemplateRole>,
+}
+
+/// What an environment has to do with a template: one that has been initialized, stands still, and has
+/// others forked from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateRole {
+    /// It becomes the template of this number, once it has been initialized.
+    Becomes(u64),
+    /// It is forked from that template.
+    From(u64),
 }
 
 /// What a spare is started with, before it is known whose environment it becomes. Spares that are
@@ -91,6 +103,9 @@ pub enum LaunchFault {
     /// The function's file system is not to be had.
     #[error("the file system failed: {0}")]
     FileSystem(String),
+    /// It could not be forked from its template; one that starts the ordinary way is still to be had.
+    #[error("the template failed: {0}")]
+    Template(String),
 }
 
 /// Makes environments.
@@ -111,6 +126,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// Spares of all kinds that wait for a function.
     fn spares_at_hand(&self) -> usize {
         0
+    }
+
+    /// Whether environments can be forked from a template.
+    fn has_templates(&self) -> bool {
+        false
     }
 }
 

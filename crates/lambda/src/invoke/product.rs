@@ -75,6 +75,7 @@ impl SandboxLauncher {
             log_frames: false,
             extensions: None,
             spare: None,
+            template: None,
         })
     }
 }

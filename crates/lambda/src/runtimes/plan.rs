@@ -144,6 +144,7 @@ pub(crate) async fn make(
         log_frames: is_provided(&version.runtime),
         extensions,
         spare: None,
+        template: None,
     };
     Ok(Made { plan, runtime: start.runtime, spare })
 }

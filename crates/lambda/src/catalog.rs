@@ -21,6 +21,7 @@ use crate::names::{LATEST, Target, function_arn};
 use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
 use crate::state::published::{VersionRecord, number_key};
+use crate::state::snapshot::Snapshot;
 use crate::state::version::{SealedVariables, Version, VersionState};
 use crate::urls::index::UrlIndex;
 
@@ -95,6 +96,8 @@ struct Contents {
     unsettled: BTreeSet<(i64, Key)>,
     /// Functions that have provisioned concurrency.
     provisioned: BTreeSet<Key>,
+    /// Functions that have versions with SnapStart.
+    snapshots: BTreeSet<Key>,
 }
 
 #[derive(Default)]
@@ -228,11 +231,13 @@ impl Catalog {
     /// The functions that have provisioned concurrency.
     pub fn provisioned(&self) -> Vec<Arc<Function>> {
         let contents = self.read();
-        let find = |(account, region, name): &Key| {
-            let functions = contents.accounts.get(account)?.get(region)?;
-            functions.functions.get(name).cloned()
-        };
-        contents.provisioned.iter().filter_map(find).collect()
+        contents.find_all(&contents.provisioned)
+    }
+
+    /// The functions that have versions with SnapStart.
+    pub fn with_snapshots(&self) -> Vec<Arc<Function>> {
+        let contents = self.read();
+        contents.find_all(&contents.snapshots)
     }
 
     async fn follow(&self, mut watch: TableWatch<FunctionRecord>) {
@@ -358,7 +363,13 @@ impl Catalog {
         Version {
             version: published.number.to_string(),
             revision_id: published.revision_id.clone(),
-            state: if is_pending { VersionState::Pending } else { VersionState::Active },
+            state: match record.snapshots.get(&published.number) {
+                Some(Snapshot::Failed { .. }) => VersionState::Failed,
+                Some(Snapshot::Pending) => VersionState::Pending,
+                _ if is_pending => VersionState::Pending,
+                _ => VersionState::Active,
+            },
+            snap_start: published.configuration.snap_start,
             ..self.snapshot_of(record, &published.configuration)
         }
     }
@@ -388,6 +399,7 @@ impl Catalog {
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
             isolates_tenants: configuration.isolates_tenants,
+            snap_start: false,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
@@ -422,12 +434,22 @@ fn lock(published: &Published) -> MutexGuard<'_, HashMap<u64, Arc<Version>>> {
 }
 
 impl Contents {
+    fn find_all(&self, keys: &BTreeSet<Key>) -> Vec<Arc<Function>> {
+        let find = |(account, region, name): &Key| {
+            self.accounts.get(account)?.get(region)?.functions.get(name).cloned()
+        };
+        keys.iter().filter_map(find).collect()
+    }
+
     fn put(&mut self, function: Arc<Function>) {
         let record = &function.stored.value;
         let [account, region, name] = record.key().map(str::to_owned);
         self.remove(&account, &region, &name);
         if let Some(at) = record.settle_at_micros {
             self.unsettled.insert((at, (account.clone(), region.clone(), name.clone())));
+        }
+        if !record.snapshots.is_empty() {
+            self.snapshots.insert((account.clone(), region.clone(), name.clone()));
         }
         if record.provisioned() > 0 {
             self.provisioned.insert((account.clone(), region.clone(), name.clone()));
@@ -450,6 +472,7 @@ impl Contents {
         contents.usage.kept_concurrency -= u64::from(record.kept_concurrency());
         let key = (account.to_owned(), region.to_owned(), name.to_owned());
         self.provisioned.remove(&key);
+        self.snapshots.remove(&key);
         if let Some(at) = record.settle_at_micros {
             self.unsettled.remove(&(at, key));
         }

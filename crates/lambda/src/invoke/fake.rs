@@ -265,6 +265,7 @@ impl Machine {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            snap_start: false,
             sealed_environment: None,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),

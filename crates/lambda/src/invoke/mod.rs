@@ -15,10 +15,12 @@
 //! table of pools. A caller that hangs up does not end its invocation.
 
 pub mod admit;
+pub mod cold_start;
 #[cfg(test)]
 mod fake;
 pub mod fault;
 mod figures;
+mod keeper;
 pub mod launcher;
 pub(crate) mod lineage;
 mod lines;
@@ -33,6 +35,7 @@ mod provision_tests;
 mod reading;
 pub mod record;
 mod reply;
+mod restoring;
 mod running;
 pub mod scaling;
 mod shell;
@@ -45,6 +48,10 @@ pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
 mod target;
+mod template;
+pub mod templates;
+#[cfg(test)]
+mod templates_tests;
 #[cfg(test)]
 mod tests;
 pub mod trace;
@@ -80,6 +87,7 @@ use scaling::Scaling;
 use shell::Shell;
 use spares::Spares;
 use streamed::StreamedAnswer;
+use templates::Templates;
 use tokio::sync::oneshot;
 use vpcs::Vpcs;
 
@@ -194,6 +202,7 @@ pub(crate) struct Common {
     functions: Mutex<HashMap<String, Arc<FunctionUse>>>,
     used: Mutex<Used>,
     pub(crate) spares: Spares,
+    pub(crate) templates: Templates,
     next_id: AtomicU64,
 }
 
@@ -229,6 +238,7 @@ impl Invoker {
         let per_kind = if launcher.has_spares() { config.spares } else { 0 };
         let common = Arc::new(Common {
             spares: Spares::new(per_kind, config.idle_max),
+            templates: Templates::new(launcher.has_templates(), config.lifetime_max),
             figures: Figures::new(&config.metrics),
             config,
             rt: rt.clone(),
@@ -325,6 +335,10 @@ impl Invoker {
         if let Some(record) = now {
             self.common.expect(record);
         }
+        self.common.templates.retire(|version| {
+            version.function_arn != function_arn
+                || now.is_some_and(|record| is_current(record, version))
+        });
         for shell in self.common.all_pools() {
             let version = shell.version();
             if version.function_arn == function_arn
@@ -372,6 +386,7 @@ impl Invoker {
             }
         });
         let done = done.await.is_some();
+        self.common.templates.end_all();
         let all = self.common.all_pools();
         all.iter().for_each(|shell| shell.end_all());
         // Extensions have their last words, as far as there is time; a plain environment ends at once.
@@ -576,6 +591,7 @@ impl Common {
             kinds.for_each(|kind| self.spares.is_used(kind, now));
             self.review_spares();
         }
+        template::make_missing(self);
         for shell in self.all_pools() {
             if shell.sweep(self.rt.instant()) {
                 // By identity: a request may have put a fresh pool in its place by now.
@@ -599,7 +615,8 @@ impl Common {
         // Twice, because an idle environment may have been taken for work in between.
         for _ in 0..2 {
             let pools = self.all_pools();
-            let idle = pools.iter().flat_map(|shell| shell.idle()).collect();
+            let mut idle = self.templates.evictable();
+            idle.extend(pools.iter().flat_map(|shell| shell.idle()));
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
             match place::place(self.config.budget, *used, memory_mb, idle) {
                 place::Placement::Start => {
@@ -616,12 +633,26 @@ impl Common {
                 place::Placement::Evict(ids) => {
                     drop(used);
                     for id in ids {
-                        let _ = pools.iter().any(|shell| shell.evict(id));
+                        let now = self.rt.instant();
+                        let _ = pools.iter().any(|shell| shell.evict(id))
+                            || self.templates.evict(id, now);
                     }
                 }
             }
         }
         false
+    }
+
+    /// Takes room for one more environment of this size that nobody has to give way for.
+    pub(crate) fn take_free_room(&self, memory_mb: u32) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = place::place(self.config.budget, *used, memory_mb, Vec::new());
+        let is_free = is_free == place::Placement::Start;
+        if is_free {
+            *used = used.plus(memory_mb);
+            self.figures.environments_are(*used);
+        }
+        is_free
     }
 
     pub(crate) fn give_room_back(&self, memory_mb: u32) {

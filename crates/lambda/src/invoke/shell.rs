@@ -11,6 +11,7 @@ use lambic_wire::error::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::admit::{Lease, Provisioned, Throttle};
+use super::cold_start::ColdStart;
 use super::fault::Status;
 use super::launcher::{Control, Prepared};
 use super::place::IdleEnvironment;
@@ -79,7 +80,7 @@ pub(super) enum Grant {
     Use {
         handle: Handle,
         /// How long its start took, if this is its first invocation.
-        init: Option<Duration>,
+        init: Option<ColdStart>,
         /// When the invocation began, if the start was repeated inside it.
         since: Option<Instant>,
     },
@@ -97,6 +98,18 @@ pub(super) struct Room {
     memory_mb: u32,
 }
 
+impl Room {
+    /// Room for one more environment of this size, idle ones giving way. `None`: there is none.
+    pub(super) fn make(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
+        common.make_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
+    }
+
+    /// The same without any giving way.
+    pub(super) fn free(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
+        common.take_free_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.common.give_room_back(self.memory_mb);
@@ -107,7 +120,7 @@ struct Entry {
     /// Absent while it is being started.
     handle: Option<Handle>,
     /// Taken by its first invocation.
-    init: Option<Duration>,
+    init: Option<ColdStart>,
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
     room: Room,
@@ -340,15 +353,14 @@ impl Shell {
     /// Starts one more environment. `false`: the machine has no room for it.
     fn start_one(self: &Arc<Shell>, init_type: InitType) -> bool {
         let memory_mb = self.version.memory_mb;
-        if !self.common.make_room(memory_mb) {
+        let Some(room) = Room::make(&self.common, memory_mb) else {
             tracing::warn!(
                 function = %self.version.function_arn,
                 memory_mb,
                 "no room for another environment (functions.memory_mb_max): the request is throttled"
             );
             return false;
-        }
-        let room = Room { common: self.common.clone(), memory_mb };
+        };
         let id = self.common.id();
         let mut inner = self.lock();
         inner.pool.starts(id);
@@ -362,7 +374,7 @@ impl Shell {
     }
 
     /// The environment's start has succeeded.
-    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
+    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: ColdStart) {
         if let Some(entry) = self.lock().entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);

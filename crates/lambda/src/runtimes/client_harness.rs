@@ -281,6 +281,7 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            snap_start: false,
             sealed_environment: None,
             bundle: String::new(),
             bundle_path: task,

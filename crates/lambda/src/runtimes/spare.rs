@@ -54,9 +54,14 @@ pub(super) fn prepared(
     // A layer's place is told to the client with the rest.
     let mut env = defaults(start.lang, start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
-    let file = fs::metadata(&pack.executable).ok()?;
-    let edition = Edition(file.dev(), file.ino(), file.mtime());
+    let edition = edition(pack)?;
     Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition })
+}
+
+/// What tells the program's file from one that is put in its place.
+pub(super) fn edition(pack: &Pack) -> Option<Edition> {
+    let file = fs::metadata(&pack.executable).ok()?;
+    Some(Edition(file.dev(), file.ino(), file.mtime()))
 }
 
 /// Whether the package or a layer brings one of the libraries that this interpreter is made of, at a

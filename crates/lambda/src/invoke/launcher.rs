@@ -45,17 +45,17 @@ pub struct Plan {
     pub extensions: Option<Extensions>,
     /// The kind of spare that it may be made from.
     pub spare: Option<u64>,
-    /// What it has to do with a template: SnapStart's snapshots.
+    /// What it has to do with a template, if anything.
     pub template: Option<TemplateRole>,
 }
 
-/// What an environment has to do with a template: one that has been initialized, stands still, and has
-/// others forked from it.
+/// What an environment has to do with a template: one that has finished its initialization and from
+/// which others are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateRole {
-    /// It becomes the template of this number, once it has been initialized.
+    /// It is started as any other and then stands as the template of this number, until it ends.
     Becomes(u64),
-    /// It is forked from that template.
+    /// It is a copy of that template. If that cannot be made, [`LaunchFault::Template`] says why.
     From(u64),
 }
 
@@ -103,8 +103,8 @@ pub enum LaunchFault {
     /// The function's file system is not to be had.
     #[error("the file system failed: {0}")]
     FileSystem(String),
-    /// It could not be forked from its template; one that starts the ordinary way is still to be had.
-    #[error("the template failed: {0}")]
+    /// The template cannot be copied, or there is none of that number any more.
+    #[error("the template could not be copied: {0}")]
     Template(String),
 }
 
@@ -123,14 +123,14 @@ pub trait Launcher: Send + Sync + 'static {
         true
     }
 
+    /// Whether it can make environments from a template.
+    fn has_templates(&self) -> bool {
+        false
+    }
+
     /// Spares of all kinds that wait for a function.
     fn spares_at_hand(&self) -> usize {
         0
-    }
-
-    /// Whether environments can be forked from a template.
-    fn has_templates(&self) -> bool {
-        false
     }
 }
 

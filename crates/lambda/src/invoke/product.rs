@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use super::fault::Exit;
 use super::launcher::{
     Accept, ApiFront, Control, Ended, Environment, Extensions, Happening, LaunchFault, Launcher,
-    Output, Plan, Prepared, Session, Sessions, Stop,
+    Output, Plan, Prepared, Session, Sessions, Stop, TemplateRole,
 };
 use super::spares::{SPARE_MEMORY_MB, SPARE_TMP_MB};
 use crate::runtime_api::becoming;
@@ -84,6 +84,9 @@ impl Launcher for SandboxLauncher {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         async move {
             let kind = plan.spare;
+            if let Some(TemplateRole::From(id)) = plan.template {
+                return Err(LaunchFault::Template(format!("there is no template {id}")));
+            }
             let spec = self.spec(plan);
             let launched = match kind {
                 Some(kind) => self.sandboxes.launch_from_spare(&spec, kind).await,

@@ -20,6 +20,7 @@ pub mod cold_start;
 mod fake;
 pub mod fault;
 mod figures;
+mod invocation;
 mod keeper;
 pub mod launcher;
 pub(crate) mod lineage;
@@ -36,6 +37,7 @@ mod reading;
 pub mod record;
 mod reply;
 mod restoring;
+mod room;
 mod running;
 pub mod scaling;
 mod shell;
@@ -64,7 +66,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use lambic_front::metrics::Metrics;
 use lambic_rt::{Instant, Rt, TaskKind};
 use lambic_wire::error::Error;
@@ -80,6 +81,7 @@ use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use admit::{Account, Meter};
 use figures::Figures;
+pub use invocation::{Answer, Invocation};
 use launcher::{ApiFront, Launcher, Prepared, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
@@ -90,38 +92,6 @@ use streamed::StreamedAnswer;
 use templates::Templates;
 use tokio::sync::oneshot;
 use vpcs::Vpcs;
-
-/// One request to run a function.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// AWS request id, a UUID; unique.
-    pub request_id: String,
-    /// The ARN as the caller named the function, qualifier included if it gave one.
-    pub invoked_arn: String,
-    /// The event; at most 6 MB, JSON.
-    pub payload: Bytes,
-    /// The caller's client context, decoded: JSON.
-    pub client_context: Option<String>,
-    /// `X-Amzn-Trace-Id` of the request.
-    pub trace_id: Option<String>,
-    /// Whether the last 4 KB of the log are wanted.
-    pub log_tail: bool,
-    /// For whom it is; there exactly when the function isolates tenants.
-    pub tenant_id: Option<String>,
-}
-
-/// What the function answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The function's response, or its error document.
-    pub payload: Bytes,
-    /// `X-Amz-Function-Error`: `Unhandled` when the payload is an error document.
-    pub function_error: Option<&'static str>,
-    /// The last 4 KB of the log, not yet base64, when they were asked for.
-    pub log_tail: Option<Vec<u8>>,
-    /// The version that ran, such as `$LATEST`.
-    pub executed_version: String,
-}
 
 /// Is told of every invocation that has ended.
 pub trait Observer: Send + Sync + 'static {
@@ -146,6 +116,8 @@ pub struct InvokeConfig {
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
     pub init_max: Duration,
+    /// The restoring of an environment from a snapshot, with the hooks that follow.
+    pub restore_max: Duration,
     /// A request that got no environment for so long is refused.
     pub wait_max: Duration,
     /// Processes and threads of one environment (AWS: 1,024).
@@ -173,6 +145,7 @@ impl Default for InvokeConfig {
             spares: 2,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
+            restore_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),
             pids_max: 1_024,
             files_max: 1_024,
@@ -607,57 +580,5 @@ impl Common {
         if pools.get(&key).is_some_and(|known| Arc::ptr_eq(known, shell)) {
             pools.remove(&key);
         }
-    }
-
-    /// Takes room for one more environment of this size, idle ones of others giving way.
-    /// `false`: there is none.
-    pub(crate) fn make_room(&self, memory_mb: u32) -> bool {
-        // Twice, because an idle environment may have been taken for work in between.
-        for _ in 0..2 {
-            let pools = self.all_pools();
-            let mut idle = self.templates.evictable();
-            idle.extend(pools.iter().flat_map(|shell| shell.idle()));
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            match place::place(self.config.budget, *used, memory_mb, idle) {
-                place::Placement::Start => {
-                    *used = used.plus(memory_mb);
-                    self.figures.environments_are(*used);
-                    let room = spares::room(self.config.budget, *used);
-                    drop(used);
-                    if self.spares.are_too_many(room) {
-                        self.review_spares();
-                    }
-                    return true;
-                }
-                place::Placement::Full => return false,
-                place::Placement::Evict(ids) => {
-                    drop(used);
-                    for id in ids {
-                        let now = self.rt.instant();
-                        let _ = pools.iter().any(|shell| shell.evict(id))
-                            || self.templates.evict(id, now);
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// Takes room for one more environment of this size that nobody has to give way for.
-    pub(crate) fn take_free_room(&self, memory_mb: u32) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = place::place(self.config.budget, *used, memory_mb, Vec::new());
-        let is_free = is_free == place::Placement::Start;
-        if is_free {
-            *used = used.plus(memory_mb);
-            self.figures.environments_are(*used);
-        }
-        is_free
-    }
-
-    pub(crate) fn give_room_back(&self, memory_mb: u32) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.minus(memory_mb);
-        self.figures.environments_are(*used);
     }
 }

@@ -21,8 +21,6 @@ use super::worker::{Order, StartFailed, readable, stop};
 use crate::limits;
 use crate::runtimes::plan::Made;
 
-/// Within which an environment has to be restored, its hooks included (AWS: 10 seconds).
-pub(super) const RESTORE_MAX: Duration = Duration::from_secs(10);
 /// Within which a function with SnapStart has to be initialized, unless its timeout is longer (AWS: 130
 /// seconds).
 const SNAPSHOT_INIT_MAX: Duration = Duration::from_secs(130);
@@ -82,7 +80,8 @@ pub(super) async fn restore(order: &Order<'_>, template: &Standing) -> Restored 
     let recorder = order.recorder;
     recorder.restore_start(&made.runtime);
     let mut running = Running::begin(launched, Arc::new(desk), Vec::new(), recorder, rt);
-    let began = rt.within(RESTORE_MAX, running.until(shell, &mut signals.init)).await;
+    let restore_max = shell.common.config.restore_max;
+    let began = rt.within(restore_max, running.until(shell, &mut signals.init)).await;
     let Some(Ok(Ok(InitEnd::Restoring(at)))) = began else {
         let took = rt.instant().saturating_duration_since(since);
         let status = Status::Error("Runtime.ExitError".to_owned());
@@ -92,7 +91,7 @@ pub(super) async fn restore(order: &Order<'_>, template: &Standing) -> Restored 
         return ordinary(shell);
     };
     shell.common.templates.forked(shell.version().generation);
-    let left = RESTORE_MAX.saturating_sub(at.saturating_duration_since(since));
+    let left = restore_max.saturating_sub(at.saturating_duration_since(since));
     let ended = hooks(shell, &mut running, &mut signals, left).await;
     let now = rt.instant();
     let (whole, billed) = (now.saturating_duration_since(since), now.saturating_duration_since(at));

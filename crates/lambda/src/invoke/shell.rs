@@ -18,6 +18,7 @@ use super::place::IdleEnvironment;
 use super::platform_events::InitType;
 use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
 use super::record::Recorder;
+use super::room::Room;
 use super::worker;
 use super::{Common, FunctionUse, Provision};
 use crate::runtime_api::desk::{Completion, Desk};
@@ -90,30 +91,6 @@ pub(super) enum Grant {
     Refused(Error),
     /// The pool was closed; a fresh one is to be asked.
     Closed,
-}
-
-/// Room on the machine for one environment; dropping it gives the room back.
-pub(super) struct Room {
-    common: Arc<Common>,
-    memory_mb: u32,
-}
-
-impl Room {
-    /// Room for one more environment of this size, idle ones giving way. `None`: there is none.
-    pub(super) fn make(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
-        common.make_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
-    }
-
-    /// The same without any giving way.
-    pub(super) fn free(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
-        common.take_free_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.common.give_room_back(self.memory_mb);
-    }
 }
 
 struct Entry {

@@ -18,7 +18,8 @@ use lambic_rt::Instant;
 
 use super::launcher::Edition;
 use super::place::IdleEnvironment;
-use super::shell::{Handle, Room};
+use super::room::Room;
+use super::shell::Handle;
 use super::worker::OpenSession;
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::runtimes::plan::Made;

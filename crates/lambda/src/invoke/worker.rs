@@ -407,7 +407,8 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
         Some(Ok(Ok(InitEnd::Ready))) => {}
         // Its version has SnapStart and no template: its hooks run all the same.
         Some(Ok(Ok(InitEnd::Restoring(_)))) => {
-            let hooks = restoring::hooks(shell, &mut running, &mut signals, restoring::RESTORE_MAX);
+            let limit = common.config.restore_max;
+            let hooks = restoring::hooks(shell, &mut running, &mut signals, limit);
             if let Err((status, error)) = hooks.await {
                 return Err(StartFailed::of_hooks(status, error, running));
             }

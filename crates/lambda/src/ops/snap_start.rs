@@ -148,15 +148,8 @@ mod tests {
             )
         };
         let size = json!({"Size": 513});
-        let cases: [(&str, Value, String); 4] = [
+        let cases: [(&str, Value, String); 3] = [
             ("Runtime", json!("nodejs22.x"), unsupported("nodejs22.x")),
-            (
-                "Runtime",
-                json!("java21"),
-                "501 NotImplementedException: SnapStart.ApplyOn PublishedVersions for java21 is not \
-                 offered by this server"
-                    .to_owned(),
-            ),
             ("EphemeralStorage", size.clone(), unsupported("EphemeralStorage greater than 512 MB")),
             (
                 "TenancyConfig",

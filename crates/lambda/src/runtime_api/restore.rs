@@ -34,8 +34,9 @@ pub struct SnapStart {
 
 impl Desk {
     /// The desk of a function with SnapStart.
-    pub fn with_snapstart(self, snapstart: SnapStart) -> Desk {
-        Desk { snapstart: Some(snapstart), ..self }
+    pub fn with_snapstart(mut self, snapstart: SnapStart) -> Desk {
+        self.snapstart = Some(snapstart);
+        self
     }
 
     /// Whether the function has SnapStart.

@@ -302,6 +302,18 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
         Self { version: Arc::new(version), ..self }
     }
 
+    /// The same function as a published version with SnapStart.
+    pub(super) fn with_snapstart(self) -> Self {
+        let version = Version { version: "1".into(), snap_start: true, ..(*self.version).clone() };
+        Self { version: Arc::new(version), ..self }
+    }
+
+    /// An invoke that is refused: its error's code.
+    pub(super) async fn refused(&self, event: &str) -> String {
+        let invocation = invocation(&self.version, event.as_bytes(), None);
+        self.invoker.invoke(self.version.clone(), invocation).await.unwrap_err().code.to_string()
+    }
+
     /// The same function with this in `/opt`.
     pub(super) fn with_layers(self, layers: &std::path::Path) -> Self {
         let version = Version { layers_path: Some(layers.to_owned()), ..(*self.version).clone() };

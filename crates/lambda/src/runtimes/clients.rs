@@ -16,6 +16,8 @@ pub const NODEJS: &str = include_str!("nodejs/index.mjs");
 pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
 /// What it loads when layers bring modules.
 pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
+/// What functions register hooks of SnapStart with.
+const PYTHON_HOOKS: &str = include_str!("python/snapshot_restore_py.py");
 /// What they load in a spare.
 const PYTHON_REHEARSAL: &str = include_str!("python/_lambic_rehearsal.py");
 const NODEJS_SPARE: &str = include_str!("nodejs/spare.mjs");
@@ -39,6 +41,7 @@ impl Clients {
         for (place, name, text) in [
             (&clients.python, "bootstrap.py", PYTHON),
             (&clients.python, "_lambic_rehearsal.py", PYTHON_REHEARSAL),
+            (&clients.python, "snapshot_restore_py.py", PYTHON_HOOKS),
             (&clients.nodejs, "index.mjs", NODEJS),
             (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
             (&clients.nodejs, "modules.mjs", NODEJS_MODULES),

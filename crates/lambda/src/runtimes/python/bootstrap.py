@@ -11,6 +11,10 @@ A spare is started before there is a function: it rehearses, asks what it become
 the function's variables and working directory, and goes on as above. Nothing here may have kept a
 variable of the function's before that.
 
+With SnapStart the function's hooks are called: those that come before a snapshot once its module is
+imported, those that come after when the platform says that the environment is restored. In a template,
+which others are forked from, that is said to what is forked from it only.
+
 One file, standard library only, Python 3.8 and later.
 """
 
@@ -77,6 +81,12 @@ class _Connection:
                 os.environ[name] = value
         del os.environ["_LAMBIC_RUNTIME_FD"]
         os.chdir(becomes["cwd"])
+
+    def restored(self):
+        """Waits until the platform says that this environment is restored."""
+        self.send(self.head("GET", "restore/next", ""))
+        if self.receive()[0] != "200":
+            _end()
 
     def head(self, method, path, more):
         agent = "lambic-python/%d.%d" % sys.version_info[:2]
@@ -577,6 +587,66 @@ def _begin(connection):
     sys.exit(1)
 
 
+def _failed(connection, path, kind, status):
+    """Reports the exception that a hook has raised, and ends."""
+    document = _from_exception("")
+    _log_error(document)
+    kind = "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
+    connection.post(path, json.dumps(document).encode(), kind)
+    _flush()
+    sys.exit(status)
+
+
+def _hooks(name):
+    """What the function has registered, by AWS's package or ours."""
+    registered = getattr(sys.modules.get("snapshot_restore_py"), name, None)
+    return registered() if registered else []
+
+
+def _snapshot(connection, is_template):
+    """Calls the hooks before and after the snapshot; exit codes and error types are AWS's."""
+    try:
+        before = _hooks("get_before_snapshot")
+        while before:
+            hook, args, kwargs = before.pop()
+            hook(*args, **kwargs)
+    except Exception:
+        _failed(connection, "init/error", "Runtime.BeforeSnapshotError", 64)
+    _flush()
+    if is_template:
+        # What there is now stays, and the collector need not write to it: it is shared.
+        import gc
+
+        gc.collect()
+        gc.freeze()
+        # Not answered here.
+        connection.send(connection.head("GET", "restore/next", ""))
+        _wait_as_template(connection)
+        _reseed()
+    connection.restored()
+    try:
+        for hook, args, kwargs in _hooks("get_after_restore"):
+            hook(*args, **kwargs)
+    except Exception:
+        _failed(connection, "restore/error", "Runtime.AfterRestoreError", 65)
+    _flush()
+
+
+def _reseed():
+    """Random numbers that are drawn from a state in memory: every environment has its own."""
+    for name in ("random", "numpy.random"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.seed()
+
+
+def _wait_as_template(connection):
+    """Waits for ever; comes back in what is forked, with its own stream in `connection`."""
+    while connection.read():
+        pass
+    _end()
+
+
 def _header_text(text):
     return "".join(c for c in text if " " <= c <= "~")
 
@@ -646,6 +716,7 @@ def _rehearse():
 def _main():
     _prepare_streams()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
+    is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
     connection = _Connection()
     if is_spare:
         _rehearse()
@@ -653,7 +724,10 @@ def _main():
     connection.begin()
     _configure()
     _prepare()
-    _serve(connection, _begin(connection))
+    handler = _begin(connection)
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _snapshot(connection, is_template)
+    _serve(connection, handler)
 
 
 if __name__ == "__main__":

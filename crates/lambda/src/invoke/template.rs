@@ -1,13 +1,15 @@
 //! One template: an environment that is initialized when its version is published, runs the hooks that
 //! come before a snapshot, and stands still from then on. It never gets an invocation.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use lambic_rt::TaskKind;
+use tokio::sync::oneshot;
 
 use super::fault::{Exit, Fault, Status};
 use super::keeper::{InitEnd, Keeper};
-use super::launcher::TemplateRole;
+use super::launcher::{Happening, TemplateRole};
 use super::platform_events::{InitType, Phase, whole_ms};
 use super::record::Recorder;
 use super::restoring::init_max;
@@ -25,6 +27,8 @@ use crate::state::version::Version;
 const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
 /// A program that would be started instead of the runtime.
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+/// How often it is asked, while one is being made, whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Invoker {
     /// Whether there can be snapshots of initialized functions.
@@ -141,10 +145,10 @@ async fn make(mut making: Making, room: Room) -> Result<(), SnapshotFault> {
     let standing = Arc::new(Standing {
         number,
         token,
-        session: Arc::new(session),
+        _session: session,
         made_of,
         handle: running.handle(&recorder),
-        room: Mutex::new(Some(room)),
+        _room: room,
         since: rt.instant(),
     });
     making.is_made = true;
@@ -192,13 +196,38 @@ async fn initialize(order: &Order<'_>) -> Result<(Running, MadeOf), NotInitializ
     let launched = launched.map_err(|fault| StartFailed::sandbox(fault, &version))?;
     let mut running = Running::begin(launched, Arc::new(desk), Vec::new(), recorder, &common.rt);
     let limit = init_max(shell);
-    let ended = common.rt.within(limit, running.until(shell, &mut signals.init)).await;
+    let ended = common.rt.within(limit, wanted(shell, &mut running, &mut signals.init)).await;
+    let ended = match ended {
+        Some(None) => {
+            stop(running, shell, &Status::Timeout).await;
+            let reason = "nobody wants it any more".to_owned();
+            return Err(NotInitialized::Refused(SnapshotFault::Platform(reason)));
+        }
+        ended => ended.flatten(),
+    };
     if let Some(Ok(Ok(InitEnd::Template))) = ended {
         return Ok((running, made_of));
     }
     let mut failed = start_failed(&running, ended, &program, limit);
     failed.left = Some(Box::new(running));
     Err(failed.into())
+}
+
+/// Waits until it is initialized, or ends. `None`: its version was deleted meanwhile.
+async fn wanted(
+    shell: &Shell,
+    running: &mut Running,
+    init: &mut oneshot::Receiver<InitEnd>,
+) -> Option<Result<Result<InitEnd, oneshot::error::RecvError>, Happening>> {
+    let common = &shell.common;
+    loop {
+        if let Some(ended) = common.rt.within(LOOK_EVERY, running.until(shell, &mut *init)).await {
+            return Some(ended);
+        }
+        if !common.templates.is_making(shell.version().generation) {
+            return None;
+        }
+    }
 }
 
 /// Whose fault it is.

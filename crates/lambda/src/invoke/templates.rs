@@ -2,8 +2,12 @@
 //! environment that has been initialized, stands still, and has others forked from it (`template` makes
 //! and keeps one).
 //!
-//! A template counts in the machine's budget like any idle environment and gives way like one. One that
-//! is lost (evicted, dead, the runtime replaced) is made again while there is room that nobody needs;
+//! What was forked from a template lives in it: its processes are in the template's namespace, and the
+//! function may use the template's credentials. So a template that is not wanted any more ends with the
+//! last environment of it.
+//!
+//! A template counts in the machine's budget like any idle environment and, when nothing lives in it,
+//! gives way like one. One that is lost (evicted, dead, the runtime replaced) is made again while there is room that nobody needs;
 //! until then environments of its version are initialized in the ordinary way. The first snapshot of a
 //! version is not this module's: it decides what becomes of the version.
 //!
@@ -85,18 +89,18 @@ pub(super) struct Standing {
     /// What its function, and every one that is forked from it, names to get credentials.
     pub(super) token: Arc<str>,
     /// Functions may have kept the credentials that were in the snapshot.
-    pub(super) session: Arc<OpenSession>,
+    pub(super) _session: OpenSession,
     pub(super) made_of: MadeOf,
     pub(super) handle: Handle,
-    pub(super) room: Mutex<Option<Room>>,
+    pub(super) _room: Room,
     pub(super) since: Instant,
 }
 
-impl Standing {
-    /// Ends it. Its room is free at once, as that of any environment that makes room.
-    fn end(&self) {
+impl Drop for Standing {
+    /// Nothing is forked from it any more, and nothing lives in it. Its room is free at once, as that of
+    /// any environment that makes room.
+    fn drop(&mut self) {
         self.handle.end(ShutdownReason::Spindown);
-        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -166,15 +170,12 @@ impl Templates {
     pub(super) fn want(&self, wanted: Vec<Wanted>, now: Instant) {
         let mut kept = self.lock();
         let all: HashSet<u64> = wanted.iter().map(|wanted| wanted.version.generation).collect();
-        let gone: Vec<u64> = kept.keys().filter(|known| !all.contains(known)).copied().collect();
-        let ended: Vec<_> = gone.iter().filter_map(|generation| kept.remove(generation)).collect();
+        kept.retain(|generation, _| all.contains(generation));
         for Wanted { version, is_taken } in wanted {
             let fresh = || Kept::new(version.clone(), is_taken, now);
             let known = kept.entry(version.generation).or_insert_with(fresh);
             (known.version, known.is_taken) = (version, is_taken);
         }
-        drop(kept);
-        ended.iter().filter_map(|kept| kept.standing.as_ref()).for_each(|standing| standing.end());
     }
 
     /// The template to fork an environment of this version from, which is used now.
@@ -194,9 +195,7 @@ impl Templates {
         let mut kept = self.lock();
         for known in kept.values_mut() {
             let is_unused = now.saturating_duration_since(known.used) >= UNUSED_MAX;
-            if let Some(standing) = known.standing.take_if(|_| is_unused) {
-                standing.end();
-            }
+            known.standing.take_if(|_| is_unused);
         }
         let making = kept.values().filter(|known| known.is_making).count();
         let missing = kept.values_mut().filter(|known| known.is_missing(now, self.lifetime_max));
@@ -217,25 +216,22 @@ impl Templates {
         self.lock().entry(version.generation).or_insert_with(fresh).is_making = true;
     }
 
-    /// It stands. `false`: it is not wanted any more, and ends.
-    pub(super) fn made(&self, generation: u64, standing: Arc<Standing>, now: Instant) -> bool {
+    /// Whether it is being made, and still wanted.
+    pub(super) fn is_making(&self, generation: u64) -> bool {
+        let is_over = self.is_over.load(Ordering::Relaxed);
+        !is_over && self.lock().get(&generation).is_some_and(|known| known.is_making)
+    }
+
+    /// It stands. If it is not wanted any more, it ends.
+    pub(super) fn made(&self, generation: u64, standing: Arc<Standing>, now: Instant) {
         let mut kept = self.lock();
         let is_over = self.is_over.load(Ordering::Relaxed);
-        let Some(known) = kept.get_mut(&generation).filter(|_| !is_over) else {
-            drop(kept);
-            standing.end();
-            return false;
-        };
+        let Some(known) = kept.get_mut(&generation).filter(|_| !is_over) else { return };
         (known.is_making, known.forks_failed, known.not_before) = (false, 0, None);
         if known.standing.is_none() {
             known.used = known.used.max(now);
         }
-        let before = known.standing.replace(standing);
-        drop(kept);
-        if let Some(before) = before {
-            before.end();
-        }
-        true
+        known.standing = Some(standing);
     }
 
     /// It could not be made.
@@ -260,9 +256,8 @@ impl Templates {
             known.forks_failed += 1;
             let is_it = |standing: &mut Arc<Standing>| standing.number == number;
             let is_broken = known.forks_failed >= FORKS_FAILED_MAX;
-            if is_broken && let Some(broken) = known.standing.take_if(is_it) {
+            if is_broken && known.standing.take_if(is_it).is_some() {
                 known.retry_later(now);
-                broken.end();
             }
         }
         drop(kept);
@@ -275,9 +270,8 @@ impl Templates {
     pub(super) fn lost(&self, generation: u64, number: u64, now: Instant) {
         let mut kept = self.lock();
         let Some(known) = kept.get_mut(&generation) else { return };
-        if let Some(lost) = known.standing.take_if(|standing| standing.number == number) {
+        if known.standing.take_if(|standing| standing.number == number).is_some() {
             known.retry_later(now);
-            lost.end();
         }
     }
 
@@ -285,7 +279,7 @@ impl Templates {
     pub(super) fn evictable(&self) -> Vec<IdleEnvironment> {
         let kept = self.lock();
         let idle = |known: &Kept| {
-            let id = known.standing.as_ref()?.number;
+            let id = known.standing.as_ref().filter(|standing| is_alone(standing))?.number;
             Some(IdleEnvironment { id, since: known.used, memory_mb: known.version.memory_mb })
         };
         kept.values().filter_map(idle).collect()
@@ -295,9 +289,9 @@ impl Templates {
     pub(super) fn evict(&self, number: u64, now: Instant) -> bool {
         let mut kept = self.lock();
         for known in kept.values_mut() {
-            if let Some(evicted) = known.standing.take_if(|standing| standing.number == number) {
+            let is_it = |it: &mut Arc<Standing>| it.number == number && is_alone(it);
+            if known.standing.take_if(is_it).is_some() {
                 known.not_before = Some(now + EVICTED_FOR);
-                evicted.end();
                 return true;
             }
         }
@@ -306,24 +300,24 @@ impl Templates {
 
     /// The function is gone: so are its templates.
     pub(super) fn retire(&self, is_current: impl Fn(&Version) -> bool) {
-        let mut kept = self.lock();
-        kept.retain(|_, known| {
-            let stays = is_current(&known.version);
-            if let Some(standing) = known.standing.take_if(|_| !stays) {
-                standing.end();
-            }
-            stays
-        });
+        self.lock().retain(|_, known| is_current(&known.version));
     }
 
     /// Ends all, for good.
     pub(super) fn end_all(&self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let mut kept = self.lock();
-        kept.values_mut().filter_map(|known| known.standing.take()).for_each(|it| it.end());
+        let ended = std::mem::take(&mut *self.lock());
+        ended.values().filter_map(|kept| kept.standing.as_ref()).for_each(|standing| {
+            standing.handle.end(ShutdownReason::Spindown);
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether no environment lives in it; asked while nobody can begin to.
+fn is_alone(standing: &Arc<Standing>) -> bool {
+    Arc::strong_count(standing) == 1
 }

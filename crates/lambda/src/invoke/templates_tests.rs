@@ -136,9 +136,11 @@ async fn environments_are_restored_from_one_initialization() {
     let figures = machine.invoker.figures();
     assert_eq!(figures.restored.value(), environments as u64);
     assert_eq!((figures.snapshots_taken.value(), figures.not_restored.value()), (1, 0));
-    // Its credentials live on in those that were forked from it.
+    // What was forked from it lives in it: it ends with the last of them.
+    assert!(machine.invoker.common.templates.evictable().is_empty());
     machine.invoker.keep_snapshots(Vec::new());
-    machine.until_alive(environments).await;
+    assert_eq!(standing(&machine), 0);
+    assert_eq!(machine.fake.alive.load(Ordering::SeqCst), environments + 1);
     assert_eq!(machine.keys.0.lock().unwrap().len(), environments + 1);
     machine.invoker.follow(&version.function_arn, None);
     machine.until_alive(0).await;
@@ -314,6 +316,26 @@ async fn a_version_that_is_deleted_keeps_no_template() {
     machine.invoker.take_snapshot(&again).await.unwrap();
     assert!(machine.invoker.drain(Duration::from_secs(1)).await);
     machine.until_alive(0).await;
+}
+
+#[tokio::test]
+async fn one_whose_version_is_deleted_meanwhile_is_not_made() {
+    let never = script(|inside: Inside| async move {
+        let _inside = inside;
+        std::future::pending().await
+    });
+    let machine = Machine::with_templates(InvokeConfig::default(), never);
+    let version = version(&machine);
+    let (invoker, taken) = (machine.invoker.clone(), version.clone());
+    let making = async move { invoker.take_snapshot(&taken).await };
+    let deleting = async {
+        machine.until_alive(1).await;
+        machine.invoker.follow(&version.function_arn, None);
+    };
+    let (result, ()) = tokio::join!(making, deleting);
+    assert!(matches!(result, Err(SnapshotFault::Platform(_))), "{result:?}");
+    machine.until_alive(0).await;
+    assert_eq!(machine.invoker.figures().used(), (0, 0));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use super::restoring::{self, Restored};
 use super::running::Running;
 use super::shell::{Grant, Shell};
 use super::shutdown;
+use super::templates::Standing;
 use crate::limits;
 use crate::ops::secrets;
 use crate::runtime_api::desk::{Completion, Desk};
@@ -133,8 +134,8 @@ enum Phase {
 pub(super) struct OpenSession {
     shell: Arc<Shell>,
     pub(super) session: Session,
-    /// Those of the template that it was forked from, which the function may still use.
-    _inherited: Option<Arc<OpenSession>>,
+    /// The template that it was forked from: it lives in it, and may use its credentials.
+    _template: Option<Arc<Standing>>,
 }
 
 /// What an environment is started for, and what it is given.
@@ -222,8 +223,7 @@ async fn begin(
     let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
     let recorder = Arc::new(recorder.of_tenant(shell.tenant().cloned()));
     let template = is_snapstart.then(|| restoring::template(shell)).flatten();
-    let inherited = template.as_ref().map(|template| template.session.clone());
-    let session = open_session(shell, inherited);
+    let session = open_session(shell, template.clone());
     let access = match &template {
         Some(template) => Access::Token(template.token.clone()),
         None if is_snapstart => Access::Token(plan::fresh_token(rt)),
@@ -339,11 +339,11 @@ async fn fail(
     }
 }
 
-/// `inherited` are the credentials of the template that it is forked from.
-pub(super) fn open_session(shell: &Arc<Shell>, inherited: Option<Arc<OpenSession>>) -> OpenSession {
+/// `template` is what it is forked from.
+pub(super) fn open_session(shell: &Arc<Shell>, template: Option<Arc<Standing>>) -> OpenSession {
     let session = plan::fresh_session(&shell.common.rt);
     shell.common.sessions.open(&session, shell.version());
-    OpenSession { shell: shell.clone(), session, _inherited: inherited }
+    OpenSession { shell: shell.clone(), session, _template: template }
 }
 
 /// The version with variables that can be read.

@@ -1,14 +1,20 @@
-//! Starts the peers: the floor with a worker, AWS's emulator, and `cargo lambda watch`.
+//! Starts the peers: the floor with workers, AWS's emulator, `cargo lambda watch` and `lambda-local`.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lambic_bench::http;
+use lambic_bench::http::{self, Connection};
 use lambic_bench::sign;
 
+use crate::EVENT;
+use crate::record::FLOOR;
 use crate::setup::Kit;
-use crate::{CALLERS, EVENT, RUNTIMES, Target};
+use crate::window::Target;
+
+pub const RIE: &str = "RIE";
+pub const WATCH: &str = "cargo lambda watch";
+pub const LOCAL: &str = "lambda-local";
 
 const RIE_PATH: &str = "/2015-03-31/functions/function/invocations";
 const WATCH_PATH: &str = "/2015-03-31/functions/bootstrap/invocations";
@@ -22,7 +28,19 @@ impl Running {
         use std::os::unix::process::CommandExt;
         let shown = format!("{:?}", command.get_program());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        // SAFETY: the child makes one system call on numbers before it executes the program.
+        unsafe {
+            command.pre_exec(|| {
+                // When we are killed, nobody else ends it.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
         command.spawn().map(Running).map_err(|error| format!("cannot start {shown}: {error}"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
     }
 }
 
@@ -31,11 +49,11 @@ impl Drop for Running {
         // SAFETY: one system call on numbers; the group is the child's own.
         unsafe { libc::kill(-(self.0.id() as i32), libc::SIGTERM) };
         let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(3) {
+        while asked.elapsed() < Duration::from_secs(5) {
             if matches!(self.0.try_wait(), Ok(Some(_))) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
         // SAFETY: as above; what is left of the group had its time.
         unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
@@ -43,81 +61,64 @@ impl Drop for Running {
     }
 }
 
-/// All peers that stay up during the rounds.
-pub struct Field {
+/// A peer that stays up: ended when it is dropped.
+pub struct Peer {
+    pub target: Target,
+    _running: Vec<Running>,
+}
+
+fn peer(
+    name: &'static str,
+    address: String,
+    path: &str,
+    body: &str,
     running: Vec<Running>,
-    targets: Vec<Target>,
+) -> Result<Peer, String> {
+    let roots = running.iter().map(Running::pid).collect();
+    let target = Target { name, address, path: path.to_owned(), body: body.to_owned(), sign: None, roots };
+    retried(|| answers(&target)).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Peer { target, _running: running })
 }
 
-impl Field {
-    pub fn targets(&self) -> Vec<Target> {
-        self.targets
-            .iter()
-            .map(|one| Target { address: one.address.clone(), path: one.path.clone(), sign: None, ..*one })
-            .collect()
+/// The floor with so many workers of this kind.
+pub fn floor(kit: &Kit, kind: &str, workers: usize) -> Result<Peer, String> {
+    let (invoke, api) = (free_port()?, free_port()?);
+    let floor =
+        Running::start(Command::new(kit.program("floor")).args([invoke.to_string(), api.to_string()]))?;
+    let mut running = vec![floor];
+    connected(&format!("127.0.0.1:{invoke}"))?;
+    for _ in 0..workers {
+        let mut worker = worker(kit, kind);
+        running.push(Running::start(worker.env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{api}")))?);
     }
+    peer(FLOOR, format!("127.0.0.1:{invoke}"), "/", EVENT, running)
 }
 
-/// Starts them all and waits until each has answered.
-pub fn start(kit: &Kit) -> Result<Field, String> {
-    let mut field = Field { running: Vec::new(), targets: Vec::new() };
-    for runtime in RUNTIMES {
-        for callers in CALLERS {
-            field.floor(kit, runtime, callers)?;
-        }
-        // The emulator serves one request at a time and refuses the others.
-        let (address, running) = rie(kit, runtime)?;
-        field.add("RIE", runtime, 1, address, RIE_PATH, running)?;
-    }
-    field.watch(kit)?;
-    Ok(field)
+pub fn rie(kit: &Kit, kind: &str) -> Result<Peer, String> {
+    let (address, running) = rie_started(kit, kind)?;
+    peer(RIE, address, RIE_PATH, EVENT, vec![running])
 }
 
-impl Field {
-    fn add(
-        &mut self,
-        name: &'static str,
-        runtime: &'static str,
-        callers: usize,
-        address: String,
-        path: &str,
-        running: Running,
-    ) -> Result<(), String> {
-        self.running.push(running);
-        first_answer(&address, path).map_err(|error| format!("{name}, {runtime}: {error}"))?;
-        self.targets.push(Target { name, runtime, callers, address, path: path.to_owned(), sign: None });
-        Ok(())
-    }
+pub fn watch(kit: &Kit) -> Result<Peer, String> {
+    let port = free_port()?;
+    let mut command = Command::new(kit.peer("cargo-lambda"));
+    command.args(["lambda", "watch", "--ignore-changes", "--release", "--package", "bench-rust"]);
+    command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
+    command.current_dir(kit.function("Rust")).env("CARGO_TARGET_DIR", kit.bench.join("target"));
+    let running = Running::start(&mut command)?;
+    peer(WATCH, format!("127.0.0.1:{port}"), WATCH_PATH, EVENT, vec![running])
+}
 
-    /// One floor for one caller with one worker; for more callers as many workers as processors.
-    fn floor(&mut self, kit: &Kit, runtime: &'static str, callers: usize) -> Result<(), String> {
-        let (invoke, api) = (free_port()?, free_port()?);
-        let floor =
-            Running::start(Command::new(kit.program("floor")).args([invoke.to_string(), api.to_string()]))?;
-        let address = format!("127.0.0.1:{invoke}");
-        connected(&address)?;
-        let workers = if callers == 1 { 1 } else { processors() };
-        for _ in 0..workers {
-            let mut worker = worker(kit, runtime);
-            self.running
-                .push(Running::start(worker.env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{api}")))?);
-        }
-        self.add("floor", runtime, callers, address, "/", floor)
-    }
-
-    fn watch(&mut self, kit: &Kit) -> Result<(), String> {
-        for callers in CALLERS {
-            let port = free_port()?;
-            let mut command = Command::new(kit.peer("cargo-lambda"));
-            command.args(["lambda", "watch", "--ignore-changes", "--release", "--package", "bench-rust"]);
-            command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
-            command.current_dir(kit.function("Rust")).env("CARGO_TARGET_DIR", kit.bench.join("target"));
-            let running = Running::start(&mut command)?;
-            let address = format!("127.0.0.1:{port}");
-            self.add("cargo lambda watch", "Rust", callers, address, WATCH_PATH, running)?;
-        }
-        Ok(())
-    }
+/// Nothing where npm could not install it.
+pub fn local(kit: &Kit) -> Result<Option<Peer>, String> {
+    let Some(program) = kit.lambda_local() else { return Ok(None) };
+    let port = free_port()?;
+    let mut command = Command::new(kit.node());
+    command.arg(program).arg("--lambda-path").arg(kit.function("Node.js").join("local.cjs"));
+    command.args(["--watch", &port.to_string(), "--verboselevel", "0"]);
+    let running = Running::start(&mut command)?;
+    let event = format!("{{\"event\": {EVENT}}}");
+    peer(LOCAL, format!("127.0.0.1:{port}"), "/", &event, vec![running]).map(Some)
 }
 
 /// The processors that this process may use.
@@ -125,14 +126,14 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn worker(kit: &Kit, runtime: &str) -> Command {
-    let words = kit.worker(runtime);
+fn worker(kit: &Kit, kind: &str) -> Command {
+    let words = kit.worker(kind);
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir(kit.function(runtime));
+    command.args(&words[1..]).current_dir(kit.function(kind));
     for (name, value) in VARIABLES {
         command.env(name, value);
     }
-    command.env("LAMBDA_TASK_ROOT", kit.function(runtime));
+    command.env("LAMBDA_TASK_ROOT", kit.function(kind));
     command
 }
 
@@ -145,37 +146,38 @@ const VARIABLES: [(&str, &str); 6] = [
     ("AWS_LAMBDA_LOG_STREAM_NAME", "stream"),
 ];
 
-fn rie(kit: &Kit, runtime: &str) -> Result<(String, Running), String> {
+fn rie_started(kit: &Kit, kind: &str) -> Result<(String, Running), String> {
     let (invoke, api) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
     let mut command = Command::new(kit.rie());
     command.args(["--runtime-interface-emulator-address", &invoke, "--runtime-api-address", &api]);
-    command.args(kit.worker(runtime)).current_dir(kit.function(runtime));
+    command.args(kit.worker(kind)).current_dir(kit.function(kind));
     for (name, value) in VARIABLES {
         command.env(name, value);
     }
-    command.env("LAMBDA_TASK_ROOT", kit.function(runtime)).env("_HANDLER", "app.handler");
-    let running = Running::start(&mut command)?;
-    connected(&invoke)?;
-    Ok((invoke, running))
+    command.env("LAMBDA_TASK_ROOT", kit.function(kind)).env("_HANDLER", "app.handler");
+    Ok((invoke, Running::start(&mut command)?))
 }
 
-/// A new emulator, up and waiting; its first invoke, which starts the runtime.
-pub fn rie_cold_ms(kit: &Kit, runtime: &str) -> Result<f64, String> {
-    let (address, _running) = rie(kit, runtime)?;
+/// A new emulator: milliseconds from its start to its first answer, which starts the runtime, and from
+/// the first byte of that request to the first of its answer.
+pub fn rie_first_ms(kit: &Kit, kind: &str) -> Result<(f64, f64), String> {
     let begun = Instant::now();
-    once(&address, RIE_PATH)?;
-    Ok(begun.elapsed().as_secs_f64() * 1_000.0)
+    let (address, _running) = rie_started(kit, kind)?;
+    connected(&address)?;
+    let request = sign::request("POST", &address, RIE_PATH, EVENT.as_bytes(), None);
+    let (reply, first) = Connection::open(&address, Duration::from_secs(START_S_MAX))?.timed(&request)?;
+    let whole = begun.elapsed();
+    if reply.status() != 200 {
+        return Err(format!("{RIE}: {}", String::from_utf8_lossy(&reply.body)));
+    }
+    Ok((whole.as_secs_f64() * 1_000.0, first.as_secs_f64() * 1_000.0))
 }
 
-fn once(address: &str, path: &str) -> Result<(), String> {
-    let request = sign::request("POST", address, path, EVENT.as_bytes(), None);
-    let reply = http::ask(address, &request, Duration::from_secs(START_S_MAX))?;
+fn answers(target: &Target) -> Result<(), String> {
+    let request = sign::request("POST", &target.address, &target.path, target.body.as_bytes(), None);
+    let reply = http::ask(&target.address, &request, Duration::from_secs(START_S_MAX))?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     if reply.status() == 200 && text.contains("\"n\"") { Ok(()) } else { Err(text) }
-}
-
-fn first_answer(address: &str, path: &str) -> Result<(), String> {
-    retried(|| once(address, path))
 }
 
 /// Waits until somebody listens.
@@ -189,7 +191,7 @@ pub fn retried(mut attempt: impl FnMut() -> Result<(), String>) -> Result<(), St
     loop {
         match attempt() {
             Err(_) if begun.elapsed() < Duration::from_secs(START_S_MAX) => {
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_micros(500));
             }
             result => return result,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambic_front::metrics::{Counter, Metrics};
-use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service};
+use lambic_front::{BoxFuture, Call, CredentialTable, Front, InternalRoute, Service, serve};
 use lambic_model_lambda::{Op, Routed, route};
 use lambic_rt::{Rt, TaskKind};
 use lambic_sandbox::Sandboxes;
@@ -24,6 +24,7 @@ use crate::invoke::vpcs::Vpcs;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
 use crate::keys::Keys;
 use crate::limits::{INVOKE_REQUEST_BYTES_MAX, PACKAGE_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::ops;
 use crate::rollback::{self, RollbackConfig};
 use crate::runtimes::clients::Clients;
 use crate::runtimes::packs::{Packs, PacksConfig};
@@ -263,7 +264,7 @@ impl Lambda {
             networks: invoke.networks.clone(),
             ..control
         };
-        let launcher = SandboxLauncher::new(sandboxes, invoke.pids_max, invoke.files_max);
+        let launcher = SandboxLauncher::new(sandboxes, &invoke);
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
@@ -402,7 +403,13 @@ impl Service for Lambda {
     ) -> BoxFuture<'a, Result<Response, Error>> {
         Box::pin(async move {
             match route(&request.method, &request.path, &request.query) {
-                Routed::Op(op, labels) => dispatch(&call.cx(self), op, request, labels).await,
+                // In boxes of their own, so that an invoke does not carry the room for all the others.
+                Routed::Op(Op::Invoke, labels) => {
+                    Box::pin(serve::<ops::Invoke>(&call.cx(self), request, labels)).await
+                }
+                Routed::Op(op, labels) => {
+                    Box::pin(dispatch(&call.cx(self), op, request, labels)).await
+                }
                 Routed::MethodNotAllowed => {
                     let text = format!("{} is not allowed for this path.", request.method);
                     Err(Error::new("MethodNotAllowedException", 405, text))

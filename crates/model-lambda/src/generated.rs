@@ -8525,6 +8525,7 @@ pub mod tables {
     };
     pub static RUNTIME: Shape = Shape {
         values: &[
+            "ruby4.0",
             "ruby3.5",
             "ruby2.6",
             "dotnetcore1.0",

@@ -11,7 +11,7 @@ mod tasks;
 mod time;
 
 pub use shutdown::{Shutdown, ShutdownSender};
-pub use tasks::{Fate, Task, TaskKind};
+pub use tasks::{Fate, Task, TaskKind, turn};
 pub use time::{Instant, Timestamp};
 
 use std::future::Future;

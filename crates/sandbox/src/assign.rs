@@ -12,7 +12,7 @@ use crate::cgroup::Limits;
 use crate::machine::{Machine, Waiting, group_name};
 use crate::network::egress;
 use crate::oom::Notice;
-use crate::protocol::{Assignment, Attachment, Bind, Mode, READY_TMP_MB, Refusal, Spec};
+use crate::protocol::{Assignment, Attachment, Bind, Mode, Origin, READY_TMP_MB, Refusal, Spec};
 use crate::{rootfs, sys};
 
 impl Machine {
@@ -23,6 +23,7 @@ impl Machine {
         waiting: &Waiting,
         spec: Spec,
         outputs: &[BorrowedFd<'_>],
+        origin: Origin,
     ) -> Result<(), Refusal> {
         self.set_limits(waiting, &spec)?;
         let (uid, gid) = self.host_ids(waiting.slot);
@@ -48,7 +49,7 @@ impl Machine {
         let limit_data = !self.has_memory_limit();
         let (tmp_disk, spare) = (disk.is_some(), false);
         let assignment =
-            Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement, spare };
+            Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement, spare, origin };
         descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let sent = waiting.control.send(&assignment, &descriptors);
@@ -62,8 +63,10 @@ impl Machine {
         waiting: &Waiting,
         spec: Spec,
         outputs: &[BorrowedFd<'_>],
+        origin: Origin,
     ) -> Result<(), String> {
-        self.set_background(waiting, true);
+        // A copy is made in a moment.
+        self.set_background(waiting, origin != Origin::Copied);
         let mounts = self.mounts(&spec.binds)?;
         let disk = waiting.disk.as_ref();
         let assignment = Assignment {
@@ -72,7 +75,9 @@ impl Machine {
             limit_data: false,
             oom_descriptors: 0,
             confinement: None,
-            spare: true,
+            // The program of a template is not given anything later.
+            spare: origin != Origin::Zygote,
+            origin,
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
         descriptors.extend(disk.map(AsFd::as_fd));

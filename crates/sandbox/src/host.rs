@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
-use crate::protocol::{AtHand, Barrier, Group, Mode, Refusal, Reply, Request, Spec};
+use crate::protocol::{AtHand, Barrier, Group, Mode, Refusal, Reply, Request, Role, Source, Spec};
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;
@@ -52,6 +52,9 @@ pub enum LaunchError {
     /// Its file system could not be mounted; the text says why.
     #[error("the file system could not be mounted: {0}")]
     FileSystem(String),
+    /// There is no such template, or it cannot be copied; the text says why.
+    #[error("the template could not be copied: {0}")]
+    Template(String),
     /// The spawner is gone: nothing can be launched any more.
     #[error("the spawner is gone")]
     SpawnerGone,
@@ -65,6 +68,7 @@ impl From<Refusal> for LaunchError {
         match refusal {
             Refusal::Reason(reason) => LaunchError::Failed(reason),
             Refusal::FileSystem(reason) => LaunchError::FileSystem(reason),
+            Refusal::Template(reason) => LaunchError::Template(reason),
         }
     }
 }
@@ -77,6 +81,7 @@ pub struct SandboxHost {
     /// The control groups of the environments.
     accounts: Vec<PathBuf>,
     has_spares: bool,
+    has_templates: bool,
 }
 
 /// Forks the spawner and waits until it has proved that environments can be made here.
@@ -98,9 +103,14 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
     drop(theirs);
     let packet = ours.receive_within(HELLO_LIMIT_MS)?;
     match packet.map(|packet| packet.parse()).transpose()? {
-        Some(Reply::Hello { barriers, mode, accounts, spares: has_spares }) => {
-            Ok(SandboxHost { channel: ours, barriers, mode, accounts, has_spares })
-        }
+        Some(Reply::Hello { barriers, mode, accounts, spares, templates }) => Ok(SandboxHost {
+            channel: ours,
+            barriers,
+            mode,
+            accounts,
+            has_spares: spares,
+            has_templates: templates,
+        }),
         Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
         _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
     }
@@ -152,6 +162,7 @@ impl SandboxHost {
             next_id: AtomicU64::new(1),
             pending: Mutex::new(Some(HashMap::new())),
             has_spares: self.has_spares,
+            has_templates: self.has_templates,
             spares: Mutex::default(),
             gone: watch::Sender::new(false),
             rt: rt.clone(),
@@ -187,6 +198,7 @@ struct Inner {
     /// Who waits for which launch; `None` once the spawner is gone.
     pending: Mutex<Option<HashMap<u64, Waiter>>>,
     has_spares: bool,
+    has_templates: bool,
     /// How many are at hand, by kind.
     spares: Mutex<HashMap<u64, usize>>,
     /// Becomes true when the spawner has ended.
@@ -210,14 +222,24 @@ impl Sandboxes {
     /// Makes an environment and starts its program. A program that cannot be started is not an
     /// error here: the environment's [`crate::Exit`] tells.
     pub async fn launch(&self, spec: &Spec) -> Result<Sandbox, LaunchError> {
-        self.launch_fresh(spec, None).await
+        self.launch_from(spec, Source::Fresh).await
+    }
+
+    /// As [`Sandboxes::launch`], but one that stands as a template or is a copy of one.
+    pub async fn launch_as(&self, spec: &Spec, role: Role) -> Result<Sandbox, LaunchError> {
+        self.launch_from(spec, Source::Template(role)).await
+    }
+
+    /// Whether environments can be copied on this machine.
+    pub fn has_templates(&self) -> bool {
+        self.inner.has_templates
     }
 
     /// As [`Sandboxes::launch`], but made from a spare of this kind, if one is at hand that can become
     /// what is wanted. [`Sandbox::is_from_spare`] tells; the program is then one that has been started
     /// with the kind's variables and working directory, waits, and has to be told the spec's.
     pub async fn launch_from_spare(&self, spec: &Spec, kind: u64) -> Result<Sandbox, LaunchError> {
-        let mut sandbox = self.launch_fresh(spec, Some(kind)).await?;
+        let mut sandbox = self.launch_from(spec, Source::Spare(kind)).await?;
         if !sandbox.is_from_spare {
             return Ok(sandbox);
         }
@@ -228,10 +250,10 @@ impl Sandboxes {
         };
         tracing::warn!(why, "a spare could not be used; a fresh environment takes its place");
         drop(sandbox);
-        self.launch_fresh(spec, None).await
+        self.launch_from(spec, Source::Fresh).await
     }
 
-    async fn launch_fresh(&self, spec: &Spec, spare: Option<u64>) -> Result<Sandbox, LaunchError> {
+    async fn launch_from(&self, spec: &Spec, from: Source) -> Result<Sandbox, LaunchError> {
         let inner = &self.inner;
         let ends = Ends::of(spec)?;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
@@ -240,7 +262,7 @@ impl Sandboxes {
             Some(pending) => pending.insert(id, sender),
             None => return Err(LaunchError::SpawnerGone),
         };
-        let request = Request::Launch { id, spec: Box::new(spec.clone()), spare };
+        let request = Request::Launch { id, spec: Box::new(spec.clone()), from };
         let descriptors = ends.inside();
         let asked = async {
             let send = |fd: &OwnedFd| channel::send_on(fd.as_fd(), &request, &descriptors);
@@ -274,7 +296,19 @@ impl Sandboxes {
     /// are started with this spec, which has nothing of any function. An error when the spawner cannot
     /// be told at this moment.
     pub fn keep_spares(&self, kind: u64, spec: &Spec, count: u32) -> io::Result<()> {
-        let keep = Request::Keep { kind, spec: Box::new(spec.clone()), count };
+        self.keep(kind, spec, count, false)
+    }
+
+    /// As [`Sandboxes::keep_spares`], for a program that can stand as a template (see
+    /// [`Role::Becomes`]): when it finds the variable `_LAMBIC_TEMPLATE`, it sends something on its stream
+    /// once it has loaded itself, and forks whenever it is told to on [`crate::TEMPLATE_FD`]. The spares
+    /// are copies of one such process, where this machine can.
+    pub fn keep_copied_spares(&self, kind: u64, spec: &Spec, count: u32) -> io::Result<()> {
+        self.keep(kind, spec, count, true)
+    }
+
+    fn keep(&self, kind: u64, spec: &Spec, count: u32, copied: bool) -> io::Result<()> {
+        let keep = Request::Keep { kind, spec: Box::new(spec.clone()), count, copied };
         channel::send_on(self.inner.socket.get_ref().as_fd(), &keep, &[])
     }
 

@@ -111,7 +111,27 @@ impl Wall {
 /// Puts the rules of an environment on the calling process, which is inside of it already. `mounted`
 /// is where its file system is; one that is mounted read-only stays so.
 pub(crate) fn enforce_on_environment(mounted: Option<&Path>) -> io::Result<()> {
-    let Some(wall) = Wall::begin()? else { return Ok(()) };
+    of_environment(mounted)?.map_or(Ok(()), Wall::enforce)
+}
+
+/// Puts those on a template that its copies can have, too: rules about files name the files of one
+/// environment, and a copy, which can get more rules but never lose any, is in another.
+pub(crate) fn enforce_on_template() -> io::Result<()> {
+    let version = sys::landlock_version();
+    if version < WITH_SIGNALS {
+        return Ok(());
+    }
+    let rules = LandlockRules { files: 0, ports: 0, scoped: SCOPE_SIGNAL };
+    sys::landlock_enforce(sys::landlock_rules(&rules, version)?.as_fd())
+}
+
+/// The rules of this environment for a program that comes from elsewhere.
+pub(crate) fn rules_of_environment(mounted: Option<&Path>) -> io::Result<Option<OwnedFd>> {
+    Ok(of_environment(mounted)?.map(|wall| wall.rules))
+}
+
+fn of_environment(mounted: Option<&Path>) -> io::Result<Option<Wall>> {
+    let Some(wall) = Wall::begin()? else { return Ok(None) };
     wall.grant(Path::new("/"), READ)?;
     wall.grant(Path::new("/tmp"), u64::MAX)?;
     if let Some(mounted) = mounted {
@@ -120,7 +140,7 @@ pub(crate) fn enforce_on_environment(mounted: Option<&Path>) -> io::Result<()> {
     wall.grant(Path::new("/dev"), USE_FILE | IOCTL_DEV)?;
     // A process has a few files about itself there (coredump_filter, comm).
     wall.grant(Path::new("/proc"), USE_FILE)?;
-    wall.enforce()
+    Ok(Some(wall))
 }
 
 /// What the server needs of the file system once it has started.

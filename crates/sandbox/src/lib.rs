@@ -29,10 +29,12 @@ mod oom;
 mod protocol;
 mod rootfs;
 mod sandbox;
+mod seat;
 mod seccomp;
 mod spares;
 mod spawner;
 mod sys;
+mod template;
 mod tmpdisk;
 mod trial;
 mod unisolated;
@@ -48,10 +50,12 @@ pub use network::{
 };
 pub use protocol::{
     Barrier, BarrierState, Bind, EXTENSIONS_MAX, Extensions, LOG_PIPE_FD, Mode, Mounted,
-    ProgramEnd, Spec,
+    ProgramEnd, Role, Spec,
 };
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
+pub use seat::{Chair, Seat, run_anywhere};
 pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
+pub use template::TEMPLATE_FD;
 #[cfg(feature = "trial")]
 pub use trial::take_away;
 

@@ -21,6 +21,7 @@ use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
+use crate::template::nest;
 use crate::tmpdisk::TmpDisks;
 use crate::trial::stands;
 
@@ -155,6 +156,12 @@ impl Machine {
         self.groups.as_ref().is_some_and(|groups| groups.has(Controller::Memory))
     }
 
+    /// See [`Groups::doors`].
+    pub(crate) fn doors(&self, slot: u32) -> Result<Vec<fs::File>, String> {
+        let doors = self.groups.as_ref().map(|groups| groups.doors(&group_name(slot)));
+        doors.transpose().map(Option::unwrap_or_default).map_err(|error| format!("groups: {error}"))
+    }
+
     pub(crate) fn group(&self, slot: u32) -> crate::protocol::Group {
         self.groups.as_ref().map(|groups| groups.group(&group_name(slot))).unwrap_or_default()
     }
@@ -173,15 +180,20 @@ impl Machine {
 
     /// Makes an init process that waits for its assignment, limits and `/tmp` at their defaults.
     pub(crate) fn make_waiting(&mut self) -> Result<Waiting, String> {
+        self.make_placed(Place::Alone)
+    }
+
+    /// Makes one at this place.
+    pub(crate) fn make_placed(&mut self, place: Place) -> Result<Waiting, String> {
         let slot = self.take_slot()?;
-        let made = self.try_make_waiting(slot);
+        let made = self.try_make_waiting(slot, place);
         if made.is_err() {
             self.release(slot);
         }
         made
     }
 
-    fn try_make_waiting(&mut self, slot: u32) -> Result<Waiting, String> {
+    fn try_make_waiting(&mut self, slot: u32, place: Place) -> Result<Waiting, String> {
         let (uid, gid) = self.host_ids(slot);
         let disk = match &mut self.disks {
             Some(disks) => Some(disks.create(READY_TMP_MB, uid, gid)?),
@@ -201,22 +213,31 @@ impl Machine {
             host_user: (uid, gid),
         };
         let flags = if isolated { new_namespaces() } else { 0 };
-        let (pid, pidfd) = match sys::clone_process(flags) {
-            Ok(Cloned::Child) => {
-                // Not the spawner's sockets, nor what belongs to other environments.
-                match inner.keep_only() {
-                    Ok(control) => init::run(control, &setup),
-                    Err(_) => sys::exit_now(1),
+        let (pid, pidfd) = {
+            // Not the spawner's sockets, nor what belongs to other environments.
+            let run = move || {
+                if let Ok(control) = inner.keep_only() {
+                    init::run(control, &setup);
                 }
+            };
+            match place {
+                Place::Within(template) => nest::make(template, flags, inner_id(slot), run)?,
+                Place::Alone | Place::Template => match sys::clone_process(flags) {
+                    Ok(Cloned::Child) => {
+                        run();
+                        sys::exit_now(1)
+                    }
+                    Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
+                    Err(error) => {
+                        return Err(format!("new namespaces: {error}{}", namespace_hint(&error)));
+                    }
+                },
             }
-            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
-            Err(error) => return Err(format!("new namespaces: {error}{}", namespace_hint(&error))),
         };
-        drop(inner);
         // The spawner is spared by the out-of-memory killer, a function is not. Whoever may spare
         // itself sets how far its children may: so this is said from here, not from inside.
         let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
-        match self.wait_until_ready(slot, pid, &control) {
+        match self.wait_until_ready(slot, pid, &control, place) {
             Ok((listeners, way)) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk, way }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
@@ -231,11 +252,19 @@ impl Machine {
         slot: u32,
         pid: i32,
         control: &Channel,
+        place: Place,
     ) -> Result<(Vec<OwnedFd>, Way), String> {
         if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
-            write_id_maps(pid, self.host_ids(slot))?;
+            let (uid, _) = self.host_ids(slot);
+            match place {
+                Place::Alone => write_maps(pid, |inside| format!("{inside} {uid} 1"))?,
+                Place::Template => write_maps(pid, |inside| wide_map(inside, slot))?,
+                // Done by whoever made it.
+                Place::Within(_) => {}
+            }
         }
-        if let Some(groups) = &self.groups {
+        let doors = self.doors(slot)?;
+        if let Some(groups) = self.groups.as_ref().filter(|_| doors.is_empty()) {
             groups
                 .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
@@ -245,7 +274,8 @@ impl Machine {
             false => (Way::None, None),
         };
         let go = Go { way: arrival };
-        control.send(&go, &[]).map_err(|error| format!("starting init: {error}"))?;
+        let doors: Vec<_> = doors.iter().map(AsFd::as_fd).collect();
+        control.send(&go, &doors).map_err(|error| format!("starting init: {error}"))?;
         way.wait_for(control, READY_LIMIT_MS)?;
         let packet = control
             .receive_within(READY_LIMIT_MS)
@@ -318,11 +348,39 @@ fn enter_own_mounts(mode: Mode, scratch: &Path) -> Result<(), String> {
         .map_err(|error| format!("scratch space at {}: {error}", scratch.display()))
 }
 
-fn write_id_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), String> {
+/// Writes the user and the group map of a new namespace; `map` is that for the one that everything
+/// inside is.
+pub(crate) fn write_maps(pid: i32, map: impl Fn(u32) -> String) -> Result<(), String> {
     let write = |file: &str, text: String| {
         fs::write(format!("/proc/{pid}/{file}"), text).map_err(|error| format!("{file}: {error}"))
     };
     write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{UID_INSIDE} {uid} 1"))?;
-    write("gid_map", format!("{GID_INSIDE} {gid} 1"))
+    write("uid_map", map(UID_INSIDE))?;
+    write("gid_map", map(GID_INSIDE))
+}
+
+/// Where an environment is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Alone,
+    /// As one whose program stands as a template: its namespace has the users of the copies, too.
+    Template,
+    /// Inside the namespaces of a template's, which this is the first process of.
+    Within(i32),
+}
+
+/// The user, and the group, that the environment of a slot is inside a template's namespace.
+fn inner_id(slot: u32) -> u32 {
+    nest::FIRST_INNER_ID + slot
+}
+
+/// Its own user, and those of all other slots.
+fn wide_map(inside: u32, slot: u32) -> String {
+    let host = FIRST_HOST_UID + slot;
+    let mut lines = vec![format!("{inside} {host} 1")];
+    let above = SLOTS_MAX - slot - 1;
+    let parts = [(inner_id(0), FIRST_HOST_UID, slot), (inner_id(slot + 1), host + 1, above)];
+    let parts = parts.iter().filter(|(_, _, count)| *count > 0);
+    lines.extend(parts.map(|(inner, outer, count)| format!("{inner} {outer} {count}")));
+    lines.join("\n")
 }

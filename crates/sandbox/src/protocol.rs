@@ -9,6 +9,9 @@ use crate::network::{EGRESS_MAX, Egress};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::template::words::Role;
+pub(crate) use crate::template::words::{Adopt, Origin, Source};
+
 /// Descriptor number of the second output pipe.
 pub const LOG_PIPE_FD: i32 = 5;
 
@@ -230,9 +233,10 @@ pub(crate) enum Request {
     /// Make an environment. Descriptors: write end of the output pipe, runtime's stream socket,
     /// write ends of the log pipe and of the extensions' output pipe (if the spec wants them). They
     /// are not needed when it is made from a spare of this kind, which has its own.
-    Launch { id: u64, spec: Box<Spec>, spare: Option<u64> },
-    /// Keep so many spares that are started with this; of a kind that is known, from now on.
-    Keep { kind: u64, spec: Box<Spec>, count: u32 },
+    Launch { id: u64, spec: Box<Spec>, from: Source },
+    /// Keep so many spares that are started with this; of a kind that is known, from now on. If
+    /// `copied`, their program can stand as a template, and they are copies of one.
+    Keep { kind: u64, spec: Box<Spec>, count: u32, copied: bool },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
 }
@@ -244,6 +248,8 @@ pub(crate) enum Refusal {
     Reason(String),
     /// Its file system could not be mounted.
     FileSystem(String),
+    /// There is no such template, or it cannot be copied.
+    Template(String),
 }
 
 impl From<String> for Refusal {
@@ -256,8 +262,14 @@ impl From<String> for Refusal {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// Sent once: what this machine gives, the control groups below which environments are, and
-    /// whether there can be spares.
-    Hello { barriers: Vec<Barrier>, mode: Mode, accounts: Vec<PathBuf>, spares: bool },
+    /// whether there can be spares and templates.
+    Hello {
+        barriers: Vec<Barrier>,
+        mode: Mode,
+        accounts: Vec<PathBuf>,
+        spares: bool,
+        templates: bool,
+    },
     /// The spawner cannot work here, and why.
     Unable { reason: String },
     /// An environment exists. Descriptors: control channel of its init, listeners of port 9001 and
@@ -301,6 +313,8 @@ pub(crate) struct Assignment {
     pub(crate) confinement: Option<crate::network::Confinement>,
     /// Whether it only starts its program and then waits for an [`Attachment`].
     pub(crate) spare: bool,
+    /// Where its program comes from.
+    pub(crate) origin: Origin,
 }
 
 /// From the spawner to the init process of a spare: this is the function. Descriptors: what tells of
@@ -320,6 +334,11 @@ pub(crate) struct Attachment {
 pub(crate) enum InitReport {
     /// Waiting for its assignment. Descriptors: listeners of port 9001 and of port 4566.
     Ready,
+    /// Furnished for a copy. Descriptors: its namespaces, in the order of `template::NAMESPACES`, and
+    /// the rules of its files, if there are any.
+    Open,
+    /// The copy is its program, and init has given up its rights (a spare's, most of them).
+    Adopted,
     /// A spare has become its environment, and init has given up its rights.
     Attached,
     /// Something could not be set up.

@@ -403,6 +403,8 @@ fn from_report(report: InitReport) -> Exit {
         InitReport::SetupFailed { step } => setup_failure(step),
         InitReport::Ready
         | InitReport::Attached
+        | InitReport::Open
+        | InitReport::Adopted
         | InitReport::ProgramEnded { .. }
         | InitReport::Socket
         | InitReport::NoSocket { .. } => {

@@ -17,13 +17,15 @@ pub const SPARE_KINDS_MAX: usize = 64;
 pub const SPARES_PER_KIND_MAX: u32 = 64;
 /// Spares of one kind in a row that may break before no further is tried until the kind is asked for
 /// again.
-const FAILURES_MAX: u32 = 3;
+pub(crate) const FAILURES_MAX: u32 = 3;
 
 /// What spares of one kind are started with.
 struct Kind {
     id: u64,
     spec: Spec,
     wanted: usize,
+    /// Whether they are copied from one that stands as a template.
+    copied: bool,
     failures: u32,
 }
 
@@ -58,12 +60,17 @@ pub(crate) struct Spares {
 
 impl Spares {
     /// So many of a kind are wanted from now on. Those that are too many, which are to be ended.
-    pub(crate) fn keep(&mut self, id: u64, spec: Spec, count: u32) -> Result<Vec<Spare>, String> {
+    pub(crate) fn keep(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        count: u32,
+        copied: bool,
+    ) -> Result<Vec<Spare>, String> {
         if count > SPARES_PER_KIND_MAX {
             return Err(format!("{count} spares of one kind"));
         }
-        let is_as_before = |kind: &Kind| kind.id != id || kind.spec == spec;
-        let mut out = match self.kinds.iter().all(is_as_before) {
+        let mut out = match self.is_as_before(id, &spec) {
             true => Vec::new(),
             false => self.remove_where(|spare| spare.kind == id),
         };
@@ -73,7 +80,7 @@ impl Spares {
             if self.kinds.len() >= SPARE_KINDS_MAX {
                 return Err(format!("more than {SPARE_KINDS_MAX} kinds of spares"));
             }
-            self.kinds.push(Kind { id, spec, wanted, failures: 0 });
+            self.kinds.push(Kind { id, spec, wanted, copied, failures: 0 });
         }
         let mut kept = 0;
         out.extend(self.remove_where(|spare| {
@@ -83,8 +90,14 @@ impl Spares {
         Ok(out)
     }
 
-    /// The kind of which the next one is to be made: that which has the fewest.
-    pub(crate) fn missing(&self) -> Option<(u64, &Spec)> {
+    /// Whether spares of this kind, if there are any, have been started with this.
+    pub(crate) fn is_as_before(&self, id: u64, spec: &Spec) -> bool {
+        self.kinds.iter().all(|kind| kind.id != id || kind.spec == *spec)
+    }
+
+    /// The kind of which the next one is to be made, that which has the fewest; and whether it is to be
+    /// copied.
+    pub(crate) fn missing(&self) -> Option<(u64, &Spec, bool)> {
         if self.list.iter().any(|spare| !spare.is_at_hand) {
             return None;
         }
@@ -92,7 +105,9 @@ impl Spares {
             .kinds
             .iter()
             .filter(|kind| kind.failures < FAILURES_MAX && self.count(kind.id) < kind.wanted);
-        wanting.min_by_key(|kind| self.count(kind.id)).map(|kind| (kind.id, &kind.spec))
+        wanting
+            .min_by_key(|kind| self.count(kind.id))
+            .map(|kind| (kind.id, &kind.spec, kind.copied))
     }
 
     pub(crate) fn add(&mut self, spare: Spare) {

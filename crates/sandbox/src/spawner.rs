@@ -6,6 +6,8 @@
 //! spares that the daemon wants, whose program has started, too. It reads a closed set of messages and
 //! checks each. It ends when the daemon's socket closes, and ends every environment with it.
 
+mod copies;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -21,11 +23,12 @@ use crate::channel::{Channel, Packet};
 use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::network::Way;
-use crate::protocol::{AtHand, InitReport, Mode, Refusal, Reply, Request, Spec};
+use crate::protocol::{AtHand, InitReport, Mode, Origin, Refusal, Reply, Request, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
-use crate::{init, sys, unisolated};
+use crate::{init, sys, template, unisolated};
+use copies::Copies;
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -66,6 +69,8 @@ struct Spawner {
     ready: Vec<Waiting>,
     /// With their program started.
     spares: Spares,
+    /// Copied from others, and what they are copied from.
+    copies: Copies,
     /// Handed to the daemon.
     running: Vec<Running>,
     /// Ended; their groups are not empty yet.
@@ -101,7 +106,8 @@ impl Spawner {
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
                 let (mode, spares) = (machine.mode, machine.has_spares());
-                let hello = Reply::Hello { barriers, mode, accounts, spares };
+                let templates = spares && template::are_possible(mode);
+                let hello = Reply::Hello { barriers, mode, accounts, spares, templates };
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
                 }
@@ -111,6 +117,7 @@ impl Spawner {
                     machine,
                     ready: vec![first],
                     spares: Spares::default(),
+                    copies: Copies::default(),
                     running: Vec::new(),
                     cleaning: Vec::new(),
                     ready_wanted: config.ready_count,
@@ -155,6 +162,9 @@ impl Spawner {
             for (pid, has_loaded) in happened.spares {
                 self.follow_spare(pid, has_loaded);
             }
+            if happened.copies {
+                self.follow_copies();
+            }
             if happened.daemon {
                 match self.daemon.receive() {
                     Ok(Some(packet)) => self.answer(packet),
@@ -190,7 +200,7 @@ impl Spawner {
     fn next(&self, quiet: bool) -> Next {
         if self.ready.len() < self.ready_wanted {
             Next::MakeWaiting
-        } else if self.spares.missing().is_some() {
+        } else if self.spares.missing().is_some() && !self.copies.is_preparing() {
             if quiet { Next::StartSpare } else { Next::PauseBeforeSpare }
         } else {
             Next::Nothing
@@ -215,6 +225,8 @@ impl Spawner {
         polled.extend(self.machine.network.changes().map(read));
         let first_spare = polled.len();
         polled.extend(self.spares.watched().map(|(_, fd, _)| read(fd)));
+        let first_copy = polled.len();
+        polled.extend(self.copies.watched().map(read));
         match poll(&mut polled, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return None,
@@ -223,11 +235,12 @@ impl Spawner {
             .iter()
             .map(|polled| polled.revents().is_some_and(|events| !events.is_empty()))
             .collect();
-        let spares = self.spares.watched().zip(&happened[first_spare..]);
+        let spares = self.spares.watched().zip(&happened[first_spare..first_copy]);
         Some(Happened {
             daemon: happened[0],
             children: happened[1],
             network: happened[2..first_spare].contains(&true),
+            copies: happened[first_copy..].contains(&true),
             spares: spares
                 .filter(|(_, happened)| **happened)
                 .map(|((pid, _, has_loaded), _)| (pid, has_loaded))
@@ -238,11 +251,11 @@ impl Spawner {
 
     fn answer(&mut self, packet: Packet) {
         match packet.parse() {
-            Ok(Request::Launch { id, spec, spare }) => {
-                self.launch(id, *spec, spare, packet.descriptors);
+            Ok(Request::Launch { id, spec, from }) => {
+                self.launch(id, *spec, from, packet.descriptors);
             }
-            Ok(Request::Keep { kind, spec, count }) => {
-                if let Err(reason) = self.keep(kind, *spec, count) {
+            Ok(Request::Keep { kind, spec, count, copied }) => {
+                if let Err(reason) = self.keep(kind, *spec, count, copied) {
                     self.tell(format!("spares were not kept: {reason}"));
                 }
             }
@@ -258,8 +271,8 @@ impl Spawner {
         }
     }
 
-    fn launch(&mut self, id: u64, spec: Spec, kind: Option<u64>, descriptors: Vec<OwnedFd>) {
-        let reply = match self.try_launch(id, spec, kind, descriptors) {
+    fn launch(&mut self, id: u64, spec: Spec, from: Source, descriptors: Vec<OwnedFd>) {
+        let reply = match self.try_launch(id, spec, from, descriptors) {
             Ok(()) => return,
             Err(reason) => Reply::Failed { id, reason },
         };
@@ -270,7 +283,7 @@ impl Spawner {
         &mut self,
         id: u64,
         spec: Spec,
-        kind: Option<u64>,
+        from: Source,
         given: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
         spec.check(&self.bind_roots)?;
@@ -279,7 +292,11 @@ impl Spawner {
             return Err(format!("{} descriptors instead of {expected}", given.len()).into());
         }
         self.machine.network.find(spec.network.as_deref())?;
-        let spare = kind.and_then(|kind| self.spares.take(kind, &spec));
+        let spare = match from {
+            Source::Fresh => None,
+            Source::Spare(kind) => self.spares.take(kind, &spec),
+            Source::Template(role) => return self.launch_role(id, spec, role, given),
+        };
         if let Some((spare, prepared)) = spare
             // What keeps it from becoming one keeps a fresh one, too, which then says why.
             && self.use_spare(id, &spec, spare, &prepared).is_ok()
@@ -296,7 +313,7 @@ impl Spawner {
             unisolated::rewrite(&mut spec, ports[0], ports[1]);
         }
         let outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-        let assigned = self.machine.assign(&waiting, spec, &outputs);
+        let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Started);
         // On failure `control` closes here, which ends the process; it is reaped as a running one.
         self.hand_over(id, waiting, assigned, None)
     }
@@ -344,13 +361,18 @@ impl Spawner {
     }
 
     /// So many spares of this kind are wanted.
-    fn keep(&mut self, kind: u64, spec: Spec, count: u32) -> Result<(), String> {
+    fn keep(&mut self, kind: u64, spec: Spec, count: u32, copied: bool) -> Result<(), String> {
         spec.check_spare(&self.bind_roots)?;
         if !self.machine.has_spares() {
             return Err("limits cannot be set late on this machine".to_owned());
         }
         let at_hand = self.spares.at_hand(kind);
-        for spare in self.spares.keep(kind, spec, count)? {
+        if count == 0 || !self.spares.is_as_before(kind, &spec) {
+            self.retire_zygotes(kind);
+        }
+        self.copies.try_again(kind);
+        let copied = copied && template::are_possible(self.machine.mode);
+        for spare in self.spares.keep(kind, spec, count, copied)? {
             self.discard(spare.waiting);
         }
         if self.spares.at_hand(kind) != at_hand {
@@ -368,9 +390,13 @@ impl Spawner {
 
     /// Starts one more of those that are missing.
     fn start_spare(&mut self) {
-        let Some((kind, spec)) = self.spares.missing() else { return };
+        let Some((kind, spec, copied)) = self.spares.missing() else { return };
         let spec = spec.clone();
-        if let Err(reason) = self.try_start_spare(kind, spec) {
+        let started = match copied {
+            true => self.copy_spare(kind, spec),
+            false => self.try_start_spare(kind, spec),
+        };
+        if let Err(reason) = started {
             self.spares.has_failed(kind);
             self.tell(format!("a spare could not be made: {reason}"));
         }
@@ -382,7 +408,9 @@ impl Spawner {
             Some(waiting) => waiting,
             None => self.machine.make_waiting()?,
         };
-        if let Err(reason) = self.machine.prepare_spare(&waiting, spec, &ends.inside()) {
+        if let Err(reason) =
+            self.machine.prepare_spare(&waiting, spec, &ends.inside(), Origin::Started)
+        {
             self.discard(waiting);
             return Err(reason);
         }
@@ -428,9 +456,13 @@ impl Spawner {
         loop {
             let pid = match waitpid(None::<nix::unistd::Pid>, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => pid.as_raw(),
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(WaitStatus::StillAlive) | Err(_) => break,
                 Ok(_) => continue,
             };
+            self.copies.has_ended(pid);
+            if self.has_lost_birth(pid) {
+                continue;
+            }
             if let Some(at) = self.running.iter().position(|running| running.pid == pid) {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
@@ -445,6 +477,7 @@ impl Spawner {
                 self.note_lost_way(pid);
             }
         }
+        self.end_retired();
     }
 
     /// Somebody has ended the keeper.
@@ -513,7 +546,7 @@ impl Spawner {
 
     /// What was made ahead of requests.
     fn ahead(&self) -> impl Iterator<Item = &Waiting> {
-        self.ready.iter().chain(self.spares.iter())
+        self.ready.iter().chain(self.spares.iter()).chain(self.unborn())
     }
 }
 
@@ -534,6 +567,7 @@ struct Happened {
     network: bool,
     /// By process id, and whether it is that its program has loaded itself.
     spares: Vec<(i32, bool)>,
+    copies: bool,
     /// Time is up.
     nothing: bool,
 }

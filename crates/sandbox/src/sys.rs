@@ -48,10 +48,12 @@ fn path_text(path: &Path) -> io::Result<CString> {
 /// The caller must be single-threaded: the child goes on in ordinary Rust code.
 pub(crate) fn clone_process(flags: u64) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
+    let sibling = flags & libc::CLONE_PARENT as u64 != 0;
     let args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // One that is made for our parent says it the same way as we would.
+        exit_signal: if sibling { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     // SAFETY: without CLONE_VM the child has its own copy of all memory, as after fork(); the

@@ -9,6 +9,8 @@
     reason = "a test"
 )]
 
+#[path = "environments/copies.rs"]
+mod copies;
 #[path = "environments/extensions.rs"]
 mod extensions;
 #[path = "environments/file_systems.rs"]
@@ -185,6 +187,9 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
         println!("{}\n{:?} peak {} MB", ran.output, ran.exit, ran.peak_mb);
         return;
     }
+    if std::env::var_os("COPIES").is_some() {
+        return copies::copies(sandboxes, code, &spec(""), mode).await;
+    }
     let ran = run(sandboxes, &spec("id -u; id -g; hostname; echo $$; exit 7")).await;
     assert_eq!(ran.output, "993\n990\nsandbox\n2\n");
     assert_eq!(ran.exit, Exit { code: Some(7), ..Exit::default() });
@@ -192,6 +197,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     log_pipe(sandboxes).await;
     extensions::extensions(sandboxes, code, &spec("")).await;
     spares::spares(sandboxes, code, &spec(""), mode).await;
+    copies::copies(sandboxes, code, &spec(""), mode).await;
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;

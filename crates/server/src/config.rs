@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambic_lambda::invoke::vpcs::SecurityGroup;
+use lambic_lambda::invoke::worth::Policy;
 use lambic_lambda::rollback::RollbackConfig;
 use lambic_lambda::urls::UrlBase;
 use lambic_sandbox::{FileSystem, PrivateNetwork};
@@ -103,7 +104,9 @@ pub(crate) struct Functions {
     pub(crate) rollback: RollbackConfig,
     pub(crate) memory_mb_max: u64,
     pub(crate) idle: Duration,
+    pub(crate) idle_policy: Policy,
     pub(crate) spares: u32,
+    pub(crate) zygotes: bool,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
     /// Where the URLs of functions are; `None`: on this machine, at the port of the API.

@@ -186,7 +186,7 @@ pub(crate) fn print_next_steps(config: &Config, address: SocketAddr, stays: bool
         "
 {first}
 
-  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={region}
+  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={region} AWS_DEFAULT_REGION={region}
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   aws lambda list-functions --query 'Functions[].[FunctionName,Runtime,State]' --output text
   aws lambda invoke --function-name hello-python --cli-binary-format raw-in-base64-out \\

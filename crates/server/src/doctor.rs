@@ -112,7 +112,20 @@ fn interpreters(served: &[Served]) -> Vec<Finding> {
             findings.push(Finding::bad(family, State::Missing, "no interpreter found", remedy));
         }
     }
+    if !served.iter().any(|runtime| runtime.id.starts_with("ruby")) {
+        findings.push(ruby(program("ruby")));
+    }
     findings
+}
+
+/// Of a machine that has none of AWS's versions. Debian's may be older than those; it serves them all
+/// the same.
+fn ruby(nearest: Option<PathBuf>) -> Finding {
+    let (detail, remedy) = match nearest {
+        Some(path) => (format!("{}, none of AWS's versions", path.display()), ""),
+        None => ("no interpreter found; few functions need one".to_owned(), "apt-get install ruby"),
+    };
+    Finding::bad("ruby", State::Unused, detail, remedy)
 }
 
 /// What is missing, if anything is.
@@ -180,6 +193,9 @@ mod tests {
         let missing: Vec<&Finding> = found.iter().filter(|f| f.state == State::Missing).collect();
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].remedy, "apt-get install nodejs");
-        assert!(interpreters(&[]).len() == 2);
+        assert!(interpreters(&[]).len() == 3);
+        let (one, none) = (ruby(Some("/usr/bin/ruby".into())), ruby(None));
+        assert_eq!((one.remedy.as_str(), none.remedy.as_str()), ("", "apt-get install ruby"));
+        assert_eq!((one.state, none.state), (State::Unused, State::Unused));
     }
 }

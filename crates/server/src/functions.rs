@@ -60,7 +60,9 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
             scale_out_max: functions.scale_out_max,
             budget: budget(usual.budget, functions),
             idle_max: functions.idle,
+            idle_policy: functions.idle_policy,
             spares: functions.spares,
+            zygotes: functions.zygotes,
             networks: networks(config),
             vpcs: Arc::new(vpcs(config)),
             keys: Arc::new(keys(config)),
@@ -122,6 +124,7 @@ fn budget(usual: Budget, functions: &Functions) -> Budget {
 mod tests {
     use std::time::Duration;
 
+    use lambic_lambda::invoke::worth::Policy;
     use lambic_lambda::rollback::RollbackConfig;
 
     use super::*;
@@ -136,7 +139,9 @@ mod tests {
                 rollback: RollbackConfig::default(),
                 memory_mb_max: 512,
                 idle: Duration::ZERO,
+                idle_policy: Policy::Fixed,
                 spares: 0,
+                zygotes: false,
                 lifetime: Duration::ZERO,
                 transition: Duration::ZERO,
                 url_base: None,

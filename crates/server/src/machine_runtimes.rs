@@ -34,7 +34,8 @@ pub(crate) fn searched(config: &Config) -> Vec<PathBuf> {
 /// Every runtime id that is served exactly. Runs each interpreter once to ask for its version.
 pub(crate) async fn served(config: &Config, rt: &Rt) -> Vec<Served> {
     // Nothing is started with these packs, so there need be no clients.
-    let clients = Clients { python: PathBuf::new(), nodejs: PathBuf::new() };
+    let nowhere = PathBuf::new;
+    let clients = Clients { python: nowhere(), nodejs: nowhere(), ruby: nowhere() };
     let packs = Packs::new(packs_config(config), clients, rt.clone());
     words(config, &packs.list().await)
 }
@@ -52,8 +53,10 @@ fn words(config: &Config, found: &[Pack]) -> Vec<Served> {
             // Older ones serve when nothing nearer is there, but have no id.
             Family::Python if (release.major, release.minor) < (3, 8) => continue,
             Family::Nodejs if release.major < 18 => continue,
+            Family::Ruby if (release.major, release.minor) < (3, 2) => continue,
             Family::Python => format!("python{}.{}", release.major, release.minor),
             Family::Nodejs => format!("nodejs{}.x", release.major),
+            Family::Ruby => format!("ruby{}.{}", release.major, release.minor),
             Family::Provided => continue,
         };
         if !served.iter().any(|served| served.id == id) {
@@ -83,6 +86,8 @@ mod tests {
             executable: PathBuf::from("/usr/bin/it"),
             prefix: PathBuf::from("/usr"),
             libraries: Vec::new(),
+            features: Vec::new(),
+            gems: None,
         };
         let mut config = test_config();
         config.runtimes.interpreters.insert("python3.13".to_owned(), PathBuf::from("/opt/py"));

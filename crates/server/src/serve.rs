@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lambic_front::{AuthMode, CredentialTable, Front, FrontConfig, Principal};
 use lambic_rt::{Rt, TaskKind};
-use lambic_sandbox::SandboxHost;
+use lambic_sandbox::{Chair, SandboxHost, run_anywhere};
 use lambic_store::{OpenError, Store};
 use lambic_wire::sigv4::Credentials;
 
@@ -25,6 +25,9 @@ pub(crate) enum Purpose {
     Demo { once: bool },
 }
 
+/// How often it is looked whether the reactor has to wait for its processor.
+const SEAT_REVIEW_EVERY: Duration = Duration::from_secs(1);
+
 /// Runs a server from start to end. Returns when it has drained.
 pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     // Configure.
@@ -38,15 +41,17 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     // should not have; the port is taken while this process may still take one below 1024.
     let (host, scratch) = spawner::start(&config)?;
     let listener = listen(config.listen)?;
+    // Found while this process may still open what the kernel tells of threads.
+    let chair = if config.threads == 1 { Chair::find() } else { None };
     host.drop_privileges(&scratch.reach(&config)).map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
 
-    let runtime = reactor(config.threads)
+    let runtime = reactor(config.threads, chair.as_ref())
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
     log.run()
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(live(config, purpose, host, listener));
+    let ended = runtime.block_on(live(config, purpose, host, listener, chair));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(scratch);
@@ -56,11 +61,19 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
 
 /// One thread that does everything of an invocation is the fastest as long as it is not full: a
 /// wake-up across processors costs more than all the work of a warm invoke.
-fn reactor(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+fn reactor(threads: usize, chair: Option<&Chair>) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
+    if let Some(everywhere) = chair.map(Chair::everywhere) {
+        builder.on_thread_start(move || {
+            // Files and packages are not to keep the reactor from its processor.
+            if let Err(error) = run_anywhere(&everywhere) {
+                tracing::debug!(%error, "a thread stays on the reactor's processor");
+            }
+        });
+    }
     builder.worker_threads(threads).thread_name("lambic").enable_all().build()
 }
 
@@ -69,6 +82,7 @@ async fn live(
     purpose: Purpose,
     host: SandboxHost,
     listener: TcpListener,
+    chair: Option<Chair>,
 ) -> Result<(), Failure> {
     let rt = Rt::real();
     let started = rt.instant();
@@ -99,7 +113,10 @@ async fn live(
     let took = rt.instant().duration_since(started);
     announce(&Facts { config: &config, address, barriers: &barriers, took });
 
-    // Run.
+    // Run. The store has all its threads by now, so that none of them is seated with this one.
+    if let Some(chair) = chair {
+        rt.spawn("processor of the reactor", TaskKind::Request, seated(rt.clone(), chair)).detach();
+    }
     let serving = {
         let (front, stop) = (front.clone(), rt.shutdown());
         let serving = async move { front.serve_listener(listener, stop).await };
@@ -130,6 +147,22 @@ async fn live(
     }
     store.close().await;
     verdict.and_then(|()| unbroken(&rt))
+}
+
+/// Keeps the one thread that serves everything on one processor, and looks whether it is a good one.
+async fn seated(rt: Rt, chair: Chair) {
+    let mut shutdown = rt.shutdown();
+    let (mut seat, mut since) = match chair.take() {
+        Ok(seat) => (seat, rt.instant()),
+        Err(error) => return tracing::debug!(%error, "the reactor has no processor of its own"),
+    };
+    while rt.within(SEAT_REVIEW_EVERY, shutdown.requested()).await.is_none() {
+        let now = rt.instant();
+        let elapsed = now.duration_since(std::mem::replace(&mut since, now));
+        if let Err(error) = seat.review(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)) {
+            tracing::debug!(%error, "the reactor stays on its processor");
+        }
+    }
 }
 
 /// Whether the server stopped because it was asked to. When a part that it cannot do without broke,

@@ -73,7 +73,8 @@ fn matches_path(segments: &[Segment], pieces: &[&str]) -> bool {
     if pieces.len() != segments.len() && !(greedy && pieces.len() > segments.len()) {
         return false;
     }
-    segments.iter().zip(pieces).all(|(segment, piece)| match segment {
+    // From the end, because the beginning is the same for most.
+    segments.iter().zip(pieces).rev().all(|(segment, piece)| match segment {
         Segment::Fixed(text) => piece == text,
         // A signature is made over the path without dot segments: such a one names nothing.
         Segment::Label(_) | Segment::Greedy(_) => !matches!(*piece, "" | "." | ".."),

@@ -15,6 +15,7 @@ mod limits;
 mod new_op;
 mod scale;
 mod shell;
+mod sim;
 mod soak;
 mod test;
 mod tidy;
@@ -34,6 +35,7 @@ usage: cargo xtask <command>
   bench [...]                      measure against other ways to run functions
   scale [--functions N] [--versions N]
                                    measure 10,000 functions of 10 versions into docs/scale.md
+  sim [--seed N] [--functions N]   measure how idle environments are kept into docs/keep-alive.md
   soak [...]                       a day of a busy server in 20 minutes: nothing may leak
   new-op <service> <Operation>     start a new operation: one new file, two edited lines";
 
@@ -58,6 +60,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
         "bench" => bench::run(args),
         "limits" => limits::run(args),
         "scale" => scale::run(args),
+        "sim" => sim::run(args),
         "soak" => soak::run(args),
         "tidy" => tidy::run(args),
         "deps" => deps::run(args),

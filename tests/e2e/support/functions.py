@@ -13,6 +13,7 @@ import zipfile
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 PYTHON = "python3.13"
 NODE = "nodejs22.x"
+RUBY = "ruby3.4"
 CUSTOM = "provided.al2023"
 _numbers = itertools.count(1)
 
@@ -162,6 +163,9 @@ class Functions:
 
     def node(self, source, *, file="index.js", **settings):
         return self.create(files={file: source}, **{"Runtime": NODE, **settings})
+
+    def ruby(self, source, **settings):
+        return self.create(files={"app.rb": source}, **{"Runtime": RUBY, **settings})
 
     def bootstrap(self, program, **settings):
         return self.create(files={"bootstrap": program}, **{"Runtime": CUSTOM, **settings})

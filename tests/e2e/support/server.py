@@ -19,6 +19,7 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 # What functions of tests run on, whatever day it is; tests of retirement use others.
 EVERGREEN = [*(f"python3.{minor}" for minor in range(8, 15)), *(f"nodejs{major}.x" for major in (18, 20, 22, 24)),
+             "ruby3.2", "ruby3.3", "ruby3.4", "ruby4.0",
              "provided.al2", "provided.al2023"]
 
 
@@ -130,12 +131,17 @@ class Server:
         return mine
 
     def runtimes(self):
-        """Processes of functions: everything below the server that runs another program, but spares."""
-        return [pid for pid in self.started() if not is_spare(pid)]
+        """Processes of functions: everything below the server that runs another program, but spares
+        and what they are copied from."""
+        return [pid for pid in self.started() if waits_as(pid) is None]
 
     def spares(self):
         """Interpreters that wait for a function."""
-        return [pid for pid in self.started() if is_spare(pid)]
+        return [pid for pid in self.started() if waits_as(pid) == "spare"]
+
+    def zygotes(self):
+        """Interpreters of which spares are copies."""
+        return [pid for pid in self.started() if waits_as(pid) == "zygote"]
 
     def started(self):
         program = os.path.realpath(f"/proc/{self.process.pid}/exe")
@@ -150,13 +156,14 @@ def same_program(pid, program):
         return False
 
 
-def is_spare(pid):
-    """Whether the first process of its sandbox, its parent, says that it has no function yet."""
+def waits_as(pid):
+    """What the first process of its sandbox, its parent, says that it waits as; `None` if it has a function."""
     try:
         parent = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        return pathlib.Path(f"/proc/{parent}/comm").read_text() == "lambic-spare\n"
+        name = pathlib.Path(f"/proc/{parent}/comm").read_text().strip()
     except OSError:
-        return False
+        return None
+    return {"lambic-spare": "spare", "lambic-zygote": "zygote"}.get(name)
 
 
 def resident_kb(pid):

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-use lambic_bench::http::Message;
+use lambic_bench::http::{Chunked, Frame, Message};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 
@@ -19,13 +19,15 @@ const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// So much of the buffer has come.
+    filled: usize,
     is_runtime: bool,
 }
 
 #[derive(Default)]
 struct Floor {
-    connections: HashMap<usize, Connection>,
-    next_token: usize,
+    /// By token.
+    connections: Vec<Option<Connection>>,
     next_id: u64,
     /// Events that no runtime has taken yet: caller and body.
     queued: VecDeque<(usize, Vec<u8>)>,
@@ -33,6 +35,8 @@ struct Floor {
     idle: VecDeque<usize>,
     /// Invocations that run: id to caller.
     running: HashMap<u64, usize>,
+    /// What is being sent.
+    out: Vec<u8>,
 }
 
 fn main() -> std::io::Result<()> {
@@ -46,7 +50,7 @@ fn main() -> std::io::Result<()> {
     for (listener, token) in listeners.iter_mut().zip([INVOKE, RUNTIME]) {
         poll.registry().register(listener, token, Interest::READABLE)?;
     }
-    let mut floor = Floor { next_token: 2, ..Floor::default() };
+    let mut floor = Floor { connections: Vec::from([None, None]), ..Floor::default() };
     let mut events = Events::with_capacity(256);
     loop {
         match poll.poll(&mut events, None) {
@@ -77,35 +81,48 @@ impl Floor {
     ) -> std::io::Result<()> {
         while let Ok((mut stream, _)) = listener.accept() {
             stream.set_nodelay(true)?;
-            let token = self.next_token;
-            self.next_token += 1;
+            let token = self.connections.len();
             registry.register(&mut stream, Token(token), Interest::READABLE)?;
-            self.connections.insert(token, Connection { stream, buffer: Vec::new(), is_runtime });
+            let buffer = vec![0; 65_536];
+            self.connections.push(Some(Connection { stream, buffer, filled: 0, is_runtime }));
         }
         Ok(())
     }
 
     fn readable(&mut self, token: usize) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let mut part = [0; 65_536];
+        let Some(connection) = self.connections.get_mut(token).and_then(Option::as_mut) else { return };
         loop {
-            match connection.stream.read(&mut part) {
+            if connection.filled == connection.buffer.len() {
+                connection.buffer.resize(connection.filled * 2, 0);
+            }
+            match connection.stream.read(&mut connection.buffer[connection.filled..]) {
                 Ok(0) => {
-                    self.connections.remove(&token);
+                    self.connections[token] = None;
                     self.idle.retain(|waiting| *waiting != token);
                     return;
                 }
-                Ok(count) => connection.buffer.extend_from_slice(&part[..count]),
+                Ok(count) => connection.filled += count,
                 Err(_) => break,
             }
         }
-        while let Some(connection) = self.connections.get_mut(&token) {
-            let Some(message) = Message::read(&connection.buffer) else { return };
-            connection.buffer.drain(..message.length);
-            match (connection.is_runtime, message.head.starts_with("GET ")) {
-                (false, _) => self.queued.push_back((token, message.body)),
+        while let Some(connection) = self.connections[token].as_mut() {
+            let whole = &connection.buffer[..connection.filled];
+            let (body, end) = match Frame::find(whole) {
+                Ok(None) => return,
+                Ok(Some(frame)) => (whole[frame.body..frame.end].to_vec(), frame.end),
+                Err(Chunked) => match Message::read(whole) {
+                    Some(message) => (message.body, message.length),
+                    None => return,
+                },
+            };
+            let (is_runtime, is_next) = (connection.is_runtime, whole.starts_with(b"GET "));
+            let id = if is_runtime && !is_next { id_in(whole) } else { None };
+            connection.buffer.copy_within(end..connection.filled, 0);
+            connection.filled -= end;
+            match (is_runtime, is_next) {
+                (false, _) => self.queued.push_back((token, body)),
                 (true, true) => self.idle.push_back(token),
-                (true, false) => self.answered(token, &message),
+                (true, false) => self.answered(token, id, &body),
             }
             self.hand_out();
         }
@@ -119,7 +136,10 @@ impl Floor {
             };
             self.next_id += 1;
             self.running.insert(self.next_id, caller);
-            let head = format!(
+            self.out.clear();
+            // Writing into memory cannot fail.
+            _ = write!(
+                self.out,
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                  Lambda-Runtime-Aws-Request-Id: 00000000-0000-4000-8000-{:012x}\r\n\
                  Lambda-Runtime-Deadline-Ms: 9999999999999\r\n\
@@ -129,26 +149,32 @@ impl Floor {
                 self.next_id,
                 event.len()
             );
-            self.send(runtime, &[head.as_bytes(), &event].concat());
+            self.out.extend_from_slice(&event);
+            self.send(runtime);
         }
     }
 
     /// A runtime posted an answer: it goes to the caller first, then the runtime hears that it arrived.
-    fn answered(&mut self, runtime: usize, message: &Message) {
-        let id = message.head.split("/invocation/").nth(1).and_then(|rest| rest.get(24..36));
-        let id = id.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    fn answered(&mut self, runtime: usize, id: Option<u64>, body: &[u8]) {
         if let Some(caller) = id.and_then(|id| self.running.remove(&id)) {
-            let head = format!(
+            self.out.clear();
+            _ = write!(
+                self.out,
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                message.body.len()
+                body.len()
             );
-            self.send(caller, &[head.as_bytes(), &message.body].concat());
+            self.out.extend_from_slice(body);
+            self.send(caller);
         }
-        self.send(runtime, ACCEPTED.as_bytes());
+        self.out.clear();
+        self.out.extend_from_slice(ACCEPTED.as_bytes());
+        self.send(runtime);
     }
 
-    fn send(&mut self, token: usize, mut data: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
+    /// Sends what is in `out`.
+    fn send(&mut self, token: usize) {
+        let Some(connection) = self.connections.get_mut(token).and_then(Option::as_mut) else { return };
+        let mut data = self.out.as_slice();
         while !data.is_empty() {
             match connection.stream.write(data) {
                 Ok(count) => data = &data[count..],
@@ -157,4 +183,13 @@ impl Floor {
             }
         }
     }
+}
+
+/// The number at the end of the id in the path of an answer.
+fn id_in(message: &[u8]) -> Option<u64> {
+    let line = &message[..message.iter().position(|byte| *byte == b'\r')?];
+    let name = b"/invocation/";
+    let at = line.windows(name.len()).position(|window| window == name)? + name.len();
+    let digits = std::str::from_utf8(line.get(at + 24..at + 36)?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
 }

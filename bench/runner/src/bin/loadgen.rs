@@ -1,13 +1,17 @@
 //! `loadgen`: sends one request over and over and prints what it saw as JSON.
 //!
 //! `loadgen --address 127.0.0.1:4566 --path /2015-03-31/functions/f/invocations [--body '{}']
-//! [--connections 1] [--warm-ms 100] [--window-ms 1000] [--sign KEY:SECRET]`
+//! [--connections 1] [--warm-ms 100] [--window-ms 1000] [--sign KEY:SECRET] [--real-time yes]
+//! [--rate 1000 [--random yes] [--long-body '{}' --long-every 1000]]`
+//!
+//! With a rate, requests come when they are due, whether or not earlier ones are answered.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lambic_bench::load::{self, Plan};
 use lambic_bench::sign::{self, Signer};
+use lambic_bench::{open, priority};
 
 fn main() -> ExitCode {
     match run() {
@@ -38,13 +42,32 @@ fn run() -> Result<String, String> {
         let (key, secret) = text.split_once(':')?;
         Some(Signer { key: key.into(), secret: secret.into(), region: "us-east-1".into() })
     });
-    let plan = Plan {
-        request: sign::request("POST", &address, &path, body.as_bytes(), signer.as_ref()),
-        address: address.parse().map_err(|error| format!("--address {address}: {error}"))?,
-        connections: number("--connections", 1)? as usize,
-        warm: Duration::from_millis(number("--warm-ms", 100)?),
-        window: Duration::from_millis(number("--window-ms", 1_000)?),
+    let request = |body: &str| sign::request("POST", &address, &path, body.as_bytes(), signer.as_ref());
+    let (warm, window) = (
+        Duration::from_millis(number("--warm-ms", 100)?),
+        Duration::from_millis(number("--window-ms", 1_000)?),
+    );
+    let connections = number("--connections", 1)? as usize;
+    let to = address.parse().map_err(|error| format!("--address {address}: {error}"))?;
+    if value("--real-time").is_some() && !priority::real_time_self() {
+        return Err("no right to real-time priority".to_owned());
+    }
+    let outcome = match number("--rate", 0)? {
+        0 => {
+            let plan = Plan { address: to, request: request(&body), connections, warm, window };
+            load::run(&plan)?
+        }
+        rate => open::run(&open::Plan {
+            address: to,
+            short: request(&body),
+            long_every: number("--long-every", 0)?,
+            long: request(&value("--long-body").unwrap_or_default()),
+            rate: rate as f64,
+            random: value("--random").is_some(),
+            connections,
+            warm,
+            window,
+        })?,
     };
-    let outcome = load::run(&plan)?;
     serde_json::to_string(&outcome).map_err(|error| error.to_string())
 }

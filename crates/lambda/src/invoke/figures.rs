@@ -18,6 +18,9 @@ pub(crate) struct Figures {
     pub(crate) environments_started: Counter,
     pub(crate) environments: Gauge,
     pub(crate) memory_promised_mb: Gauge,
+    pub(crate) environments_evicted: Counter,
+    pub(crate) environments_let_go: Counter,
+    pub(crate) waits_saved_a_start: Counter,
     pub(crate) spares: Gauge,
     pub(crate) spares_used: Counter,
     pub(crate) spares_missed: Counter,
@@ -57,6 +60,19 @@ impl Figures {
             memory_promised_mb: gauge(
                 "lambic_memory_promised_mb",
                 "Memory sizes of all execution environments, in MB.",
+            ),
+            environments_evicted: counter(
+                "lambic_environments_evicted_total",
+                "Idle execution environments that ended because their room was needed.",
+            ),
+            environments_let_go: counter(
+                "lambic_environments_let_go_total",
+                "Idle execution environments that ended by themselves: not worth their memory, idle \
+                 for too long, or too old.",
+            ),
+            waits_saved_a_start: counter(
+                "lambic_waits_saved_a_start_total",
+                "Invocations that waited for an environment at work instead of starting another.",
             ),
             spares: gauge(
                 "lambic_spares",

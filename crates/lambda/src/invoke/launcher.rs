@@ -71,6 +71,9 @@ pub struct Prepared {
     pub env: Vec<(String, String)>,
     /// What tells the program's file from one that is put in its place.
     pub edition: Edition,
+    /// Whether the program can stand as a template (see [`TemplateRole`]) when its environment has
+    /// `_LAMBIC_TEMPLATE`.
+    pub forks: bool,
 }
 
 /// Device, inode and time of the last change of a file.

@@ -3,10 +3,10 @@
 //! Life of a synchronous invoke, in order: `target` (which snapshot, resolved by the operation) →
 //! [`admit`] (a [`admit::Lease`] of the account's concurrency, or 429) → [`pool`] (an idle
 //! environment of the snapshot, or a place in its queue) → [`place`] (only when one more
-//! environment is needed: is there room, which idle ones make room) → [`worker`] (makes and keeps
+//! environment is needed: is there room, which idle ones make room, by their [`worth`]) → [`worker`] (makes and keeps
 //! one environment) → the Runtime API's desk (event out, answer in) → [`reply`] → [`record`]
-//! (START, END, REPORT) → the lease drops. `admit`, `place` and `pool` are pure; what is in
-//! [`shell`] performs what they decide.
+//! (START, END, REPORT) → the lease drops. `admit`, `place`, `pool`, [`history`] and `worth` are
+//! pure; [`shell`] and `room` perform what they decide.
 //!
 //! An answer that is streamed goes from the Runtime API straight to its caller; [`streamed`] is the
 //! caller's end of it, and only how it ended comes the way above.
@@ -20,7 +20,11 @@ pub mod cold_start;
 mod fake;
 pub mod fault;
 mod figures;
+mod functions;
+pub mod history;
 mod invocation;
+#[cfg(test)]
+mod keep_tests;
 mod keeper;
 pub mod launcher;
 pub(crate) mod lineage;
@@ -33,6 +37,7 @@ pub mod pool;
 pub mod product;
 #[cfg(test)]
 mod provision_tests;
+mod provisioning;
 mod reading;
 pub mod record;
 mod reply;
@@ -60,6 +65,7 @@ pub mod trace;
 pub mod vpcs;
 mod window;
 mod worker;
+pub mod worth;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +73,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use lambic_front::metrics::Metrics;
-use lambic_rt::{Instant, Rt, TaskKind};
+use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
 
 use crate::keys::Keys;
@@ -79,19 +85,20 @@ use crate::runtimes::packs::Packs;
 use crate::runtimes::plan;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
-use admit::{Account, Meter};
+use admit::Account;
 use figures::Figures;
+use functions::FunctionUse;
 pub use invocation::{Answer, Invocation};
 use launcher::{ApiFront, Launcher, Prepared, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
-use scaling::Scaling;
 use shell::Shell;
 use spares::Spares;
 use streamed::StreamedAnswer;
 use templates::Templates;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use vpcs::Vpcs;
+use worth::{Keep, Policy};
 
 /// Is told of every invocation that has ended.
 pub trait Observer: Send + Sync + 'static {
@@ -110,8 +117,12 @@ pub struct InvokeConfig {
     pub budget: Budget,
     /// An environment that was idle for so long ends.
     pub idle_max: Duration,
+    /// Whether it may end sooner.
+    pub idle_policy: Policy,
     /// Spares of each kind that is in use; 0: none.
     pub spares: u32,
+    /// Whether those whose program can are copied from one process of their kind.
+    pub zygotes: bool,
     /// An environment that is as old as this serves nobody any more, however busy it is.
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
@@ -142,7 +153,9 @@ impl Default for InvokeConfig {
             scale_out_max: scaling::SCALE_OUT_MAX_DEFAULT,
             budget: Budget { memory_mb_max: 64 * 1024, environments_max: 2_048 },
             idle_max: Duration::from_secs(600),
+            idle_policy: Policy::default(),
             spares: 2,
+            zygotes: true,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             restore_max: Duration::from_secs(10),
@@ -174,6 +187,9 @@ pub(crate) struct Common {
     /// By ARN: of functions that reserve concurrency, and of those that have pools.
     functions: Mutex<HashMap<String, Arc<FunctionUse>>>,
     used: Mutex<Used>,
+    keep: Keep,
+    /// Wakes the task that makes room ahead of need.
+    is_short: Arc<Notify>,
     pub(crate) spares: Spares,
     pub(crate) templates: Templates,
     next_id: AtomicU64,
@@ -213,6 +229,8 @@ impl Invoker {
             spares: Spares::new(per_kind, config.idle_max),
             templates: Templates::new(launcher.has_templates(), config.lifetime_max),
             figures: Figures::new(&config.metrics),
+            keep: Keep::new(config.idle_policy, config.idle_max),
+            is_short: Arc::default(),
             config,
             rt: rt.clone(),
             launcher,
@@ -236,6 +254,7 @@ impl Invoker {
                 }
             })
             .detach();
+        room::keep_reserve(&common);
         Invoker { common }
     }
 
@@ -391,19 +410,6 @@ pub struct Provision {
     pub fails: bool,
 }
 
-/// What the versions of one function share.
-pub(crate) struct FunctionUse {
-    pub(crate) meter: Arc<Meter>,
-    scaling: Mutex<Scaling>,
-}
-
-impl FunctionUse {
-    /// Whether the function may have one more environment at this moment.
-    pub(crate) fn may_scale(&self, now: Instant) -> bool {
-        self.scaling.lock().unwrap_or_else(PoisonError::into_inner).take(now)
-    }
-}
-
 impl Common {
     fn observe(
         &self,
@@ -420,64 +426,6 @@ impl Common {
         observer.finished(&invocation.invoked_arn, version, is_error);
     }
 
-    /// The counter of the account in its region.
-    fn account(&self, account: &str, region: &str) -> Arc<Account> {
-        let key = (account.to_owned(), region.to_owned());
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Account::new(self.config.concurrency_max);
-        accounts.entry(key).or_insert_with(fresh).clone()
-    }
-
-    /// What the versions of this version's function share.
-    pub(crate) fn function(&self, version: &Version) -> Arc<FunctionUse> {
-        let account = self.account(&version.account, &version.region);
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = functions.get(&version.function_arn).cloned();
-        known.unwrap_or_else(|| {
-            let fresh = self.fresh_function(account);
-            functions.insert(version.function_arn.clone(), fresh.clone());
-            fresh
-        })
-    }
-
-    fn fresh_function(&self, account: Arc<Account>) -> Arc<FunctionUse> {
-        let scaling = Scaling::new(self.config.scale_out_max, self.rt.instant());
-        Arc::new(FunctionUse { meter: Meter::new(account), scaling: Mutex::new(scaling) })
-    }
-
-    fn follow_concurrency(&self, function_arn: &str, now: Option<&FunctionRecord>) {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(record) = now else {
-            // Now, and not with its last environment: another function may have taken it already.
-            if let Some(known) = functions.remove(function_arn) {
-                known.meter.provision(0);
-                known.meter.reserve(None);
-            }
-            return;
-        };
-        let reserved = record.reserved_concurrency;
-        match functions.get(function_arn) {
-            Some(known) => known.meter.reserve(reserved),
-            // What most functions have needs no memory until they are invoked.
-            None if reserved.is_none() => {}
-            None => {
-                let account = self.account(&record.account, &record.region);
-                let fresh = self.fresh_function(account);
-                fresh.meter.reserve(reserved);
-                functions.insert(function_arn.to_owned(), fresh);
-            }
-        }
-    }
-
-    fn sum_up_provisioned(&self, function_arn: &str) {
-        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = functions.get(function_arn).cloned() else { return };
-        drop(functions);
-        let pools = self.all_pools();
-        let of_function = pools.iter().filter(|shell| shell.version().function_arn == function_arn);
-        known.meter.provision(of_function.map(|shell| shell.kept()).sum());
-    }
-
     /// A function that is new or has just changed is about to be invoked: its kind of spares is in use.
     fn expect(self: &Arc<Common>, record: &FunctionRecord) {
         let coming = record.updating.as_ref().unwrap_or(&record.running);
@@ -489,15 +437,15 @@ impl Common {
         let (common, coming) = (self.clone(), coming.clone());
         let expected = async move {
             if let Some(prepared) = plan::spare_of(&common, &coming).await {
-                common.spare_kind(&prepared);
+                common.spare_kind(&prepared, false);
             }
         };
         self.rt.spawn("spares for a new function", TaskKind::Request, expected).detach();
     }
 
-    /// The kind of spares of this, which is in use now.
-    pub(crate) fn spare_kind(&self, prepared: &Prepared) -> Option<u64> {
-        let (kind, is_new) = self.spares.used(prepared, self.rt.instant())?;
+    /// The kind of spares of this, which is in use now, by a start that takes one or not.
+    pub(crate) fn spare_kind(&self, prepared: &Prepared, is_start: bool) -> Option<u64> {
+        let (kind, is_new) = self.spares.used(prepared, is_start, self.rt.instant())?;
         if is_new {
             self.review_spares();
         }
@@ -506,8 +454,7 @@ impl Common {
 
     /// Says how many spares are wanted, where that has changed.
     fn review_spares(&self) {
-        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = spares::room(self.config.budget, used);
+        let room = spares::room(self.config.budget, self.used());
         for keep in self.spares.review(self.rt.instant(), room) {
             if !self.launcher.keep_spares(keep.kind, &keep.prepared, keep.count) {
                 self.spares.was_not_said(keep.kind);
@@ -565,12 +512,15 @@ impl Common {
             self.review_spares();
         }
         template::make_missing(self);
+        let keep = self.keep.with(self.config.budget, self.used());
         for shell in self.all_pools() {
-            if shell.sweep(self.rt.instant()) {
+            if shell.sweep(self.rt.instant(), &keep) {
                 // By identity: a request may have put a fresh pool in its place by now.
                 self.forget(&shell);
             }
         }
+        // What was at work when room became short may be idle now.
+        self.make_reserve();
     }
 
     /// Forgets one closed pool, so that the next request gets a fresh one.

@@ -2,31 +2,58 @@
 //!
 //! Pure: no clock, no I/O. Each method is one step; it changes the pool and returns what the shell
 //! has to do. Environments go Starting → Busy → Settling → Idle → Busy …; one that leaves the pool
-//! never comes back. Idle ones are used newest first, so that a burst's surplus grows old and is
-//! reaped. A request that finds none idle waits for whichever is first: one being started, or one
-//! that becomes free.
+//! never comes back. Idle ones are used newest first, so that a burst's surplus grows old and loses its
+//! worth. A request that finds none idle waits for whichever is first: one being started, or one that
+//! becomes free.
+//!
+//! Early binding: when one that is at work will probably be free sooner than a new one would be ready,
+//! nothing is started for a request; it is *patient*. Its patience has a bound, after which one is
+//! started all the same. At any time as many are being started as there are impatient requests, and
+//! one that has started serves an impatient request first, so nobody waits for what never comes.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use lambic_rt::Instant;
 
+use super::history::History;
+use super::worth::{Idle, Keep, Worth};
+
 /// Names one environment on this server.
 pub type EnvironmentId = u64;
 /// Names one request that waits for an environment.
 pub type Ticket = u64;
 
+/// A request behind an environment that has just answered waits so long before it costs another
+/// environment. A runtime asks for its next event within a fraction of a millisecond, but one that
+/// has used up its share of the processor is held back for tens of them.
+pub const SETTLING_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Nobody waits longer for one that is at work before one is started for him, nor longer than a start
+/// takes: a wrong guess costs at most the time of one more start.
+pub const PATIENCE_MAX: Duration = Duration::from_millis(250);
+
+/// Nor is less worth a timer.
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
+
 /// Where an environment of the pool is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     /// Being made; nobody has it.
-    Starting,
+    Starting { since: Instant },
     /// Serving one invocation.
-    Busy,
+    Busy { since: Option<Instant> },
     /// Its invocation is answered, the runtime has not yet asked for the next one.
-    Settling { until: Instant },
+    Settling { since: Option<Instant>, until: Instant },
     /// Waiting for work.
     Idle { since: Instant },
+}
+
+#[derive(Debug)]
+struct Environment {
+    slot: Slot,
+    /// From when on it serves nobody any more.
+    old_at: Option<Instant>,
 }
 
 /// What the shell does for a new request.
@@ -38,9 +65,9 @@ pub enum Answer {
     WaitAndStart,
     /// It waits; as many environments are being started as requests wait.
     Wait,
-    /// It waits for one that is about to be free; after a moment the shell asks
+    /// It waits for one that is about to be free; after this time the shell asks
     /// [`Pool::impatient`].
-    WaitBriefly,
+    WaitBriefly(Duration),
     /// The pool is closed for good; look the snapshot's pool up again.
     Closed,
 }
@@ -59,97 +86,225 @@ pub enum Free {
     Unknown,
 }
 
+/// An idle environment that may make room for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evictable {
+    /// Which one.
+    pub id: EnvironmentId,
+    /// It is needed when so many requests are there at once.
+    pub level: usize,
+    /// Since when it is idle.
+    pub since: Instant,
+    /// Never less than that of an older one of the pool.
+    pub worth: Worth,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: Ticket,
+    is_patient: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Pool {
-    slots: HashMap<EnvironmentId, Slot>,
-    /// From when on an environment serves nobody any more.
-    old_at: HashMap<EnvironmentId, Instant>,
+    environments: HashMap<EnvironmentId, Environment>,
     /// Newest last.
     idle: Vec<EnvironmentId>,
-    waiting: VecDeque<Ticket>,
+    waiting: VecDeque<Waiter>,
+    patient: usize,
     starting: usize,
     settling: usize,
     /// Provisioned: so many are there all the time, whether anybody asks for them or not.
     kept: usize,
     retired: bool,
     closed: bool,
+    memory_mb: u32,
+    history: History,
 }
 
 impl Pool {
+    /// For environments of that size, with what is known from before.
+    pub fn new(memory_mb: u32, history: History) -> Pool {
+        Pool { memory_mb, history, ..Pool::default() }
+    }
+
+    /// What it has learnt.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Requests that wait or are served.
+    fn at_work(&self) -> usize {
+        self.environments.len() - self.idle.len() - self.starting + self.waiting.len()
+    }
+
+    fn busy(&self) -> usize {
+        self.environments.len() - self.idle.len() - self.starting - self.settling
+    }
+
+    fn impatient_ones(&self) -> usize {
+        self.waiting.len() - self.patient
+    }
+
+    fn set(&mut self, id: EnvironmentId, slot: Slot) {
+        self.environments.get_mut(&id).expect("the pool has it").slot = slot;
+    }
+
     /// A request wants an environment.
-    pub fn request(&mut self, ticket: Ticket) -> Answer {
+    pub fn request(&mut self, ticket: Ticket, now: Instant) -> Answer {
         if self.closed {
             return Answer::Closed;
         }
         if let Some(id) = self.idle.pop() {
-            let before = self.slots.insert(id, Slot::Busy);
-            assert!(matches!(before, Some(Slot::Idle { .. })), "an idle environment was not idle");
+            let environment = self.environments.get_mut(&id).expect("what is idle is there");
+            assert!(
+                matches!(environment.slot, Slot::Idle { .. }),
+                "an idle environment was not idle"
+            );
+            environment.slot = Slot::Busy { since: Some(now) };
+            self.history.reached(self.at_work(), now);
             return Answer::Use(id);
         }
-        self.waiting.push_back(ticket);
-        if self.starting >= self.waiting.len() {
-            Answer::Wait
-        } else if self.starting + self.settling >= self.waiting.len() {
-            Answer::WaitBriefly
-        } else {
-            Answer::WaitAndStart
+        let patience = self.patience(now);
+        self.waiting.push_back(Waiter { ticket, is_patient: patience.is_some() });
+        self.history.reached(self.at_work(), now);
+        if let Some(patience) = patience {
+            self.patient += 1;
+            return Answer::WaitBriefly(patience);
         }
+        if self.starting >= self.waiting.len() { Answer::Wait } else { Answer::WaitAndStart }
     }
 
-    /// The brief wait of a request is over. Whether one more environment is to be started for it.
+    /// How long one more request may wait before an environment is started for it. `None`: one is to
+    /// be started now, or more are being started than requests wait.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        let ahead = self.waiting.len();
+        if self.starting > ahead {
+            return None;
+        }
+        if self.starting + self.settling > ahead {
+            return Some(SETTLING_PATIENCE);
+        }
+        // Those that start or settle serve so many of them; the others and this one come after.
+        self.patience_for_busy(ahead - self.starting - self.settling, now)
+    }
+
+    /// The same for one that has so many before it at those that are at work.
+    fn patience_for_busy(&self, ahead: usize, now: Instant) -> Option<Duration> {
+        let (start, busy) = (self.history.start()?, self.busy());
+        let whole = self.history.left_of(Duration::ZERO)?;
+        // Each of them would have to serve so many before.
+        let rounds = u32::try_from(ahead.checked_div(busy)?).ok()?;
+        if whole.checked_mul(rounds)? >= start {
+            return None;
+        }
+        let left = |environment: &Environment| match environment.slot {
+            Slot::Busy { since: Some(since) } => {
+                self.history.left_of(now.saturating_duration_since(since))
+            }
+            _ => None,
+        };
+        let mut left: Vec<Duration> = self.environments.values().filter_map(left).collect();
+        let at = ahead % busy;
+        if at >= left.len() {
+            return None;
+        }
+        let (_, nth, _) = left.select_nth_unstable(at);
+        let expected = *nth + whole * rounds;
+        // Twice what is expected: a wait that is cut off just before its end was for nothing. And well
+        // before a new one would be ready: a new one serves the next burst as well.
+        let patience = (expected * 2).max(PATIENCE_MIN);
+        (patience < start).then(|| patience.min(PATIENCE_MAX))
+    }
+
+    /// The patience of a request is over. Whether one more environment is to be started for it.
     pub fn impatient(&mut self, ticket: Ticket) -> bool {
-        self.waiting.contains(&ticket) && self.starting < self.waiting.len()
+        let Some(waiter) = self.waiting.iter_mut().find(|waiter| waiter.ticket == ticket) else {
+            return false;
+        };
+        if std::mem::take(&mut waiter.is_patient) {
+            self.patient -= 1;
+        }
+        self.starting < self.impatient_ones()
     }
 
     /// The shell starts an environment.
-    pub fn starts(&mut self, id: EnvironmentId) {
-        let before = self.slots.insert(id, Slot::Starting);
+    pub fn starts(&mut self, id: EnvironmentId, now: Instant) {
+        let slot = Slot::Starting { since: now };
+        let before = self.environments.insert(id, Environment { slot, old_at: None });
         assert!(before.is_none(), "an environment's id was used twice");
         self.starting += 1;
     }
 
     /// From then on the environment is too old to serve; its credentials end about then.
     pub fn ages(&mut self, id: EnvironmentId, old_at: Instant) {
-        self.old_at.insert(id, old_at);
+        if let Some(environment) = self.environments.get_mut(&id) {
+            environment.old_at = Some(old_at);
+        }
     }
 
     fn is_old(&self, id: EnvironmentId, now: Instant) -> bool {
-        self.old_at.get(&id).is_some_and(|old_at| *old_at <= now)
+        let old_at = self.environments.get(&id).and_then(|environment| environment.old_at);
+        old_at.is_some_and(|old_at| old_at <= now)
+    }
+
+    /// The first who waits, or with `impatient` the first who has no patience left, if there is one.
+    fn next_waiter(&mut self, impatient: bool) -> Option<Ticket> {
+        let first = match impatient && self.patient > 0 {
+            true => self.waiting.iter().position(|waiter| !waiter.is_patient).unwrap_or(0),
+            false => 0,
+        };
+        let waiter = self.waiting.remove(first)?;
+        self.patient -= usize::from(waiter.is_patient);
+        Some(waiter.ticket)
     }
 
     /// The runtime asks for work: its first, or its next after an invocation.
     pub fn ready(&mut self, id: EnvironmentId, now: Instant) -> Free {
-        match self.slots.get(&id) {
-            Some(Slot::Starting) => self.starting -= 1,
-            Some(Slot::Settling { .. }) => self.settling -= 1,
+        let Some(environment) = self.environments.get(&id) else { return Free::Unknown };
+        let has_started = match environment.slot {
+            Slot::Starting { since } => {
+                self.starting -= 1;
+                self.history.started(now.saturating_duration_since(since));
+                true
+            }
+            Slot::Settling { since, .. } => {
+                // Before it is counted off, with the request that it has served.
+                self.history.left(self.at_work(), now);
+                self.settling -= 1;
+                if let Some(since) = since {
+                    self.history.served(now.saturating_duration_since(since));
+                }
+                false
+            }
             // A runtime that asks twice is not freer for it.
-            Some(Slot::Idle { .. }) => return Free::Idle,
-            Some(Slot::Busy) | None => return Free::Unknown,
-        }
+            Slot::Idle { .. } => return Free::Idle,
+            Slot::Busy { .. } => return Free::Unknown,
+        };
         if self.is_old(id, now) {
-            self.slots.remove(&id);
-            self.old_at.remove(&id);
+            self.environments.remove(&id);
             return Free::Stop;
         }
-        if let Some(ticket) = self.waiting.pop_front() {
-            self.slots.insert(id, Slot::Busy);
+        if let Some(ticket) = self.next_waiter(has_started) {
+            self.set(id, Slot::Busy { since: Some(now) });
             return Free::Use(ticket);
         }
         if self.retired {
-            self.slots.remove(&id);
-            self.old_at.remove(&id);
+            self.environments.remove(&id);
             return Free::Stop;
         }
-        self.slots.insert(id, Slot::Idle { since: now });
+        self.set(id, Slot::Idle { since: now });
         self.idle.push(id);
         Free::Idle
     }
 
     /// The invocation is answered. The runtime has until `until` to ask for the next one.
     pub fn responded(&mut self, id: EnvironmentId, until: Instant) {
-        if let Some(slot @ Slot::Busy) = self.slots.get_mut(&id) {
-            *slot = Slot::Settling { until };
+        if let Some(environment) = self.environments.get_mut(&id)
+            && let Slot::Busy { since } = environment.slot
+        {
+            environment.slot = Slot::Settling { since, until };
             self.settling += 1;
         }
     }
@@ -157,37 +312,48 @@ impl Pool {
     /// The start of an environment failed once. It is tried again inside the invocation of the
     /// request that is returned, which has it from now on.
     pub fn claim(&mut self, id: EnvironmentId) -> Option<Ticket> {
-        if self.slots.get(&id) != Some(&Slot::Starting) {
+        let environment = self.environments.get(&id)?;
+        if !matches!(environment.slot, Slot::Starting { .. }) {
             return None;
         }
-        let ticket = self.waiting.pop_front()?;
-        self.slots.insert(id, Slot::Busy);
+        let ticket = self.next_waiter(true)?;
+        // How long it serves says nothing: the start is part of it.
+        self.set(id, Slot::Busy { since: None });
         self.starting -= 1;
         Some(ticket)
     }
 
     /// The environment is gone. How many more are to be started for those who still wait.
     pub fn gone(&mut self, id: EnvironmentId) -> usize {
-        self.old_at.remove(&id);
-        match self.slots.remove(&id) {
-            Some(Slot::Starting) => self.starting -= 1,
+        match self.environments.remove(&id).map(|environment| environment.slot) {
+            Some(Slot::Starting { .. }) => self.starting -= 1,
             Some(Slot::Settling { .. }) => self.settling -= 1,
             Some(Slot::Idle { .. }) => self.idle.retain(|other| *other != id),
-            Some(Slot::Busy) | None => {}
+            Some(Slot::Busy { .. }) | None => {}
         }
         self.wanted()
     }
 
-    /// How many more are to be started, now that some are gone, for those who wait.
+    /// How many more are to be started, now that some are gone, for those who wait. Patient ones need
+    /// none as long as there is anything that they may wait for.
     pub fn wanted(&self) -> usize {
-        self.waiting.len().saturating_sub(self.starting + self.settling)
+        let has_any = self.busy() + self.settling > 0;
+        let need = if has_any { self.impatient_ones() } else { self.waiting.len() };
+        need.saturating_sub(self.starting)
     }
 
     /// A request waits no longer. Whether it was still waiting.
     pub fn withdraw(&mut self, ticket: Ticket) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|other| *other != ticket);
-        self.waiting.len() < before
+        let at = self.waiting.iter().position(|waiter| waiter.ticket == ticket);
+        let waiter = at.and_then(|at| self.waiting.remove(at));
+        self.patient -= usize::from(waiter.as_ref().is_some_and(|waiter| waiter.is_patient));
+        waiter.is_some()
+    }
+
+    /// The first who has no patience left, if any has none; he is told when nothing can be started.
+    pub fn first_impatient(&self) -> Option<Ticket> {
+        let first = self.waiting.iter().find(|waiter| !waiter.is_patient);
+        first.or_else(|| self.waiting.front()).map(|waiter| waiter.ticket)
     }
 
     /// So many environments are there from now on, whether anybody asks for them or not.
@@ -197,25 +363,30 @@ impl Pool {
 
     /// How many are to be started for that.
     pub fn missing(&self) -> usize {
-        if self.retired { 0 } else { self.kept.saturating_sub(self.slots.len()) }
+        if self.retired { 0 } else { self.kept.saturating_sub(self.environments.len()) }
     }
 
     /// How many have started.
     pub fn started(&self) -> usize {
-        self.slots.len() - self.starting
+        self.environments.len() - self.starting
     }
 
     /// How many may go without any being missing.
     fn surplus(&self) -> usize {
-        if self.retired { self.slots.len() } else { self.slots.len().saturating_sub(self.kept) }
+        let all = self.environments.len();
+        if self.retired { all } else { all.saturating_sub(self.kept) }
     }
 
-    /// Takes out those that have been idle for `idle_max`, and idle ones that are too old; they end.
-    pub fn reap(&mut self, now: Instant, idle_max: Duration) -> Vec<EnvironmentId> {
+    /// Takes out idle ones that are not worth their memory any more, the oldest first, and those that
+    /// are too old; they end.
+    pub fn reap(&mut self, now: Instant, keep: &Keep) -> Vec<EnvironmentId> {
         let mut surplus = self.surplus();
         let mut out = Vec::new();
-        for (id, since) in self.idle() {
-            let is_surplus = now.saturating_duration_since(since) >= idle_max && surplus > 0;
+        // The first that stays is worth no more than those that came after it.
+        let mut is_staying = false;
+        for (id, idle) in self.idle_levels() {
+            let is_surplus = !is_staying && surplus > 0 && keep.is_over(&self.history, &idle, now);
+            is_staying |= !is_surplus;
             if is_surplus || self.is_old(id, now) {
                 surplus = surplus.saturating_sub(1);
                 out.push(id);
@@ -230,7 +401,10 @@ impl Pool {
 
     /// Takes out those whose runtime did not ask for work in time after its answer; they end.
     pub fn overdue(&mut self, now: Instant) -> Vec<EnvironmentId> {
-        self.take_out(|slot| matches!(slot, Slot::Settling { until } if *until <= now))
+        if self.settling == 0 {
+            return Vec::new();
+        }
+        self.take_out(|slot| matches!(slot, Slot::Settling { until, .. } if *until <= now))
     }
 
     /// The snapshot is no longer current: takes out the idle ones, which end; the others end as
@@ -242,33 +416,47 @@ impl Pool {
 
     /// Takes this one out if it is idle and not provisioned. Whether it was.
     pub fn evict(&mut self, id: EnvironmentId) -> bool {
-        let is_idle = matches!(self.slots.get(&id), Some(Slot::Idle { .. }));
-        let is_idle = is_idle && self.surplus() > 0;
-        if is_idle {
+        let slot = self.environments.get(&id).map(|environment| environment.slot);
+        let is_evicted = matches!(slot, Some(Slot::Idle { .. })) && self.surplus() > 0;
+        if is_evicted {
             self.gone(id);
         }
-        is_idle
+        is_evicted
     }
 
     /// The idle environments, oldest first, and since when they are.
-    pub fn idle(&self) -> Vec<(EnvironmentId, Instant)> {
-        let since = |id: &EnvironmentId| match self.slots.get(id) {
-            Some(Slot::Idle { since }) => Some((*id, *since)),
+    pub fn idle(&self) -> impl Iterator<Item = (EnvironmentId, Instant)> {
+        let since = |id: &EnvironmentId| match self.environments.get(id)?.slot {
+            Slot::Idle { since } => Some((*id, since)),
             _ => None,
         };
-        self.idle.iter().filter_map(since).collect()
+        self.idle.iter().filter_map(since)
+    }
+
+    /// The idle environments, oldest first, and when each is needed: the newest by the next request.
+    fn idle_levels(&self) -> impl Iterator<Item = (EnvironmentId, Idle)> {
+        let (next, count) = (self.at_work() + 1, self.idle.len());
+        self.idle().enumerate().map(move |(at, (id, since))| {
+            (id, Idle { since, level: next + (count - 1 - at), memory_mb: self.memory_mb })
+        })
     }
 
     /// The idle environments that may make room for others, oldest first.
-    pub fn evictable(&self) -> Vec<(EnvironmentId, Instant)> {
-        let mut idle = self.idle();
-        idle.truncate(self.surplus());
-        idle
+    pub fn evictable(&self, now: Instant, keep: &Keep) -> Vec<Evictable> {
+        let mut least: Option<Worth> = None;
+        let evictable = |(id, idle): (EnvironmentId, Idle)| {
+            let worth = keep.worth(&self.history, &idle, now);
+            let worth = least.map_or(worth, |older| older.max(worth));
+            least = Some(worth);
+            Evictable { id, level: idle.level, since: idle.since, worth }
+        };
+        self.idle_levels().take(self.surplus()).map(evictable).collect()
     }
 
     /// Closes the pool if it has neither environments nor waiting requests. Whether it is closed.
     pub fn close_if_empty(&mut self) -> bool {
-        self.closed |= self.slots.is_empty() && self.waiting.is_empty() && self.missing() == 0;
+        let is_empty = self.environments.is_empty() && self.waiting.is_empty();
+        self.closed |= is_empty && self.missing() == 0;
         self.closed
     }
 
@@ -279,12 +467,12 @@ impl Pool {
 
     /// Whether it has environments or waiting requests that are not idle.
     pub fn is_working(&self) -> bool {
-        self.slots.len() > self.idle.len() || !self.waiting.is_empty()
+        self.environments.len() > self.idle.len() || !self.waiting.is_empty()
     }
 
     fn take_out(&mut self, which: impl Fn(&Slot) -> bool) -> Vec<EnvironmentId> {
-        let mut out: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| which(slot)).map(|(id, _)| *id).collect();
+        let taken = self.environments.iter().filter(|(_, environment)| which(&environment.slot));
+        let mut out: Vec<_> = taken.map(|(id, _)| *id).collect();
         out.sort_unstable();
         for id in &out {
             self.gone(*id);

@@ -10,11 +10,13 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use lambic_front::{CredentialTable, EnvironmentOrigin, Front, Origin, Principal};
 use lambic_sandbox::{
-    Bind, Event, Events, LaunchError, Mounted, ProgramEnd, Sandbox, Sandboxes, Spec, StartFailure,
+    Bind, Event, Events, LaunchError, Mounted, ProgramEnd, Role, Sandbox, Sandboxes, Spec,
+    StartFailure,
 };
 use lambic_wire::sigv4::Credentials;
 use tokio::net::TcpListener;
 
+use super::InvokeConfig;
 use super::fault::Exit;
 use super::launcher::{
     Accept, ApiFront, Control, Ended, Environment, Extensions, Happening, LaunchFault, Launcher,
@@ -31,12 +33,14 @@ pub struct SandboxLauncher {
     sandboxes: Sandboxes,
     pids_max: u32,
     files_max: u32,
+    zygotes: bool,
 }
 
 impl SandboxLauncher {
-    /// Each environment may have so many processes, and each process so many open files.
-    pub fn new(sandboxes: Sandboxes, pids_max: u32, files_max: u32) -> SandboxLauncher {
-        SandboxLauncher { sandboxes, pids_max, files_max }
+    /// With these limits.
+    pub fn new(sandboxes: Sandboxes, config: &InvokeConfig) -> SandboxLauncher {
+        let InvokeConfig { pids_max, files_max, zygotes, .. } = *config;
+        SandboxLauncher { sandboxes, pids_max, files_max, zygotes }
     }
 
     fn spec(&self, plan: Plan) -> Spec {
@@ -83,14 +87,12 @@ impl SandboxLauncher {
 impl Launcher for SandboxLauncher {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         async move {
-            let kind = plan.spare;
-            if let Some(TemplateRole::From(id)) = plan.template {
-                return Err(LaunchFault::Template(format!("there is no template {id}")));
-            }
+            let (kind, role) = (plan.spare, plan.template);
             let spec = self.spec(plan);
-            let launched = match kind {
-                Some(kind) => self.sandboxes.launch_from_spare(&spec, kind).await,
-                None => self.sandboxes.launch(&spec).await,
+            let launched = match (role, kind) {
+                (Some(role), _) => self.sandboxes.launch_as(&spec, sandbox_role(role)).await,
+                (None, Some(kind)) => self.sandboxes.launch_from_spare(&spec, kind).await,
+                (None, None) => self.sandboxes.launch(&spec).await,
             };
             let sandbox = launched.map_err(fault)?;
             let becomes = sandbox.is_from_spare.then(|| becoming::document(&spec.env, &spec.cwd));
@@ -103,8 +105,16 @@ impl Launcher for SandboxLauncher {
         self.sandboxes.has_spares()
     }
 
+    fn has_templates(&self) -> bool {
+        self.sandboxes.has_templates()
+    }
+
     fn keep_spares(&self, kind: u64, prepared: &Prepared, count: u32) -> bool {
-        let kept = self.sandboxes.keep_spares(kind, &self.spec_of_spare(prepared), count);
+        let spec = self.spec_of_spare(prepared);
+        let kept = match prepared.forks && self.zygotes {
+            true => self.sandboxes.keep_copied_spares(kind, &spec, count),
+            false => self.sandboxes.keep_spares(kind, &spec, count),
+        };
         kept.inspect_err(|error| tracing::warn!(%error, "spares could not be asked for")).is_ok()
     }
 
@@ -121,7 +131,15 @@ fn mounted(used: FileSystemUse) -> Mounted {
 fn fault(error: LaunchError) -> LaunchFault {
     match error {
         LaunchError::FileSystem(reason) => LaunchFault::FileSystem(reason),
+        LaunchError::Template(reason) => LaunchFault::Template(reason),
         error => LaunchFault::Sandbox(error.to_string()),
+    }
+}
+
+fn sandbox_role(role: TemplateRole) -> Role {
+    match role {
+        TemplateRole::Becomes(id) => Role::Becomes(id),
+        TemplateRole::From(id) => Role::From(id),
     }
 }
 

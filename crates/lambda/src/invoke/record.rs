@@ -12,10 +12,8 @@
 //! leave anything out.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -77,6 +75,8 @@ struct State {
     starting: Option<Phase>,
     /// Whether it is told that the runtime has started, though the start is not over.
     is_started: bool,
+    /// What begins the log of the invocation, until it is written.
+    start: Option<PlatformEvent>,
     /// Whether it is told that the runtime is done with it.
     is_done: bool,
     /// Whether it is told what fault ended it.
@@ -149,6 +149,7 @@ impl Recorder {
             tracing: None,
             starting: None,
             is_started: false,
+            start: None,
             is_done: true,
             is_fault_told: true,
             invocations: 0,
@@ -300,6 +301,7 @@ impl Recorder {
     /// nobody; it is in the first invocation's tail only.
     pub fn start(&self, request_id: &str, trace_id: &str) {
         let mut state = self.lock();
+        self.begin(&mut state);
         self.end_line(&mut state);
         state.invocations += 1;
         if state.invocations > 1 {
@@ -318,7 +320,21 @@ impl Recorder {
             tracing: state.tracing.clone(),
             tenant_id: self.tenant.as_deref().map(str::to_owned),
         };
-        self.platform(&mut state, PlatformRecord::Start(start));
+        let record = PlatformRecord::Start(start);
+        state.start = Some(PlatformEvent { time: self.rt.now(), record });
+    }
+
+    /// Writes that it begins, before anything else of it is written, if it is not written yet. Apart
+    /// from [`Recorder::start`], so that the function need not wait for it.
+    pub fn tell_start(&self) {
+        self.begin(&mut self.lock());
+    }
+
+    fn begin(&self, state: &mut State) {
+        if let Some(event) = state.start.take() {
+            self.tell_dropped(state);
+            self.tell(state, &event);
+        }
     }
 
     /// Writes that the runtime is done, and what went wrong.
@@ -353,7 +369,9 @@ impl Recorder {
             let text = fault.log_text(&outcome.request_id, &self.rt.now().rfc3339());
             self.platform(state, PlatformRecord::Fault(text));
         }
-        if !std::mem::replace(&mut state.is_done, true) {
+        let is_done = std::mem::replace(&mut state.is_done, true);
+        // In a log as text it does not stand.
+        if !is_done && (self.hub.is_heard() || self.version.log_format != LogFormat::Text) {
             let done = RuntimeDone::new(outcome, state.began, state.tracing.clone());
             self.platform(state, PlatformRecord::RuntimeDone(done));
         }
@@ -391,6 +409,7 @@ impl Recorder {
 
     /// A record of the function or of an extension, or a piece of one.
     fn piece(&self, state: &mut State, stream: Stream, piece: Piece<'_>) {
+        self.begin(state);
         self.hub.line(stream.source(), piece.bytes);
         if let LogFormat::Json { application, .. } = self.version.log_format
             && piece
@@ -414,9 +433,15 @@ impl Recorder {
 
     /// An event of the platform.
     fn platform(&self, state: &mut State, record: PlatformRecord) {
+        self.begin(state);
         self.end_line(state);
         self.tell_dropped(state);
-        let Some(line) = self.line(record) else { return };
+        self.tell(state, &PlatformEvent { time: self.rt.now(), record });
+    }
+
+    fn tell(&self, state: &mut State, event: &PlatformEvent) {
+        self.hub.platform(event);
+        let Some(line) = self.log_line(event) else { return };
         end_tail_line(&mut state.tail);
         remember(&mut state.tail, line.as_bytes());
         self.pass_on(state, &line);
@@ -424,6 +449,7 @@ impl Recorder {
 
     /// An event of the platform that is in the log, but in no invocation's tail.
     fn hear(&self, state: &mut State, record: PlatformRecord) {
+        self.begin(state);
         if let Some(line) = self.line(record) {
             self.tell_dropped(state);
             self.pass_on(state, &line);
@@ -521,25 +547,12 @@ async fn read(recorder: Arc<Recorder>, mut output: Box<dyn Output>, stream: Stre
             let wait = recorder.lock().window.wait_to_read(recorder.rt.instant());
             match wait {
                 Some(wait) => recorder.rt.sleep(wait).await,
-                None => pause().await,
+                None => lambic_rt::turn().await,
             }
         }
     }
     recorder.end_record(&mut recorder.lock(), stream);
     recorder.hub.hurry();
-}
-
-/// Lets others have their turn.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What comes next begins a line of its own.

@@ -16,30 +16,21 @@ use super::fault::Status;
 use super::launcher::{Control, Prepared};
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
-use super::pool::{Answer, EnvironmentId, Free, Pool, Ticket};
+use super::pool::{Answer, EnvironmentId, Evictable, Free, Pool, Ticket};
+use super::provisioning::Provisioning;
 use super::record::Recorder;
 use super::room::Room;
 use super::worker;
+use super::worth::Keep;
 use super::{Common, FunctionUse, Provision};
 use crate::runtime_api::desk::{Completion, Desk};
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::state::version::Version;
 
-/// A request behind an environment that has just answered waits so long before it costs another
-/// environment. A runtime asks for its next event within a fraction of a millisecond, but one that
-/// has used up its share of the processor is held back for tens of them.
-const PATIENCE: Duration = Duration::from_millis(50);
-
 /// An environment that was idle for so long is stopped until its next event, as on AWS: threads
 /// that a function leaves behind get no processor time. Stopping and resuming costs 0.02 to 0.1 ms,
 /// so a function that is called all the time does not pay it.
 const FREEZE_AFTER: Duration = Duration::from_secs(1);
-
-/// After a first failure to start a provisioned environment; twice as long after each further one.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Provisioned environments that are all there for so long after a failure are well.
-const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// Under the pool's lock, so not all of a thousand at once.
 const FREEZES_PER_SWEEP_MAX: usize = 64;
@@ -82,7 +73,7 @@ pub(super) enum Grant {
         handle: Handle,
         /// How long its start took, if this is its first invocation.
         init: Option<ColdStart>,
-        /// When the invocation began, if the start was repeated inside it.
+        /// When the invocation began, if that is known: a start may have been repeated inside it.
         since: Option<Instant>,
     },
     /// The start failed inside the invocation; this is the invocation's end.
@@ -101,30 +92,6 @@ struct Entry {
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
     room: Room,
-}
-
-/// What is known of the provisioned environments.
-#[derive(Default)]
-struct Provisioning {
-    kept: u32,
-    /// Starts in a row that failed.
-    failures: u32,
-    /// After a failure.
-    not_before: Option<Instant>,
-}
-
-impl Provisioning {
-    /// An environment is well.
-    fn recover(&mut self) {
-        (self.failures, self.not_before) = (0, None);
-    }
-
-    /// So is what has been there for a while after a failure, though nobody has asked for it.
-    fn recover_with_time(&mut self, now: Instant) {
-        if self.not_before.is_some_and(|at| now.saturating_duration_since(at) >= WELL_AFTER) {
-            self.recover();
-        }
-    }
 }
 
 #[derive(Default)]
@@ -159,13 +126,17 @@ impl Shell {
         let function = common.function(&version);
         let farewells = AtomicUsize::new(0);
         let places = Arc::default();
-        let (spare_kind, inner) = Default::default();
+        let spare_kind = AtomicU64::default();
+        // What one tenant does says nothing of another.
+        let history = if tenant.is_none() { function.recall(&version.version) } else { None };
+        let pool = Pool::new(version.memory_mb, history.unwrap_or_default());
+        let inner = Mutex::new(Inner { pool, ..Inner::default() });
         Arc::new(Shell { common, version, tenant, function, places, spare_kind, farewells, inner })
     }
 
     /// The kind of spares of this, which is in use now.
     pub(super) fn kind_of_spare(&self, prepared: &Prepared) -> Option<u64> {
-        let kind = self.common.spare_kind(prepared);
+        let kind = self.common.spare_kind(prepared, true);
         self.spare_kind.store(kind.unwrap_or(0), Ordering::Relaxed);
         kind
     }
@@ -203,7 +174,7 @@ impl Shell {
             return false;
         }
         inner.pool.keep(count as usize);
-        inner.provisioning = Provisioning { kept: count, ..Provisioning::default() };
+        inner.provisioning = Provisioning::of(count);
         drop(inner);
         self.places.set(count);
         self.top_up();
@@ -232,12 +203,7 @@ impl Shell {
     fn top_up(self: &Arc<Shell>) {
         let now = self.common.rt.instant();
         let inner = self.lock();
-        if inner.provisioning.not_before.is_some_and(|at| now < at) {
-            return;
-        }
-        // After a failure one shows whether it is any better.
-        let at_once = if inner.provisioning.failures > 0 { 1 } else { usize::MAX };
-        let missing = inner.pool.missing().min(at_once);
+        let missing = inner.pool.missing().min(inner.provisioning.starts_max(now));
         drop(inner);
         for _ in 0..missing {
             if !self.start_one(InitType::ProvisionedConcurrency) {
@@ -250,21 +216,18 @@ impl Shell {
     /// A start that nobody waited for has failed.
     pub(super) fn provisioning_failed(&self) {
         let now = self.common.rt.instant();
-        let mut inner = self.lock();
-        let provisioning = &mut inner.provisioning;
-        let pause = RETRY_AFTER * 2_u32.pow(provisioning.failures.min(6));
-        provisioning.failures += 1;
-        provisioning.not_before = Some(now + pause);
+        self.lock().provisioning.fail(now);
     }
 
     /// Gets an environment, or waits for one.
     pub(super) async fn obtain(self: &Arc<Shell>) -> Grant {
         let ticket = self.common.id();
         let (sender, mut receiver) = oneshot::channel();
+        let now = self.common.rt.instant();
         let answer = {
             let mut inner = self.lock();
-            match inner.pool.request(ticket) {
-                Answer::Use(id) => return inner.grant(id),
+            match inner.pool.request(ticket, now) {
+                Answer::Use(id) => return inner.grant(id, Some(now)),
                 Answer::Closed => return Grant::Closed,
                 answer => {
                     inner.waiting.insert(ticket, sender);
@@ -272,13 +235,14 @@ impl Shell {
                 }
             }
         };
-        if answer == Answer::WaitBriefly
-            && let Some(grant) = self.common.rt.within(PATIENCE, &mut receiver).await
-        {
-            return grant.unwrap_or(Grant::Closed);
-        }
         let start = match answer {
-            Answer::WaitBriefly => self.lock().pool.impatient(ticket),
+            Answer::WaitBriefly(patience) => {
+                if let Some(grant) = self.common.rt.within(patience, &mut receiver).await {
+                    self.common.figures.waits_saved_a_start.increment();
+                    return grant.unwrap_or(Grant::Closed);
+                }
+                self.lock().pool.impatient(ticket)
+            }
             answer => answer == Answer::WaitAndStart,
         };
         if start && !self.start_on_demand() && self.withdraw(ticket) {
@@ -338,10 +302,10 @@ impl Shell {
             );
             return false;
         };
-        let id = self.common.id();
+        let (id, now) = (self.common.id(), self.common.rt.instant());
         let mut inner = self.lock();
-        inner.pool.starts(id);
-        inner.pool.ages(id, self.common.rt.instant() + self.common.config.lifetime_max);
+        inner.pool.starts(id, now);
+        inner.pool.ages(id, now + self.common.config.lifetime_max);
         inner.entries.insert(id, Entry { handle: None, init: None, frozen: false, room });
         drop(inner);
         self.common.figures.environments_started.increment();
@@ -368,7 +332,7 @@ impl Shell {
             match free {
                 Free::Use(ticket) => {
                     let sender = inner.waiting.remove(&ticket);
-                    let grant = inner.grant(id);
+                    let grant = inner.grant(id, None);
                     drop(inner);
                     if sender.is_some_and(|sender| sender.send(grant).is_ok()) {
                         return;
@@ -449,7 +413,7 @@ impl Shell {
                 continue;
             }
             let mut inner = self.lock();
-            let Some(ticket) = inner.waiting.keys().min().copied() else { break };
+            let Some(ticket) = inner.pool.first_impatient() else { break };
             inner.pool.withdraw(ticket);
             let sender = inner.waiting.remove(&ticket);
             drop(inner);
@@ -462,10 +426,10 @@ impl Shell {
         self.top_up();
     }
 
-    /// Ends what was idle for too long or never came back. Whether the pool is empty and closed.
-    pub(super) fn sweep(self: &Arc<Shell>, now: Instant) -> bool {
+    /// Ends what is not worth keeping or never came back. Whether the pool is empty and closed.
+    pub(super) fn sweep(self: &Arc<Shell>, now: Instant, keep: &Keep) -> bool {
         let mut inner = self.lock();
-        let idle = inner.pool.reap(now, self.common.config.idle_max);
+        let idle = inner.pool.reap(now, keep);
         let overdue = inner.pool.overdue(now);
         let mut take = |ids: Vec<EnvironmentId>| -> Vec<_> {
             ids.iter().map(|id| inner.entries.remove(id)).collect()
@@ -477,7 +441,11 @@ impl Shell {
         }
         let wanted = inner.pool.wanted();
         let closed = inner.pool.close_if_empty();
+        if closed {
+            self.remember(&inner);
+        }
         drop(inner);
+        self.common.figures.environments_let_go.add(idle.len() as u64);
         idle.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
         overdue.into_iter().for_each(|entry| end(entry, ShutdownReason::Timeout));
         self.replace(wanted);
@@ -488,28 +456,38 @@ impl Shell {
     pub(super) fn retire(&self) {
         let mut inner = self.lock();
         let out = inner.pool.retire();
+        self.remember(&inner);
         let entries: Vec<_> = out.iter().map(|id| inner.entries.remove(id)).collect();
         drop(inner);
         entries.into_iter().for_each(|entry| end(entry, ShutdownReason::Spindown));
     }
 
-    /// Ends this environment if it is idle. Whether it was.
-    pub(super) fn evict(&self, id: EnvironmentId) -> bool {
-        let mut inner = self.lock();
-        if !inner.pool.evict(id) {
-            return false;
+    /// Leaves to the function what the pool has learnt.
+    fn remember(&self, inner: &Inner) {
+        if self.tenant.is_none() {
+            let history = inner.pool.history().clone().kept();
+            self.function.remember(&self.version.version, history);
         }
-        let entry = inner.entries.remove(&id);
+    }
+
+    /// Takes this environment out if it is idle, and gives its room back. What is returned is still to
+    /// be ended.
+    pub(super) fn evict(&self, id: EnvironmentId) -> Option<Handle> {
+        let mut inner = self.lock();
+        let entry = if inner.pool.evict(id) { inner.entries.remove(&id) } else { None };
         drop(inner);
-        end(entry, ShutdownReason::Spindown);
-        true
+        leave(entry)
     }
 
     /// The idle environments that may make room for others.
-    pub(super) fn idle(&self) -> Vec<IdleEnvironment> {
+    pub(super) fn idle(&self, now: Instant) -> Vec<IdleEnvironment> {
         let memory_mb = self.version.memory_mb;
-        let idle = self.lock().pool.evictable();
-        idle.into_iter().map(|(id, since)| IdleEnvironment { id, since, memory_mb }).collect()
+        let idle = self.lock().pool.evictable(now, &self.common.keep);
+        let environment = |one: Evictable| {
+            let Evictable { id, worth, .. } = one;
+            IdleEnvironment { id, worth, memory_mb }
+        };
+        idle.into_iter().map(environment).collect()
     }
 
     /// Whether anything is running, starting or waiting.
@@ -559,8 +537,9 @@ impl Inner {
         }
     }
 
-    /// The pool says that this environment serves a request now.
-    fn grant(&mut self, id: EnvironmentId) -> Grant {
+    /// The pool says that this environment serves a request now, which began at that time if it has not
+    /// waited.
+    fn grant(&mut self, id: EnvironmentId, mut since: Option<Instant>) -> Grant {
         let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
         let init = entry.init.take();
         let handle = entry.handle.clone().expect("the pool names only environments that started");
@@ -568,15 +547,24 @@ impl Inner {
         if std::mem::take(&mut entry.frozen) {
             handle.control.set_frozen(false);
             handle.recorder.hub().set_frozen(false);
+            // Thawing is not the function's time.
+            since = None;
         }
-        Grant::Use { handle, init, since: None }
+        Grant::Use { handle, init, since }
     }
 }
 
-fn end(entry: Option<Entry>, reason: ShutdownReason) {
-    let Some(Entry { handle: Some(handle), room, .. }) = entry else { return };
+/// What has left the pool: its room is free, or will be when its extensions have had their last words.
+fn leave(entry: Option<Entry>) -> Option<Handle> {
+    let Some(Entry { handle: Some(handle), room, .. }) = entry else { return None };
     if handle.desk.has_extensions() {
         *handle.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
-    handle.end(reason);
+    Some(handle)
+}
+
+fn end(entry: Option<Entry>, reason: ShutdownReason) {
+    if let Some(handle) = leave(entry) {
+        handle.end(reason);
+    }
 }

@@ -107,6 +107,9 @@ async fn serve(pool: &Shell, handle: &Handle, work: Work) -> Option<Finished> {
         handle.end(ShutdownReason::Failure);
         return None;
     };
+    // The event leaves first.
+    lambic_rt::turn().await;
+    handle.recorder.tell_start();
     if let Some(finished) = rt.within(left, &mut receiver).await {
         return Some(finished.unwrap_or_else(|_| ended_without_a_word()));
     }

@@ -150,6 +150,7 @@ async fn make(mut making: Making, room: Room) -> Result<(), SnapshotFault> {
         handle: running.handle(&recorder),
         _room: room,
         since: rt.instant(),
+        saves: took,
     });
     making.is_made = true;
     common.templates.made(version.generation, standing, rt.instant());

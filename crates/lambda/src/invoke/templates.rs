@@ -25,6 +25,7 @@ use super::place::IdleEnvironment;
 use super::room::Room;
 use super::shell::Handle;
 use super::worker::OpenSession;
+use super::worth::{Policy, Worth};
 use crate::runtime_api::extensions::ShutdownReason;
 use crate::runtimes::plan::Made;
 use crate::state::version::Version;
@@ -94,6 +95,8 @@ pub(super) struct Standing {
     pub(super) handle: Handle,
     pub(super) _room: Room,
     pub(super) since: Instant,
+    /// How long its initialization took.
+    pub(super) saves: Duration,
 }
 
 impl Drop for Standing {
@@ -276,11 +279,21 @@ impl Templates {
     }
 
     /// Those that may make room for environments.
-    pub(super) fn evictable(&self) -> Vec<IdleEnvironment> {
+    pub(super) fn evictable(&self, now: Instant, policy: Policy) -> Vec<IdleEnvironment> {
         let kept = self.lock();
         let idle = |known: &Kept| {
-            let id = known.standing.as_ref().filter(|standing| is_alone(standing))?.number;
-            Some(IdleEnvironment { id, since: known.used, memory_mb: known.version.memory_mb })
+            let standing = known.standing.as_ref().filter(|standing| is_alone(standing))?;
+            let (id, memory_mb) = (standing.number, known.version.memory_mb);
+            let unused_s = now.saturating_duration_since(known.used).as_secs_f32();
+            let worth = match policy {
+                Policy::Fixed => Worth(-unused_s),
+                // It saves an initialization about once in the time that it was not used for.
+                Policy::Worth => {
+                    let gigabytes = memory_mb.max(1) as f32 / 1_024.0;
+                    Worth(standing.saves.as_secs_f32() / unused_s.max(1.0) / gigabytes)
+                }
+            };
+            Some(IdleEnvironment { id, worth, memory_mb })
         };
         kept.values().filter_map(idle).collect()
     }

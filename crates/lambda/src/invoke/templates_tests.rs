@@ -8,6 +8,7 @@ use super::fake::{Inside, Machine, Script, exited, request, script, tail};
 use super::launcher::{Ended, TemplateRole};
 use super::place::Budget;
 use super::templates::{SnapshotFault, Wanted};
+use super::worth::Policy;
 use super::*;
 use crate::state::function::tests::record;
 
@@ -103,6 +104,10 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     assert!(reached.is_some(), "{what}");
 }
 
+fn now() -> lambic_rt::Instant {
+    Rt::real().instant()
+}
+
 fn standing(machine: &Machine) -> usize {
     machine.invoker.common.templates.standing()
 }
@@ -137,7 +142,7 @@ async fn environments_are_restored_from_one_initialization() {
     assert_eq!(figures.restored.value(), environments as u64);
     assert_eq!((figures.snapshots_taken.value(), figures.not_restored.value()), (1, 0));
     // What was forked from it lives in it: it ends with the last of them.
-    assert!(machine.invoker.common.templates.evictable().is_empty());
+    assert!(machine.invoker.common.templates.evictable(now(), Policy::Fixed).is_empty());
     machine.invoker.keep_snapshots(Vec::new());
     assert_eq!(standing(&machine), 0);
     assert_eq!(machine.fake.alive.load(Ordering::SeqCst), environments + 1);
@@ -250,7 +255,7 @@ async fn what_cannot_be_forked_is_initialized_and_the_template_made_anew() {
 }
 
 fn number(machine: &Machine) -> u64 {
-    machine.invoker.common.templates.evictable()[0].id
+    machine.invoker.common.templates.evictable(now(), Policy::Fixed)[0].id
 }
 
 #[tokio::test]

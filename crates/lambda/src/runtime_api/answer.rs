@@ -1,15 +1,57 @@
 //! What the Runtime API answers, and how the runtime's bodies are read within limits.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::desk::Refusal;
 use crate::invoke::fault::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX, error_payload};
 
 /// Every answer has a whole body.
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What comes with a request.
+pub(super) enum Payload {
+    /// From hyper, piece by piece.
+    Pieces(Incoming),
+    /// It was there with its head; `None` once it has been taken.
+    Whole(Option<Bytes>),
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Payload::Pieces(body) => Pin::new(body).poll_frame(context),
+            Payload::Whole(body) => Poll::Ready(body.take().map(|whole| Ok(Frame::data(whole)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Payload::Pieces(body) => body.is_end_stream(),
+            Payload::Whole(body) => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Payload::Pieces(body) => body.size_hint(),
+            Payload::Whole(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |whole| whole.len() as u64))
+            }
+        }
+    }
+}
 
 /// A body that is too large is read on to its end, up to here, so that the runtime hears why it is
 /// refused instead of finding a closed connection.
@@ -26,7 +68,7 @@ pub(super) enum Received {
 }
 
 /// Reads a body of at most [`RESPONSE_BYTES_MAX`] bytes.
-pub(super) async fn receive(mut body: Incoming) -> Received {
+pub(super) async fn receive(mut body: Payload) -> Received {
     let expected = body.size_hint().exact().unwrap_or(0);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();

@@ -1,15 +1,21 @@
 //! One connection of a runtime: HTTP/1.1 until it closes.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::BytesMut;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::answer::Payload;
 use super::desk::Desk;
+use super::inherited;
 
 /// Connections that one environment may have open at a time; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -37,7 +43,61 @@ pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
 
 /// The same on the stream that a runtime client of ours inherits.
 pub async fn serve_inherited(io: BoxIo, desk: Arc<Desk>) {
-    serve_as(Kind::Inherited, io, desk).await;
+    // What is not as our clients send it is read by hyper.
+    if let Some((io, read)) = inherited::serve(io, &desk).await {
+        serve_as(Kind::Inherited, Box::pin(Resumed { read, io }), desk).await;
+    }
+}
+
+/// A stream of which something has been read already.
+struct Resumed {
+    read: BytesMut,
+    io: BoxIo,
+}
+
+impl AsyncRead for Resumed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return self.io.as_mut().poll_read(context, buffer);
+        }
+        let bytes = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(bytes));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Resumed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
 }
 
 /// Where a connection comes from.
@@ -50,8 +110,9 @@ pub(super) enum Kind {
 }
 
 async fn serve_as(kind: Kind, io: BoxIo, desk: Arc<Desk>) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let desk = desk.clone();
+        let request = request.map(Payload::Pieces);
         async move { Ok::<_, Infallible>(super::route(desk, kind, request).await) }
     });
     let served = http1::Builder::new()

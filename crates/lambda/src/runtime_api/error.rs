@@ -2,16 +2,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use hyper::body::Incoming;
 
 use super::answer::{
-    Answer, Received, accepted, error_type, from_refusal, receive, too_large, truncated,
+    Answer, Payload, Received, accepted, error_type, from_refusal, receive, too_large, truncated,
 };
 use super::desk::{Completion, Desk};
 use super::life::Move;
 use crate::invoke::fault::{Fault, error_payload};
 
-pub(super) async fn post(desk: &Desk, id: &str, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Desk, id: &str, request: Request<Payload>) -> Answer {
     if let Err(refusal) = desk.begin_answer(id, Move::Error) {
         return from_refusal(refusal);
     }

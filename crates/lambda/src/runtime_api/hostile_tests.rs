@@ -35,12 +35,12 @@ enum Deed {
     Linger,
 }
 
-fn request(method: &str, route: &str, headers: &str, body: &str) -> Vec<u8> {
+pub(super) fn request(method: &str, route: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("{method} /2018-06-01/{route} HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}").into_bytes()
 }
 
 /// Requests as they should be, as they should not be, and pieces of both.
-fn sent() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn sent() -> impl Strategy<Value = Vec<u8>> {
     let next = request("GET", "runtime/invocation/next", "", "");
     let respond = |headers, body| request("POST", "runtime/invocation/a/response", headers, body);
     let fail = |headers, body| request("POST", "runtime/invocation/a/error", headers, body);
@@ -108,11 +108,12 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 /// Does it all on one connection. A platform that does not read is not waited for.
-async fn attack(bench: &Bench, deeds: Vec<Deed>) {
+async fn attack(bench: &Bench, is_inherited: bool, deeds: Vec<Deed>) {
     let mut io: Option<DuplexStream> = None;
+    let connect = || if is_inherited { bench.inherit().io } else { bench.connect().io };
     let moment = Duration::from_millis(5);
     for deed in deeds {
-        let stream = io.get_or_insert_with(|| bench.connect().io);
+        let stream = io.get_or_insert_with(connect);
         match deed {
             Deed::Send(bytes) => {
                 let _ = bench.rt.within(moment, stream.write_all(&bytes)).await;
@@ -202,7 +203,9 @@ proptest! {
             if has_asked {
                 bench.desk.next().expect("a first question");
             }
-            let attacks = connections.into_iter().map(|deeds| attack(&bench, deeds));
+            let attacks = connections.into_iter().enumerate();
+            // The first of them on the stream that our own clients have.
+            let attacks = attacks.map(|(at, deeds)| attack(&bench, at == 0, deeds));
             let attacks = async {
                 join_all(attacks).await;
                 // The process is gone, and what it left open with it.

@@ -2,15 +2,14 @@
 //! function's module cannot be imported. Allowed only before the first `next`.
 
 use http::Request;
-use hyper::body::Incoming;
 
 use super::answer::{
-    Answer, Received, accepted, error_type, from_refusal, receive, too_large, truncated,
+    Answer, Payload, Received, accepted, error_type, from_refusal, receive, too_large, truncated,
 };
 use super::desk::Desk;
 use super::error::document;
 
-pub(super) async fn post(desk: &Desk, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Desk, request: Request<Payload>) -> Answer {
     if let Err(refusal) = desk.begin_init_error() {
         return from_refusal(refusal);
     }

@@ -22,6 +22,9 @@ mod error;
 pub mod extensions;
 #[cfg(test)]
 mod hostile_tests;
+mod inherited;
+#[cfg(test)]
+mod inherited_tests;
 mod init_error;
 pub mod life;
 mod next;
@@ -41,14 +44,13 @@ mod tests;
 use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
 
 use crate::telemetry::Api;
-use answer::{Answer, plain};
+use answer::{Answer, Payload, plain};
 use desk::Desk;
 
 /// All routes, in the order in which the protocol is told.
-async fn route(desk: Arc<Desk>, on: connection::Kind, request: Request<Incoming>) -> Answer {
+async fn route(desk: Arc<Desk>, on: connection::Kind, request: Request<Payload>) -> Answer {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method(), parts.as_slice()) {

@@ -18,13 +18,17 @@ pub(super) async fn get(desk: &Desk) -> Answer {
     };
     match receiver.await {
         Ok(event) => handed_out(&event),
-        // Another `next` took this one's place, or the environment ends.
-        Err(_) => refused(
-            StatusCode::FORBIDDEN,
-            "InvalidStateTransition",
-            "a newer request for the next event has taken this one's place",
-        ),
+        Err(_) => superseded(),
     }
+}
+
+/// Another `next` took this one's place, or the environment ends.
+pub(super) fn superseded() -> Answer {
+    refused(
+        StatusCode::FORBIDDEN,
+        "InvalidStateTransition",
+        "a newer request for the next event has taken this one's place",
+    )
 }
 
 fn handed_out(event: &Arc<Event>) -> Answer {

@@ -9,18 +9,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use hyper::body::Incoming;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::answer::{
-    Answer, Received, accepted, error_type, from_refusal, receive, refused, too_large, truncated,
+    Answer, Payload, Received, accepted, error_type, from_refusal, receive, refused, too_large,
+    truncated,
 };
 use super::desk::{Completion, Desk};
 use super::life::Move;
 use super::stream;
 use crate::invoke::fault::{Fault, error_payload};
 
-pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Payload>) -> Answer {
     if !is_known_mode(request.headers()) {
         let text = "Invalid response mode header";
         return refused(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", text);
@@ -42,10 +43,37 @@ pub(super) async fn post(desk: &Arc<Desk>, id: &str, request: Request<Incoming>)
             return truncated();
         }
     };
-    match desk.answer(completion) {
+    let answered = desk.answer(completion);
+    // The caller comes first: its answer leaves before the runtime hears that it arrived.
+    lambic_rt::turn().await;
+    match answered {
         Ok(()) => answer,
         Err(refusal) => from_refusal(refusal),
     }
+}
+
+/// The same for a response that is there in one piece and says nothing of streams; `None` is
+/// [`accepted`].
+pub(super) async fn whole(
+    desk: &Arc<Desk>,
+    id: &str,
+    content_type: Option<&[u8]>,
+    body: Bytes,
+) -> Option<Answer> {
+    if let Err(refusal) = desk.begin_answer(id, Move::Response) {
+        return Some(from_refusal(refusal));
+    }
+    if let Some(sink) = desk.begin_stream() {
+        let mut headers = HeaderMap::new();
+        let value = content_type.and_then(|value| HeaderValue::from_bytes(value).ok());
+        value.into_iter().for_each(|value| drop(headers.insert(CONTENT_TYPE, value)));
+        sink.say_content_type(&headers);
+        return Some(stream::serve(desk, &sink, Payload::Whole(Some(body))).await);
+    }
+    let answered = desk.answer(Completion::Response(body));
+    // The caller comes first, as above.
+    lambic_rt::turn().await;
+    answered.err().map(from_refusal)
 }
 
 fn is_known_mode(headers: &HeaderMap) -> bool {

@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::answer::{
-    Answer, Received, accepted, error_type, from_refusal, plain, receive, refused, too_large,
-    truncated,
+    Answer, Payload, Received, accepted, error_type, from_refusal, plain, receive, refused,
+    too_large, truncated,
 };
 use super::desk::{Desk, Refusal};
 use super::error::document;
@@ -84,7 +83,7 @@ pub(super) async fn next(desk: &Desk) -> Answer {
     }
 }
 
-pub(super) async fn error(desk: &Desk, request: Request<Incoming>) -> Answer {
+pub(super) async fn error(desk: &Desk, request: Request<Payload>) -> Answer {
     // Asked before the body is read.
     if let Err(illegal) = desk.life().step(Move::RestoreError) {
         return from_refusal(illegal.into());

@@ -19,11 +19,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use lambic_rt::TaskKind;
 use tokio::sync::mpsc;
 
-use super::answer::{Answer, accepted, from_refusal, stream_too_large, truncated};
+use super::answer::{Answer, Payload, accepted, from_refusal, stream_too_large, truncated};
 use super::desk::{Completion, Desk};
 use crate::invoke::fault::{Fault, STREAMED_BYTES_MAX};
 
@@ -139,7 +138,7 @@ enum Passed {
 }
 
 /// Serves a response to who takes it as a stream. It has begun at the desk.
-pub(super) async fn serve(desk: &Arc<Desk>, sink: &Sink, mut body: Incoming) -> Answer {
+pub(super) async fn serve(desk: &Arc<Desk>, sink: &Sink, mut body: Payload) -> Answer {
     let unfinished = Unfinished { desk: Some(desk.clone()) };
     match pass_on(&mut body, sink).await {
         Passed::Whole(trailers) => {
@@ -169,7 +168,7 @@ fn ended(desk: &Desk, completion: Completion, answer: Answer) -> Answer {
     }
 }
 
-async fn pass_on(body: &mut Incoming, sink: &Sink) -> Passed {
+async fn pass_on(body: &mut Payload, sink: &Sink) -> Passed {
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Passed::Broken };
@@ -189,7 +188,7 @@ async fn pass_on(body: &mut Incoming, sink: &Sink) -> Passed {
     Passed::Whole(trailers)
 }
 
-async fn discard(body: &mut Incoming) {
+async fn discard(body: &mut Payload) {
     let mut left = DISCARD_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -2,14 +2,13 @@
 //! its environment. What is asked for, and what becomes of it, is the matter of `telemetry`.
 
 use http::Request;
-use hyper::body::Incoming;
 
-use super::answer::{Answer, Received, json, receive, too_large, truncated};
+use super::answer::{Answer, Payload, Received, json, receive, too_large, truncated};
 use super::desk::Desk;
 use super::extensions::subscriber;
 use crate::telemetry::Api;
 
-pub(super) async fn put(desk: &Desk, api: Api, request: Request<Incoming>) -> Answer {
+pub(super) async fn put(desk: &Desk, api: Api, request: Request<Payload>) -> Answer {
     let (head, body) = request.into_parts();
     let extension = match subscriber(desk, &head.headers) {
         Ok(extension) => extension,

@@ -127,6 +127,14 @@ impl Bench {
         Client::new(ours)
     }
 
+    /// The stream that our own clients have.
+    pub(super) fn inherit(&self) -> Client<DuplexStream> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let served = connection::serve_inherited(Box::pin(theirs), self.desk.clone());
+        self.rt.spawn("test connection", TaskKind::Request, served).detach();
+        Client::new(ours)
+    }
+
     pub(super) fn hand_out(&self, id: &str) -> Result<oneshot::Receiver<Finished>, NotIdle> {
         self.hand_out_with(id, false, None)
     }

@@ -18,8 +18,11 @@ pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
 pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
 /// What functions register hooks of SnapStart with.
 const PYTHON_HOOKS: &str = include_str!("python/snapshot_restore_py.py");
+/// Ruby's, one file for 3.0 and later.
+pub const RUBY: &str = include_str!("ruby/bootstrap.rb");
 /// What they load in a spare.
 const PYTHON_REHEARSAL: &str = include_str!("python/_lambic_rehearsal.py");
+const RUBY_REHEARSAL: &str = include_str!("ruby/lambic_rehearsal.rb");
 const NODEJS_SPARE: &str = include_str!("nodejs/spare.mjs");
 const NODEJS_REHEARSAL: &str = include_str!("nodejs/rehearsal.cjs");
 
@@ -30,13 +33,16 @@ pub struct Clients {
     pub python: PathBuf,
     /// Holds `index.mjs` and what it loads when it needs it.
     pub nodejs: PathBuf,
+    /// Holds `bootstrap.rb`.
+    pub ruby: PathBuf,
 }
 
 impl Clients {
     /// Writes the clients below `dir` (created if need be) unless they are there already.
     /// Everybody may read them, because environments run as another user.
     pub fn install(dir: &Path) -> io::Result<Clients> {
-        let clients = Clients { python: dir.join("python"), nodejs: dir.join("nodejs") };
+        let [python, nodejs, ruby] = ["python", "nodejs", "ruby"].map(|name| dir.join(name));
+        let clients = Clients { python, nodejs, ruby };
         folder(dir)?;
         for (place, name, text) in [
             (&clients.python, "bootstrap.py", PYTHON),
@@ -47,6 +53,8 @@ impl Clients {
             (&clients.nodejs, "modules.mjs", NODEJS_MODULES),
             (&clients.nodejs, "spare.mjs", NODEJS_SPARE),
             (&clients.nodejs, "rehearsal.cjs", NODEJS_REHEARSAL),
+            (&clients.ruby, "bootstrap.rb", RUBY),
+            (&clients.ruby, "lambic_rehearsal.rb", RUBY_REHEARSAL),
         ] {
             folder(place)?;
             file(&place.join(name), text)?;

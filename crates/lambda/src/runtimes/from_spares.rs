@@ -13,6 +13,8 @@ mod nodejs_streaming_tests;
 mod nodejs_tests;
 #[path = "python_tests.rs"]
 mod python_tests;
+#[path = "ruby_tests.rs"]
+mod ruby_tests;
 #[path = "wrapper_tests.rs"]
 mod wrapper_tests;
 
@@ -23,12 +25,17 @@ const PYTHON: &str = "import os\ndef handler(event, context):\n    \
 const NODEJS: &str = "const fs = require('fs');\nexports.handler = async () => {\n  \
                       const began = fs.readFileSync('/proc/self/environ', 'utf8').split('\\0');\n  \
                       return [began.includes('_LAMBIC_SPARE=1'), { ...process.env }, process.cwd()];\n};";
+const RUBY: &str = "def handler(event:, context:)\n  \
+                    began = File.read('/proc/self/environ').split(\"\\0\")\n  \
+                    [began.include?('_LAMBIC_SPARE=1'), ENV.to_h, Dir.pwd]\nend\n";
 
 #[tokio::test]
 async fn these_are_spares_and_functions_cannot_tell() {
-    for (runtime, file, code) in
-        [("python3.13", "index.py", PYTHON), ("nodejs22.x", "index.js", NODEJS)]
-    {
+    for (runtime, file, code) in [
+        ("python3.13", "index.py", PYTHON),
+        ("nodejs22.x", "index.js", NODEJS),
+        ("ruby3.4", "index.rb", RUBY),
+    ] {
         let new = |own: &'static [(&str, &str)]| {
             let files = [(file, code)];
             async move {

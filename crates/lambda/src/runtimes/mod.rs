@@ -1,6 +1,6 @@
 //! Runtimes: which interpreter of this machine serves a runtime id ([`packs`]), what an
 //! environment of a function is made of ([`plan`]), and the runtime clients that we ship
-//! ([`clients`]: Python and Node.js; custom runtimes bring their own).
+//! ([`clients`]: Python, Node.js and Ruby; custom runtimes bring their own).
 
 #[cfg(test)]
 mod client_harness;
@@ -16,6 +16,8 @@ pub mod plan;
 mod probe;
 #[cfg(test)]
 mod python_tests;
+#[cfg(test)]
+mod ruby_tests;
 mod spare;
 #[cfg(test)]
 mod wrapper_tests;

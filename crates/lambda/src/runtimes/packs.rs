@@ -1,7 +1,7 @@
 //! Runtime packs: which interpreter of this machine serves a runtime id such as `python3.13`.
 //!
-//! Interpreters are looked for when first needed: `PATH`, `/usr/bin`, `/usr/local/bin`, pyenv, nvm
-//! and `/opt`. Each is asked for its version by running it, those whose name promises the wanted
+//! Interpreters are looked for when first needed: `PATH`, `/usr/bin`, `/usr/local/bin`, pyenv, nvm,
+//! rbenv and `/opt`. Each is asked for its version by running it, those whose name promises the wanted
 //! version first. Without an exact match the nearest of the family serves and the log says so;
 //! `strict` refuses. `provided` runtimes need nothing.
 
@@ -31,6 +31,8 @@ pub enum Family {
     Python,
     /// Node.js.
     Nodejs,
+    /// The Ruby that is written in C.
+    Ruby,
     /// The function brings its own `bootstrap`.
     Provided,
 }
@@ -60,6 +62,11 @@ pub struct Pack {
     /// Names of the shared libraries that it has loaded when our client has loaded itself, without
     /// versions: `libz` for libz.so.1.3.
     pub libraries: Vec<String>,
+    /// What else `require` finds loaded by then, by the first parts of their names; Ruby only, where the
+    /// package comes first in the search from the interpreter's start on.
+    pub features: Vec<String>,
+    /// Where packages that are installed for everybody are, if that is apart from the interpreter.
+    pub gems: Option<PathBuf>,
 }
 
 /// What a runtime id asks for.
@@ -100,11 +107,17 @@ impl fmt::Display for Release {
     }
 }
 
+impl Family {
+    /// Those that an interpreter of the machine serves.
+    pub const INTERPRETED: [Family; 3] = [Family::Python, Family::Nodejs, Family::Ruby];
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Family::Python => "python",
             Family::Nodejs => "nodejs",
+            Family::Ruby => "ruby",
             Family::Provided => "provided",
         })
     }
@@ -115,10 +128,12 @@ impl Wanted {
         if runtime == "provided" || runtime.starts_with("provided.") {
             return Some(Wanted { family: Family::Provided, major: 0, minor: None });
         }
-        if let Some(version) = runtime.strip_prefix("python") {
-            let (major, minor) = version.split_once('.')?;
-            let (major, minor) = (major.parse().ok()?, Some(minor.parse().ok()?));
-            return Some(Wanted { family: Family::Python, major, minor });
+        for (name, family) in [("python", Family::Python), ("ruby", Family::Ruby)] {
+            if let Some(version) = runtime.strip_prefix(name) {
+                let (major, minor) = version.split_once('.')?;
+                let (major, minor) = (major.parse().ok()?, Some(minor.parse().ok()?));
+                return Some(Wanted { family, major, minor });
+            }
         }
         let major = runtime.strip_prefix("nodejs")?.strip_suffix(".x")?.parse().ok()?;
         Some(Wanted { family: Family::Nodejs, major, minor: None })
@@ -165,7 +180,7 @@ impl Packs {
     /// runs.
     pub fn bind_roots(config: &PacksConfig) -> Vec<PathBuf> {
         let dirs = probe::search_dirs(|name| std::env::var(name).ok());
-        let found = [Family::Python, Family::Nodejs]
+        let found = Family::INTERPRETED
             .into_iter()
             .flat_map(|family| probe::candidates(family, &dirs))
             .map(|candidate| candidate.path);
@@ -173,6 +188,7 @@ impl Packs {
         let mut roots: Vec<PathBuf> = found
             .chain(configured)
             .filter_map(|path| Some(path.parent()?.parent()?.to_owned()))
+            .chain(probe::gem_folders())
             .filter(|root| root.parent().is_some() && !is_host_system(root))
             .collect();
         roots.sort();
@@ -212,7 +228,7 @@ impl Packs {
     /// Every interpreter that is found, each asked for its version; for `lambic doctor`.
     pub async fn list(&self) -> Vec<Pack> {
         let mut found = Vec::new();
-        for family in [Family::Python, Family::Nodejs] {
+        for family in Family::INTERPRETED {
             for candidate in probe::candidates(family, &self.dirs) {
                 found.extend(self.probe(family, &candidate.path).await);
             }
@@ -253,7 +269,11 @@ impl Packs {
     fn nearest(&self, runtime: &str, wanted: Wanted, near: Option<Pack>) -> Result<Pack, String> {
         let remedy = format!(
             "install it (for example with {}), or name it in the configuration under [runtimes]",
-            if wanted.family == Family::Python { "pyenv" } else { "nvm" }
+            match wanted.family {
+                Family::Python => "pyenv",
+                Family::Ruby => "rbenv",
+                Family::Nodejs | Family::Provided => "nvm",
+            }
         );
         match near {
             None => Err(format!("no {} interpreter is on this machine: {remedy}", wanted.family)),
@@ -310,6 +330,7 @@ mod tests {
         let wanted = |text: &str| Wanted::parse(text).map(|wanted| (wanted.major, wanted.minor));
         assert_eq!(wanted("python3.13"), Some((3, Some(13))));
         assert_eq!(wanted("nodejs22.x"), Some((22, None)));
+        assert_eq!(wanted("ruby3.4"), Some((3, Some(4))));
         assert_eq!(wanted("provided.al2023"), Some((0, None)));
         assert_eq!(wanted("java21"), None);
     }
@@ -324,12 +345,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn this_machine_has_python_and_nodejs() {
+    async fn this_machine_has_python_nodejs_and_ruby() {
         let dir = tempfile::tempdir().unwrap();
         let clients = Clients::install(dir.path()).unwrap();
         let packs = Packs::new(PacksConfig::default(), clients.clone(), Rt::real());
         let found = packs.list().await;
-        for family in [Family::Python, Family::Nodejs] {
+        for family in Family::INTERPRETED {
             assert!(found.iter().any(|pack| pack.family == family), "no {family}: {found:?}");
         }
         let python = packs.resolve("python3.13").await.unwrap().unwrap();

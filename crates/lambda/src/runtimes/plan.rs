@@ -48,6 +48,8 @@ const RUNTIME_FD: &str = "3";
 const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
 /// Where Python's client finds layers, if there are any: without isolation they are not at `/opt`.
 const LAYERS_NAME: &str = "_LAMBIC_LAYERS";
+/// Tells Ruby's client that `LC_CTYPE` is the interpreter's business only.
+const CTYPE_NAME: &str = "_LAMBIC_CTYPE";
 
 /// Where the function's X-Ray SDK sends its segments unless the function says otherwise: the port of
 /// X-Ray's daemon on the environment's own loopback, where nobody listens.
@@ -80,7 +82,7 @@ pub(super) struct Start {
     pub(super) argv: Vec<String>,
     pub(super) binds: Vec<(PathBuf, String)>,
     /// Folders of programs and of libraries that come before the usual ones.
-    pub(super) lang: Option<&'static str>,
+    pub(super) lang: Option<String>,
     pub(super) variables: Vec<(String, String)>,
     runtime: String,
 }
@@ -133,15 +135,20 @@ pub(crate) async fn make(
     let is_python = pack.as_ref().is_some_and(|pack| pack.family == Family::Python);
     let has_layers = is_python && version.layers_path.is_some();
     variables.extend(has_layers.then(|| pair(LAYERS_NAME, OPT)));
+    if let Some(pack) = pack.as_deref().filter(|pack| pack.family == Family::Ruby) {
+        variables.push(pair("GEM_PATH", &gem_path(pack, &version.runtime)));
+        let has_own = version.environment.iter().any(|(name, _)| name == "LC_CTYPE");
+        variables.retain(|(name, _)| !has_own || name != CTYPE_NAME);
+    }
     let mut binds = start.binds;
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
     binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
-    let defaults = defaults(start.lang, variables);
+    let defaults = defaults(start.lang.as_deref(), variables);
     let mut reserved = reserved(version, access, log_stream);
     reserved.push(pair("AWS_LAMBDA_INITIALIZATION_TYPE", init_type.name()));
     let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
-    let has_own = || pack.as_deref().is_some_and(|pack| spare::has_libraries_of(pack, version));
+    let has_own = || pack.as_deref().is_some_and(|pack| spare::has_own_of(pack, version));
     let is_plain = extensions.is_none() && version.file_system.is_none();
     let spare = spare.filter(|_| is_plain && !has_own());
     let plan = Plan {
@@ -194,7 +201,7 @@ pub(crate) fn fresh_token(rt: &Rt) -> Arc<str> {
 }
 
 /// What of the runtime's variables AWS keeps from extensions, and our own.
-const NOT_FOR_EXTENSIONS: [&str; 13] = [
+const NOT_FOR_EXTENSIONS: [&str; 14] = [
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",
@@ -206,6 +213,7 @@ const NOT_FOR_EXTENSIONS: [&str; 13] = [
     "_AWS_XRAY_DAEMON_PORT",
     "_HANDLER",
     "_LAMBDA_TELEMETRY_LOG_FD",
+    CTYPE_NAME,
     LAYERS_NAME,
     RUNTIME_FD_NAME,
 ];
@@ -268,6 +276,7 @@ fn custom(version: &Version) -> Result<Start, Fault> {
 fn managed(pack: &Pack, clients: &Clients, memory_mb: u32) -> Start {
     match pack.family {
         Family::Python => python(pack, &clients.python),
+        Family::Ruby => ruby(pack, &clients.ruby),
         Family::Nodejs | Family::Provided => nodejs(pack, &clients.nodejs, memory_mb),
     }
 }
@@ -300,6 +309,52 @@ fn nodejs(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
     Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
 }
 
+fn ruby(pack: &Pack, client: &Path) -> Start {
+    let program = pack.executable.to_string_lossy().into_owned();
+    let mut binds = Vec::new();
+    let mut lang = None;
+    if !is_host_system(&pack.executable) {
+        // It looks for its library where it was built for, so it keeps its place.
+        binds.push(in_place(&pack.prefix));
+        let folder = pack.executable.parent().filter(|folder| !folder.starts_with(&pack.prefix));
+        binds.extend(folder.map(in_place));
+        lang = Some(pack.prefix.to_string_lossy().into_owned());
+    }
+    binds.extend(pack.gems.as_deref().map(in_place));
+    binds.push((client.to_owned(), RUNTIME.to_owned()));
+    let argv = vec![program, format!("{RUNTIME}/bootstrap.rb")];
+    let variables = vec![
+        pair("RUBYLIB", &format!("{TASK}:{RUNTIME}/lib:{OPT}/ruby/lib")),
+        // Texts are UTF-8 on AWS, whose machines have the locale of LANG; this one may not.
+        pair("LC_CTYPE", "C.UTF-8"),
+        pair(CTYPE_NAME, "1"),
+        pair(RUNTIME_FD_NAME, RUNTIME_FD),
+    ];
+    Start { argv, lang, binds, variables, runtime: label(pack) }
+}
+
+fn in_place(folder: &Path) -> (PathBuf, String) {
+    (folder.to_owned(), folder.to_string_lossy().into_owned())
+}
+
+/// AWS's places for the gems of the package and of layers, for the version that serves and then for the
+/// one that was asked for. The empty place at the end stands for those of the machine.
+fn gem_path(pack: &Pack, runtime: &str) -> String {
+    let mut path = String::new();
+    for version in gem_versions(pack, runtime) {
+        path.push_str(&format!("{TASK}/vendor/bundle/ruby/{version}:{OPT}/ruby/gems/{version}:"));
+    }
+    path
+}
+
+/// By which versions gems are kept: of the interpreter, and of the function's runtime if it is another.
+pub(super) fn gem_versions(pack: &Pack, runtime: &str) -> Vec<String> {
+    let mut versions = vec![format!("{}.{}.0", pack.release.major, pack.release.minor)];
+    let wanted = runtime.strip_prefix("ruby").map(|version| format!("{version}.0"));
+    versions.extend(wanted.filter(|wanted| *wanted != versions[0]));
+    versions
+}
+
 /// Where the interpreter is inside: where it is on the host if environments see that anyway,
 /// otherwise below `/var/lang`, as on AWS.
 fn placed(pack: &Pack) -> (String, Vec<(PathBuf, String)>) {
@@ -321,8 +376,8 @@ fn placed(pack: &Pack) -> (String, Vec<(PathBuf, String)>) {
     }
 }
 
-fn lang(binds: &[(PathBuf, String)]) -> Option<&'static str> {
-    binds.iter().any(|(_, target)| target == LANG).then_some(LANG)
+fn lang(binds: &[(PathBuf, String)]) -> Option<String> {
+    binds.iter().any(|(_, target)| target == LANG).then(|| LANG.to_owned())
 }
 
 fn label(pack: &Pack) -> String {
@@ -477,6 +532,8 @@ mod tests {
             executable: executable.into(),
             prefix: prefix.into(),
             libraries: Vec::new(),
+            features: Vec::new(),
+            gems: None,
         };
         assert_eq!(
             placed(&pack("/usr/bin/python3.11", "/usr")),

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use lambic_rt::Rt;
 
-use super::packs::{Family, Pack, Release};
+use super::packs::{Family, Pack, Release, is_host_system};
 
 /// An interpreter that does not say its version within this time is left out.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Python ids that exist or may exist soon.
 const PYTHON_MINORS: std::ops::RangeInclusive<u32> = 8..=16;
+/// Releases of Ruby by which Debian names its programs, past and soon.
+const RUBY_RELEASES: [(u32, u32); 8] =
+    [(3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (4, 0), (4, 1)];
+/// Where Debian's Ruby installs gems.
+const DEBIAN_GEMS: &str = "/var/lib/gems";
 
 /// Major version, and minor version if it is known.
 pub(super) type Hint = (u32, Option<u32>);
@@ -48,6 +53,9 @@ pub(super) fn version_roots(variable: impl Fn(&str) -> Option<String>) -> Vec<Pa
     roots.extend(home.as_ref().map(|home| home.join(".pyenv/versions")));
     roots.extend(variable("NVM_DIR").map(|root| PathBuf::from(root).join("versions/node")));
     roots.extend(home.as_ref().map(|home| home.join(".nvm/versions/node")));
+    roots.extend(variable("RBENV_ROOT").map(|root| PathBuf::from(root).join("versions")));
+    roots.extend(home.as_ref().map(|home| home.join(".rbenv/versions")));
+    roots.push(PathBuf::from("/opt/rubies"));
     roots.push(PathBuf::from("/opt"));
     roots
 }
@@ -82,14 +90,31 @@ fn names(family: Family) -> Vec<(String, Option<Hint>)> {
             .chain([("python3".to_owned(), None)])
             .collect(),
         Family::Nodejs => vec![("node".to_owned(), None), ("nodejs".to_owned(), None)],
+        Family::Ruby => {
+            [("ruby".to_owned(), None)]
+                .into_iter()
+                .chain(RUBY_RELEASES.map(|(major, minor)| {
+                    (format!("ruby{major}.{minor}"), Some((major, Some(minor))))
+                }))
+                .collect()
+        }
         Family::Provided => Vec::new(),
     }
 }
 
-/// `…/v20.11.0/bin/node` and `…/3.13.0/bin/python3` tell their version.
+/// Folders with gems that are apart from their interpreter.
+pub(super) fn gem_folders() -> Vec<PathBuf> {
+    subfolders(Path::new(DEBIAN_GEMS))
+}
+
+/// `…/v20.11.0/bin/node`, `…/3.13.0/bin/python3` and `…/ruby-3.4.1/bin/ruby` tell their version.
 fn hint_of_folder(path: &Path) -> Option<Hint> {
     let folder = path.parent()?.parent()?.file_name()?.to_str()?;
-    let mut numbers = folder.trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    let mut numbers = folder
+        .trim_start_matches("ruby-")
+        .trim_start_matches('v')
+        .split('.')
+        .map(|part| part.parse().ok());
     let major = numbers.next()??;
     Some((major, numbers.next().flatten()))
 }
@@ -109,6 +134,7 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
                  [process.versions.node, '', process.execPath, maps].join(String.fromCharCode(10))";
             ("-p", program)
         }
+        Family::Ruby => ("-e", PROBE_RUBY),
         Family::Provided => return None,
     };
     let mut command = tokio::process::Command::new(path);
@@ -126,8 +152,35 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
         "" => executable.parent()?.parent()?.to_owned(),
         prefix => Path::new(prefix).canonicalize().ok()?,
     };
-    let libraries = libraries(lines);
-    Some(Pack { family, release, executable, prefix, libraries })
+    let mut more = (Vec::new(), None);
+    if family == Family::Ruby {
+        let gems = Some(PathBuf::from(lines.next()?)).filter(|gems| has_gems(gems, &prefix));
+        more = (lines.next()?.split(' ').map(str::to_owned).collect(), gems);
+    }
+    let ((features, gems), libraries) = (more, libraries(lines));
+    Some(Pack { family, release, executable, prefix, libraries, features, gems })
+}
+
+/// Prints version, prefix, program, the folder of gems, what the client that we ship finds loaded with
+/// itself, and the memory map. Other implementations of the language are left out.
+const PROBE_RUBY: &str = r##"
+    exit unless RUBY_ENGINE == "ruby"
+    require "json"
+    require "time"
+    folders = $LOAD_PATH.map { |folder| "#{folder}/" }
+    features = $LOADED_FEATURES.map do |file|
+      folder = folders.find { |folder| file.start_with?(folder) }
+      file.delete_prefix(folder.to_s).split("/").first.to_s.sub(/\.(rb|so)$/, "")
+    end
+    puts RUBY_VERSION, RbConfig::CONFIG["prefix"], RbConfig.ruby, Gem.default_dir
+    puts (features + Gem.loaded_specs.keys).uniq.sort.join(" ")
+    puts File.read("/proc/self/maps")
+"##;
+
+/// Whether there are gems in this folder which environments would not see anyway.
+fn has_gems(folder: &Path, prefix: &Path) -> bool {
+    let is_apart = !is_host_system(folder) && !folder.starts_with(prefix);
+    is_apart && !subfolders(&folder.join("specifications")).is_empty()
 }
 
 /// Of the lines of a process's memory map.
@@ -151,6 +204,7 @@ fn is_supported(family: Family, release: Release) -> bool {
     match family {
         Family::Python => (release.major, release.minor) >= (3, 8),
         Family::Nodejs => release.major >= 18,
+        Family::Ruby => release.major >= 3,
         Family::Provided => false,
     }
 }
@@ -164,6 +218,7 @@ mod tests {
         let hint = |path: &str| hint_of_folder(Path::new(path));
         assert_eq!(hint("/r/.nvm/versions/node/v20.11.0/bin/node"), Some((20, Some(11))));
         assert_eq!(hint("/r/.pyenv/versions/3.13.0/bin/python3"), Some((3, Some(13))));
+        assert_eq!(hint("/opt/rubies/ruby-3.4.1/bin/ruby"), Some((3, Some(4))));
         assert_eq!(hint("/usr/bin/node"), None);
     }
 

@@ -100,6 +100,38 @@ async fn a_syntax_error_shows_its_line() {
 }
 
 #[tokio::test]
+async fn children_know_the_trace_of_the_invocation_however_they_are_started() {
+    let code = r#"
+import os, subprocess, sys
+SHOW = "printenv _X_AMZN_TRACE_ID"
+def forked():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        os.execlp("sh", "sh", "-c", SHOW)
+    os.close(write)
+    os.wait()
+    return os.read(read, 4096).decode()
+def handler(event, context):
+    os.system(SHOW + " > /tmp/%d" % os.getpid())
+    told = [
+        open("/tmp/%d" % os.getpid()).read(), forked(), os.popen(SHOW).read(),
+        subprocess.check_output(SHOW, shell=True, text=True),
+        subprocess.check_output(SHOW.split(), text=True, preexec_fn=lambda: None),
+    ]
+    os.unlink("/tmp/%d" % os.getpid())
+    mine = os.environ["_X_AMZN_TRACE_ID"]
+    return [mine, [one.strip() == mine for one in told]]
+"#;
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", code)]).await;
+    let (first, second) = (function.call("{}").await, function.call("{}").await);
+    for said in [&first, &second] {
+        assert_eq!(said.value[1], json!([true, true, true, true, true]), "{said:?}");
+    }
+    assert_ne!(first.value[0], second.value[0]);
+}
+
+#[tokio::test]
 async fn results_are_marshalled_as_on_aws() {
     let code = "import decimal\n\ndef handler(event, context):\n    return {\n        \
                 'set': {1}, 'bytes': b'\\x00raw', 'none': None, 'text': {'ä': 'ö'},\n        \
@@ -244,19 +276,24 @@ async fn a_client_that_is_refused_an_event_ends_quietly() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("app.py"), "def handler(e, c): print('ran')\n").unwrap();
+    std::fs::write(folder.path().join("app.rb"), "def handler(event:, context:) = puts('ran')\n")
+        .unwrap();
     std::fs::write(folder.path().join("app.mjs"), "export const handler = () => 'ran';").unwrap();
     let clients = super::clients::Clients::install(&folder.path().join("clients")).unwrap();
     for (family, client) in [
         (Family::Python, clients.python.join("bootstrap.py")),
         (Family::Nodejs, clients.nodejs.join("index.mjs")),
+        (Family::Ruby, clients.ruby.join("bootstrap.rb")),
     ] {
-        let (_, program) = interpreters(family).await.pop().expect("python3 and node are needed");
+        let (_, program) =
+            interpreters(family).await.pop().expect("python3, node and ruby are needed");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let child = tokio::process::Command::new(program)
             .arg(client)
             .env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string())
             .env("LAMBDA_TASK_ROOT", folder.path())
             .env("_HANDLER", "app.handler")
+            .current_dir(folder.path())
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()

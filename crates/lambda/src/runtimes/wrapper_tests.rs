@@ -4,11 +4,13 @@ use super::client_harness::{Function, Said};
 
 const PYTHON: &str = "import os, sys\ndef handler(event, context):\n    \
                       return [os.environ.get('MARK'), sys._xoptions, sys.argv[0]]\n";
+const RUBY: &str = "def handler(event:, context:) = [ENV['MARK'], $VERBOSE]\n";
 const NODE: &str = "exports.handler = async () => [process.env.MARK, process.execArgv];";
 
 async fn function(runtime: &str, wrapper: &str, script: &str) -> Function {
     let (handler, file, code) = match runtime {
         "python3.13" => ("app.handler", "app.py", PYTHON),
+        "ruby3.4" => ("app.handler", "app.rb", RUBY),
         _ => ("index.handler", "index.js", NODE),
     };
     let files = [(file, code), ("wrapper", script)];
@@ -36,7 +38,10 @@ async fn a_wrapper_gets_the_command_line_and_may_change_it() {
     let arguments = said.value[1].as_array().unwrap();
     assert!(arguments.iter().any(|argument| argument == "--expose-gc"), "{said:?}");
     assert_eq!(arguments.last().unwrap(), "--no-warnings", "{said:?}");
-    for function in [python, node] {
+    let ruby = function("ruby3.4", "/var/task/wrapper", &adding("-W2")).await;
+    let said = ruby.call("{}").await;
+    assert_eq!(said.value[1], true, "{said:?}");
+    for function in [python, node, ruby] {
         assert!(!function.call("{}").await.is_error, "a wrapped runtime serves again");
         assert_eq!(function.launches(), 1);
     }
@@ -45,7 +50,7 @@ async fn a_wrapper_gets_the_command_line_and_may_change_it() {
 #[tokio::test]
 async fn a_wrapper_may_close_every_descriptor_it_inherits() {
     let script = "#!/bin/bash\nfor fd in 0 3 4 5; do eval \"exec $fd<&-\"; done\nexec \"$@\"\n";
-    for runtime in ["python3.13", "nodejs22.x"] {
+    for runtime in ["python3.13", "nodejs22.x", "ruby3.4"] {
         let said = function(runtime, "/var/task/wrapper", script).await.call("{}").await;
         assert!(!said.is_error, "{runtime}: {said:?}");
     }

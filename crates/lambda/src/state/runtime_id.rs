@@ -96,12 +96,12 @@ const ALL: [Row; 62] = [
     row("dotnetcore2.1", NOT_YET, ("2022-01-05", "2022-01-05", "2022-04-13")),
     row("dotnetcore2.0", NOT_YET, ("2019-05-30", "2019-04-30", "2019-05-30")),
     row("dotnetcore1.0", NOT_YET, ("2019-06-27", "2019-06-30", "2019-07-30")),
-    row("ruby4.0", NOT_YET, ("2029-03-31", "2029-04-30", "2029-05-31")),
-    undated("ruby3.5", NOT_YET),
-    row("ruby3.4", NOT_YET, ("2028-03-31", "2028-04-30", "2028-05-31")),
-    row("ruby3.3", NOT_YET, ("2027-03-31", "2027-07-29", "2027-08-31")),
-    row("ruby3.2", NOT_YET, ("2026-03-31", "2027-07-29", "2027-08-31")),
-    row("ruby2.7", NOT_YET, ("2023-12-07", "2024-01-09", "2027-08-31")),
+    row("ruby4.0", HERE, ("2029-03-31", "2029-04-30", "2029-05-31")),
+    undated("ruby3.5", HERE),
+    row("ruby3.4", HERE, ("2028-03-31", "2028-04-30", "2028-05-31")),
+    row("ruby3.3", HERE, ("2027-03-31", "2027-07-29", "2027-08-31")),
+    row("ruby3.2", HERE, ("2026-03-31", "2027-07-29", "2027-08-31")),
+    row("ruby2.7", HERE, ("2023-12-07", "2024-01-09", "2027-08-31")),
     row("ruby2.5", NOT_YET, ("2021-07-30", "2021-07-30", "2022-03-31")),
     row("go1.x", NOT_YET, ("2024-01-08", "2024-02-08", "2027-08-31")),
     // Of customers' own runtimes, whose service is another one.
@@ -236,7 +236,15 @@ mod tests {
 
     #[test]
     fn offered_retired_and_unknown() {
-        for runtime in ["python3.13", "provided.al2023", "nodejs16.x", "python3.8", "python3.15"] {
+        for runtime in [
+            "python3.13",
+            "provided.al2023",
+            "nodejs16.x",
+            "python3.8",
+            "python3.15",
+            "ruby3.2",
+            "ruby4.0",
+        ] {
             assert_eq!(created(runtime, TODAY), Ok(()), "{runtime}");
         }
         let (status, text) = created("java21", TODAY).unwrap_err();

@@ -273,7 +273,8 @@ impl Hub {
         }
     }
 
-    fn is_heard(&self) -> bool {
+    /// Whether anybody is told.
+    pub fn is_heard(&self) -> bool {
         self.is_heard.load(Ordering::Relaxed)
     }
 

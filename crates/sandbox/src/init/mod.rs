@@ -25,12 +25,14 @@ use nix::unistd::{Gid, Uid};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
+use crate::landlock;
 use crate::network;
 use crate::oom;
-use crate::protocol::{Assignment, Attachment, Go, InitReport, LATE_TARGETS};
+use crate::protocol::{Adopt, Assignment, Attachment, Go, InitReport, LATE_TARGETS, Origin, Spec};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
+use crate::template::NAMESPACES;
 use crate::trial::stands;
 use program::{Child, Program, Streams};
 use reaper::{Programs, Reaper, Wait};
@@ -96,7 +98,13 @@ pub(crate) fn forget_command_line(name: &str) {
 fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
-    let go: Go = expect_packet(control)?.parse().map_err(|error| format!("go: {error}"))?;
+    let packet = expect_packet(control)?;
+    let go: Go = packet.parse().map_err(|error| format!("go: {error}"))?;
+    for group in packet.descriptors {
+        // A thread that moves itself does not wait for the kernel as one does that is moved.
+        let moved = nix::unistd::write(&group, b"0");
+        moved.map_err(|error| format!("joining a control group: {error}"))?;
+    }
     if setup.isolated {
         if stands(BarrierKind::UserNamespace) {
             become_user(UID_INSIDE, GID_INSIDE)?;
@@ -192,10 +200,11 @@ fn become_environment(
     setup: &Setup<'_>,
 ) -> Result<(), String> {
     let mut given = Given(descriptors.into_iter());
-    let output = given.next("the output pipe")?;
-    let stream = given.next("the runtime's stream")?;
     let spec = &assignment.spec;
-    let log = if spec.log_pipe { Some(given.next("the log pipe")?) } else { None };
+    let streams = match assignment.origin {
+        Origin::Copied => None,
+        _ => Some(streams(assignment, &mut given)?),
+    };
     let extensions_output = match &spec.extensions {
         Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
@@ -210,8 +219,11 @@ fn become_environment(
     if assignment.spare {
         // So that `ps` tells them from environments of functions.
         sys::set_process_name(c"lambic-spare");
+    } else if assignment.origin == Origin::Zygote {
+        sys::set_process_name(c"lambic-zygote");
     }
     let reaper = Reaper::new()?;
+    let opened = if streams.is_none() { open(spec)? } else { Vec::new() };
     close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
@@ -219,10 +231,16 @@ fn become_environment(
     };
     let runtime =
         Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
-    let streams = Streams { output, runtime: Some(stream), log };
-    let runtime = program::start(&runtime, streams, assignment, setup)?;
+    let runtime = match streams {
+        Some(streams) => program::start(&runtime, streams, assignment, setup)?,
+        None => wait_for_copy(control, opened)?,
+    };
     // A spare's init keeps what it needs for attaching the code.
     give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
+    if assignment.origin == Origin::Copied {
+        let told = control.send(&InitReport::Adopted, &[]);
+        told.map_err(|error| format!("reporting: {error}"))?;
+    }
     let mut programs = Programs::new(runtime, extensions);
     if let Some(report) = programs.begin(control) {
         return say_goodbye(control, &report);
@@ -236,6 +254,41 @@ fn become_environment(
         },
     };
     reaper.watch(control, programs, setup.isolated, oom.as_ref())
+}
+
+/// What the runtime gets. The order is that of [`crate::protocol::Request::Launch`].
+fn streams(assignment: &Assignment, given: &mut Given) -> Result<Streams, String> {
+    let output = given.next("the output pipe")?;
+    let runtime = Some(given.next("the runtime's stream")?);
+    let log = assignment.spec.log_pipe.then(|| given.next("the log pipe")).transpose()?;
+    let is_template = assignment.origin.is_template();
+    let word = is_template.then(|| given.next("the template's socket")).transpose()?;
+    Ok(Streams { output, runtime, log, word })
+}
+
+/// What a copy of a template needs to come in: the namespaces of this process and the rules for files.
+fn open(spec: &Spec) -> Result<Vec<OwnedFd>, String> {
+    let mut opened = Vec::new();
+    for (name, _) in NAMESPACES {
+        let file = std::fs::File::open(format!("/proc/self/ns/{name}"));
+        opened.push(file.map_err(|error| format!("namespace {name}: {error}"))?.into());
+    }
+    if stands(BarrierKind::Landlock) {
+        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
+        let rules = landlock::rules_of_environment(mounted);
+        opened.extend(rules.map_err(|error| format!("landlock: {error}"))?);
+    }
+    Ok(opened)
+}
+
+/// The copy comes as a child of this process, born with the user and the bounds of a program.
+fn wait_for_copy(control: &Channel, opened: Vec<OwnedFd>) -> Result<Child, String> {
+    let descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
+    let told = control.send(&InitReport::Open, &descriptors);
+    told.map_err(|error| format!("reporting: {error}"))?;
+    let packet = expect_packet(control)?;
+    let Adopt { pid } = packet.parse().map_err(|error| format!("adoption: {error}"))?;
+    Ok(Child::adopted(pid))
 }
 
 /// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
@@ -253,7 +306,7 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     if let Some(mounted) = &spec.file_system {
         rootfs::attach(given.next("the file system")?.as_fd(), &mounted.target)?;
     }
-    if assignment.spare {
+    if assignment.spare || assignment.origin == Origin::Zygote {
         rootfs::make_library_folders()?;
     }
     rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
@@ -298,7 +351,12 @@ fn start_extensions(
             cwd: &extensions.cwd,
             held: true,
         };
-        program::start(&program, Streams { output, runtime: None, log: None }, assignment, setup)
+        program::start(
+            &program,
+            Streams { output, runtime: None, log: None, word: None },
+            assignment,
+            setup,
+        )
     };
     extensions.programs.iter().map(start).collect()
 }

@@ -20,8 +20,9 @@ use super::{Setup, UMASK, become_user};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
 use crate::landlock;
-use crate::protocol::{Assignment, LOG_PIPE_FD, ProgramEnd, Spec};
+use crate::protocol::{Assignment, LOG_PIPE_FD, Origin, ProgramEnd, Spec};
 use crate::sys;
+use crate::template::TEMPLATE_FD;
 use crate::trial::stands;
 
 /// Descriptor number under which the runtime finds its end of the stream socket.
@@ -42,23 +43,31 @@ pub(super) struct Streams {
     pub(super) output: OwnedFd,
     pub(super) runtime: Option<OwnedFd>,
     pub(super) log: Option<OwnedFd>,
+    /// Of a template.
+    pub(super) word: Option<OwnedFd>,
 }
 
 /// A child that is about to become its program.
 pub(super) struct Child {
     pub(super) pid: Pid,
-    status: Channel,
+    /// Until it is its program. A copy of a template is from the beginning.
+    status: Option<Channel>,
 }
 
 impl Child {
+    /// One that came as a copy of a template.
+    pub(super) fn adopted(pid: i32) -> Child {
+        Child { pid: Pid::from_raw(pid), status: None }
+    }
+
     /// The word that a held one waits for. One that has ended does not hear it.
     pub(super) fn let_go(&self) {
-        let _ = self.status.send(&(), &[]);
+        let _ = self.status.as_ref().map(|status| status.send(&(), &[]));
     }
 
     /// Waits until it is its program; what kept it from that, if it is not.
     pub(super) fn failure(&self) -> Option<ProgramEnd> {
-        let packet = self.status.receive().ok()??;
+        let packet = self.status.as_ref()?.receive().ok()??;
         Some(match packet.parse() {
             Ok(StartError::Exec { errno }) => ProgramEnd::NotExecuted { errno },
             Ok(StartError::Step(step)) => ProgramEnd::NotPrepared { step },
@@ -82,7 +91,7 @@ pub(super) fn start(
 ) -> Result<Child, String> {
     let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
     match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        Some(pid) => Ok(Child { pid: Pid::from_raw(pid), status }),
+        Some(pid) => Ok(Child { pid: Pid::from_raw(pid), status: Some(status) }),
         None => {
             drop(status);
             let Ok(status) = arrange_descriptors(streams, child_status) else {
@@ -141,20 +150,24 @@ fn prepare(
     std::env::set_current_dir(program.cwd).map_err(step("working directory"))?;
     let exec = exec_arguments(program)?;
     if setup.isolated {
-        confine(setup, &assignment.spec)?;
+        confine(setup, &assignment.spec, assignment.origin)?;
     }
     Ok(exec)
 }
 
 /// The last rights go, in the order in which each step can still be taken.
-fn confine(setup: &Setup<'_>, spec: &Spec) -> Result<(), String> {
+fn confine(setup: &Setup<'_>, spec: &Spec, origin: Origin) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
     }
     if stands(BarrierKind::Landlock) {
         let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
-        landlock::enforce_on_environment(mounted).map_err(step("landlock"))?;
+        let enforced = match origin {
+            origin if origin.is_template() => landlock::enforce_on_template(),
+            _ => landlock::enforce_on_environment(mounted),
+        };
+        enforced.map_err(step("landlock"))?;
     }
     if stands(BarrierKind::SystemCalls) {
         setup.filter.install()?;
@@ -191,8 +204,8 @@ fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), 
 }
 
 /// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, if it is the runtime, 4: the
-/// returned channel, closed by a successful exec, 5: the log pipe, if there is one. Everything else is
-/// closed.
+/// returned channel, closed by a successful exec, 5: the log pipe, if there is one, 6: a template's
+/// socket. Everything else is closed.
 fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
     const ABOVE: i32 = 64;
     let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
@@ -201,6 +214,7 @@ fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel>
     let output = above(streams.output)?;
     let runtime = streams.runtime.map(above).transpose()?;
     let log = streams.log.map(above).transpose()?;
+    let word = streams.word.map(above).transpose()?;
     sys::duplicate_to(null.as_fd(), 0)?;
     sys::duplicate_to(output.as_fd(), 1)?;
     sys::duplicate_to(output.as_fd(), 2)?;
@@ -213,8 +227,13 @@ fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel>
     if let Some(log) = &log {
         sys::duplicate_to(log.as_fd(), LOG_PIPE_FD)?;
     }
-    let last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
-    for fd in [null, output, status].into_iter().chain(runtime).chain(log) {
+    let mut last = if log.is_some() { LOG_PIPE_FD } else { EXEC_STATUS_FD };
+    if let Some(word) = &word {
+        sys::close_number(last + 1)?;
+        last = TEMPLATE_FD;
+        sys::duplicate_to(word.as_fd(), last)?;
+    }
+    for fd in [null, output, status].into_iter().chain(runtime).chain(log).chain(word) {
         sys::leak(fd);
     }
     if stands(BarrierKind::ClosedDescriptors) {

@@ -6,6 +6,7 @@
 //!
 //! With all barriers up they are made in environments from spares, too: when the function has come,
 //! and, as if harm were in the interpreter itself, before, beside an init process that still has rights.
+//! Likewise in copies of a template (spares, and environments of one function) and in what stands as one.
 //!
 //! Runs without the test harness: a spawner is forked before the first thread, and what is taken
 //! away is so for a whole process; each set of barriers has one of its own.
@@ -24,15 +25,16 @@ mod world;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lambic_rt::Rt;
 use lambic_sandbox::{
-    BarrierKind, Bind, FileReach, Mode, Sandbox, SandboxHost, Sandboxes, SpawnerConfig, Spec,
+    BarrierKind, Bind, FileReach, Mode, Role, Sandbox, SandboxHost, Sandboxes, SpawnerConfig, Spec,
     start, take_away,
 };
 use nix::fcntl::{FcntlArg, fcntl};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use plan::{ATTEMPTS, Attempt, Class, NOT_MET};
 use world::World;
@@ -73,22 +75,33 @@ fn named(list: &str) -> Vec<BarrierKind> {
     list.split(',').filter(|name| !name.is_empty()).map(find).collect()
 }
 
-/// Whether an attempt is made in an environment that was a spare, and when.
+/// Whether an attempt is made in an environment that was a spare, and when; or what it has to do with a
+/// template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Spare {
     No,
     Before,
     After,
+    /// As after, and it was copied from another.
+    Copied,
+    /// In what is going to stand as a template.
+    Template,
+    /// In a copy of one.
+    From,
 }
 
 impl Spare {
-    const ALL: [Spare; 3] = [Spare::No, Spare::Before, Spare::After];
+    const ALL: [Spare; 6] =
+        [Spare::No, Spare::Before, Spare::After, Spare::Copied, Spare::Template, Spare::From];
 
     fn name(self) -> &'static str {
         match self {
             Spare::No => "no",
             Spare::Before => "before",
             Spare::After => "after",
+            Spare::Copied => "copied",
+            Spare::Template => "template",
+            Spare::From => "from",
         }
     }
 
@@ -104,7 +117,7 @@ impl Spare {
             _ if attempt.class == Class::Server => false,
             _ if attempt.name == "outlive_the_spawner_while_frozen" => false,
             Spare::Before => !of_function,
-            Spare::After => true,
+            Spare::After | Spare::Copied | Spare::Template | Spare::From => true,
         }
     }
 }
@@ -278,11 +291,19 @@ async fn inside(
     if name == "outlive_the_spawner_while_frozen" {
         return special::outlive_the_spawner(sandboxes, &spec).await;
     }
+    spec.env.push(("SPARE".to_owned(), spare.name().to_owned()));
+    // Lives as long as its copy does.
+    let mut template = None;
     let mut sandbox = match spare {
         Spare::No => sandboxes.launch(&spec).await.unwrap(),
-        _ => {
-            spec.env.push(("SPARE".to_owned(), spare.name().to_owned()));
-            from_spare(sandboxes, &spec).await
+        Spare::Before | Spare::After | Spare::Copied => {
+            from_spare(sandboxes, &spec, spare == Spare::Copied).await
+        }
+        Spare::Template => sandboxes.launch_as(&spec, Role::Becomes(1)).await.unwrap(),
+        Spare::From => {
+            let (kept, copy) = from_template(sandboxes, &spec).await;
+            template = Some(kept);
+            copy
         }
     };
     match name {
@@ -293,6 +314,7 @@ async fn inside(
     let exit = sandbox.take_events().unwrap();
     let text = all_output(&mut sandbox).await;
     let exit = tokio::time::timeout(PATIENCE, exit.exit()).await.expect("it ends");
+    drop(template);
     match text.lines().find_map(|line| line.split_once(' ').or(Some((line, "")))) {
         Some(("THROUGH", _)) => Outcome::Through,
         Some(("STOPPED", why)) => Outcome::Stopped(why.to_owned()),
@@ -302,10 +324,13 @@ async fn inside(
 }
 
 /// Waits until a spare is at hand, makes it what it is wanted for, and lets it go on.
-async fn from_spare(sandboxes: &Sandboxes, spec: &Spec) -> Sandbox {
+async fn from_spare(sandboxes: &Sandboxes, spec: &Spec, copied: bool) -> Sandbox {
     const KIND: u64 = 1;
     let prepared = Spec { binds: vec![], ..spec.clone() };
-    sandboxes.keep_spares(KIND, &prepared, 1).unwrap();
+    match copied {
+        true => sandboxes.keep_copied_spares(KIND, &prepared, 1).unwrap(),
+        false => sandboxes.keep_spares(KIND, &prepared, 1).unwrap(),
+    }
     let at_hand = async {
         while sandboxes.spares_at_hand(KIND) == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -320,6 +345,19 @@ async fn from_spare(sandboxes: &Sandboxes, spec: &Spec) -> Sandbox {
     // Kept open, so that it goes on.
     sandbox.runtime_stream = Some(stream);
     sandbox
+}
+
+/// A template that has loaded itself and is stopped, and a copy of it.
+async fn from_template(sandboxes: &Sandboxes, spec: &Spec) -> (Sandbox, Sandbox) {
+    static LAST: AtomicU64 = AtomicU64::new(1);
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut template = sandboxes.launch_as(spec, Role::Becomes(number)).await.unwrap();
+    let mut loaded = [0; 5];
+    let read = template.runtime_stream.as_mut().unwrap().read_exact(&mut loaded);
+    tokio::time::timeout(PATIENCE, read).await.expect("a template loads itself").unwrap();
+    template.control().freeze().unwrap();
+    let copy = sandboxes.launch_as(spec, Role::From(number)).await.unwrap();
+    (template, copy)
 }
 
 async fn all_output(sandbox: &mut Sandbox) -> String {

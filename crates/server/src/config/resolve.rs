@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambic_lambda::invoke::worth::Policy;
 use lambic_lambda::rollback::RollbackConfig;
 use lambic_lambda::state::runtime_id::{self, AllowRetired};
 use lambic_lambda::urls::UrlBase;
@@ -256,11 +257,24 @@ fn functions(
         },
         memory_mb_max: memory_mb.unwrap_or((machine.memory_mb * 3).max(128)),
         idle: Duration::from_secs(60 * idle_minutes),
+        idle_policy: idle_policy(origins, &raw.idle_policy)?,
         spares: u32::try_from(spares).expect("the limit is small"),
+        zygotes: raw.zygotes,
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
         url_base: url_base(origins, &raw.url_base)?,
     })
+}
+
+fn idle_policy(origins: &Origins<'_>, text: &str) -> Result<Policy, Failure> {
+    match text {
+        "worth" => Ok(Policy::Worth),
+        "fixed" => Ok(Policy::Fixed),
+        _ => {
+            let what = format!("is \"{text}\"; it has to be \"worth\" or \"fixed\"");
+            Err(origins.refuse("functions.idle_policy", &what))
+        }
+    }
 }
 
 fn url_base(origins: &Origins<'_>, text: &str) -> Result<Option<UrlBase>, Failure> {

@@ -71,6 +71,16 @@ fn where_the_urls_of_functions_are() {
 }
 
 #[test]
+fn how_idle_environments_are_kept() {
+    let policy = |text: &str| load("", &[], &[&format!("--set functions.idle_policy={text}")]);
+    assert_eq!(load("", &[], &[]).unwrap().functions.idle_policy, Policy::Worth);
+    assert_eq!(policy("fixed").unwrap().functions.idle_policy, Policy::Fixed);
+    let failure = policy("forever").unwrap_err();
+    let said = "--set: 'functions.idle_policy' is \"forever\"; it has to be \"worth\" or \"fixed\"";
+    assert_eq!(failure.message, said);
+}
+
+#[test]
 fn the_stronger_source_wins() {
     let file = "region = \"eu-west-1\"\n[functions]\nidle_minutes = 3\n";
     let idle = |variables: &[&str], flags: &[&str]| {

@@ -1,8 +1,9 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 //!
 //! A warm invoke writes four lines and takes a tenth of a millisecond, so lines are collected and
-//! written by a thread of their own ([`writer`]).
+//! written by a thread of their own ([`writer`]), and those for machines are made by hand ([`json`]).
 
+mod json;
 mod writer;
 
 use std::io::IsTerminal;
@@ -10,6 +11,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
+use json::{JsonLines, NoFields};
 use writer::Collected;
 pub(crate) use writer::LogWriter;
 
@@ -25,9 +27,7 @@ pub(crate) fn start(log: &Log) -> LogWriter {
         // It would complain on the same standard error, and panic: a full disk must not end requests.
         .log_internal_errors(false);
     let started = if log.json {
-        // What a span knows, the audit record of its operation says once.
-        let json = builder.json().flatten_event(true);
-        json.with_current_span(false).with_span_list(false).try_init()
+        builder.event_format(JsonLines::new()).fmt_fields(NoFields).try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).compact().try_init()
     };

@@ -77,20 +77,22 @@ fn check_time(claim: &Claim, now_epoch_s: i64) -> Result<(), Error> {
         Kind::Header => CLOCK_SKEW_S_MAX,
         Kind::Presigned { expires_s } => i64::from(expires_s),
     };
-    let now = text(now_epoch_s);
+    let now = || text(now_epoch_s);
     let stamp = &claim.timestamp;
     if signed_s < now_epoch_s - good_for_s {
         let earliest = text(now_epoch_s - good_for_s);
         let span = span(good_for_s);
         return Err(errors::invalid(format!(
-            "Signature expired: {stamp} is now earlier than {earliest} ({now} - {span})"
+            "Signature expired: {stamp} is now earlier than {earliest} ({} - {span})",
+            now()
         )));
     }
     if signed_s > now_epoch_s + CLOCK_SKEW_S_MAX {
         let latest = text(now_epoch_s + CLOCK_SKEW_S_MAX);
         let span = span(CLOCK_SKEW_S_MAX);
         return Err(errors::invalid(format!(
-            "Signature not yet current: {stamp} is still later than {latest} ({now} + {span})"
+            "Signature not yet current: {stamp} is still later than {latest} ({} + {span})",
+            now()
         )));
     }
     Ok(())

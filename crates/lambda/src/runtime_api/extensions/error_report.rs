@@ -2,16 +2,17 @@
 //! exit. The type in its header is in the log; the environment ends with the process.
 
 use http::Request;
-use hyper::body::Incoming;
 
 use super::life::Move;
 use super::{forbidden, from_refusal, identifier};
-use crate::runtime_api::answer::{Answer, Received, accepted, receive, too_large, truncated};
+use crate::runtime_api::answer::{
+    Answer, Payload, Received, accepted, receive, too_large, truncated,
+};
 use crate::runtime_api::desk::Desk;
 
 const ERROR_TYPE: &str = "lambda-extension-function-error-type";
 
-pub(super) async fn post(desk: &Desk, tried: Move, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Desk, tried: Move, request: Request<Payload>) -> Answer {
     let (head, body) = request.into_parts();
     let id = match identifier(&head.headers) {
         Ok(id) => id.to_owned(),

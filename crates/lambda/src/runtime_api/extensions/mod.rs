@@ -17,10 +17,9 @@ mod tests;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::answer::{Answer, plain, refused};
+use super::answer::{Answer, Payload, plain, refused};
 use super::desk::{Desk, Event};
 use crate::invoke::fault::{ExtensionFault, Fault};
 use crew::{Info, Next, Refusal, Subscriptions};
@@ -67,7 +66,7 @@ pub enum ExtensionEvent {
 }
 
 /// All routes below `/2020-01-01/extension`.
-pub(super) async fn route(desk: &Desk, path: &[&str], request: Request<Incoming>) -> Answer {
+pub(super) async fn route(desk: &Desk, path: &[&str], request: Request<Payload>) -> Answer {
     match (request.method(), path) {
         (&Method::POST, ["register"]) => register::post(desk, request).await,
         (&Method::GET, ["event", "next"]) => event_next::get(desk, request.headers()).await,

@@ -6,12 +6,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use super::crew::Subscriptions;
 use super::{IDENTIFIER, forbidden, from_refusal};
-use crate::runtime_api::answer::{Answer, Received, receive, too_large, truncated};
+use crate::runtime_api::answer::{Answer, Payload, Received, receive, too_large, truncated};
 use crate::runtime_api::desk::Desk;
 
 #[derive(Deserialize)]
@@ -39,7 +38,7 @@ pub struct About {
     pub account_id: Option<String>,
 }
 
-pub(super) async fn post(desk: &Desk, request: Request<Incoming>) -> Answer {
+pub(super) async fn post(desk: &Desk, request: Request<Payload>) -> Answer {
     let (head, body) = request.into_parts();
     let name = text(&head.headers, "lambda-extension-name");
     if name.is_empty() {

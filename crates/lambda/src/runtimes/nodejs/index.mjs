@@ -22,6 +22,16 @@ import util from 'node:util';
 const API = '/2018-06-01/runtime/';
 const HEAD_END = Buffer.from('\r\n\r\n');
 const HEAD_BYTES_MAX = 1 << 20;
+const READ_BYTES = 1 << 16;
+// Longer answers are sent by themselves.
+const JOINED_BYTES_MAX = 1 << 15;
+// What the platform says to a response, as it writes it on the inherited socket.
+const ACCEPTED = Buffer.from(
+  'HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n' +
+    '{"status":"OK"}\n'
+);
+// Whatever the function makes of `fs`.
+const { writeSync } = fs;
 const ERROR_TYPE = 'Lambda-Runtime-Function-Error-Type';
 
 // ---- Errors -----------------------------------------------------------------------------------
@@ -173,25 +183,39 @@ function logError(what, thing) {
 
 // ---- Connection -------------------------------------------------------------------------------
 
-// HTTP/1.1 to the Runtime API, one request at a time.
+// HTTP/1.1 to the Runtime API. A response goes together with the request for the next event; what
+// the platform says to it comes with that event.
 class Connection {
   constructor() {
     const inherited = process.env._LAMBIC_RUNTIME_FD;
     delete process.env._LAMBIC_RUNTIME_FD;
+    // All is read into the same buffer, and copied if it has to be kept.
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+      callback: (bytes, buffer) => {
+        this.take(buffer.subarray(0, bytes));
+        return true;
+      },
+    };
     if (inherited !== undefined) {
-      this.socket = new net.Socket({ fd: Number(inherited), readable: true, writable: true });
-      this.socket.resume();
+      this.fd = Number(inherited);
+      this.socket = new net.Socket({ fd: this.fd, readable: true, writable: true, onread });
     } else {
       const [host, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(':');
-      this.socket = net.connect(Number(port), host);
+      this.socket = net.connect({ port: Number(port), host, onread });
       this.socket.setNoDelay(true);
     }
+    this.socket.resume();
+    // What has come of a message that is not whole, and how long that will be.
     this.parts = [];
     this.bytes = 0;
+    this.needed = 0;
     this.waiting = undefined;
+    // Whether the next event has been asked for, with a response that is still to be confirmed.
+    this.hasAsked = false;
+    this.isConfirmed = true;
     this.posting = false;
     this.exitCode = undefined;
-    this.socket.on('data', (data) => this.take(data));
     for (const event of ['end', 'close', 'error']) this.socket.on(event, () => process.exit(0));
   }
 
@@ -199,6 +223,8 @@ class Connection {
   start() {
     this.host = process.env.AWS_LAMBDA_RUNTIME_API;
     this.nextRequest = this.head('GET', 'invocation/next', '');
+    this.jsonHead = this.head('POST', '*', 'Content-Type: application/json\r\nContent-Length: ');
+    this.jsonHead = this.jsonHead.slice(0, -2).split('*');
   }
 
   head(method, route, more) {
@@ -211,12 +237,32 @@ class Connection {
   // Calls back with the headers (lower-case names) and the body of the next event.
   next(callback) {
     this.socket.ref();
-    this.request(this.nextRequest, undefined, (headers, body) => {
+    const taken = (headers, body) => {
       // The platform is done with this environment, for instance after a timeout.
       if (headers[':status'] !== '200') process.exit(0);
       this.socket.unref();
       callback(headers, body);
-    });
+    };
+    if (this.hasAsked) {
+      this.hasAsked = false;
+      this.waiting = taken;
+    } else {
+      this.request(this.nextRequest, undefined, taken);
+    }
+  }
+
+  // Sends JSON that the handler returned, and asks for the next event at once if it is short.
+  respond(route, text, callback) {
+    if (text.length > JOINED_BYTES_MAX) {
+      this.post(route, text, { 'Content-Type': 'application/json' }, callback);
+      return;
+    }
+    const [begin, end] = this.jsonHead;
+    const length = Buffer.byteLength(text);
+    this.hasAsked = true;
+    this.isConfirmed = false;
+    this.write(Buffer.from(`${begin}${route}${end}${length}\r\n\r\n${text}${this.nextRequest}`));
+    callback();
   }
 
   post(route, body, headers, callback) {
@@ -257,9 +303,9 @@ class Connection {
   request(head, body, callback) {
     this.waiting = callback;
     if (body === undefined) {
-      this.socket.write(head, 'latin1');
+      this.write(Buffer.from(head, 'latin1'));
     } else if (body.length < 65536) {
-      this.socket.write(Buffer.concat([Buffer.from(head, 'latin1'), body]));
+      this.write(Buffer.concat([Buffer.from(head, 'latin1'), body]));
     } else {
       this.socket.cork();
       this.socket.write(head, 'latin1');
@@ -268,29 +314,70 @@ class Connection {
     }
   }
 
-  take(data) {
-    this.parts.push(data);
-    this.bytes += data.length;
-    if (this.needed !== undefined && this.bytes < this.needed) return;
-    const all = this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts, this.bytes);
-    this.parts = [all];
-    const end = all.indexOf(HEAD_END);
-    if (end < 0) {
-      if (all.length > HEAD_BYTES_MAX) process.exit(1);
-      return;
+  // Without the detour of a stream where the socket takes it all, as it does as a rule.
+  write(data) {
+    let rest = data;
+    if (this.fd !== undefined && this.socket.writableLength === 0) {
+      try {
+        rest = data.subarray(writeSync(this.fd, data));
+      } catch (error) {
+        if (error.code !== 'EAGAIN') process.exit(0);
+      }
     }
-    const headers = parseHead(all.toString('utf8', 0, end));
-    const from = end + HEAD_END.length;
-    this.needed = from + Number(headers['content-length'] || 0);
-    if (all.length < this.needed) return;
-    const body = all.subarray(from, this.needed);
-    const rest = all.subarray(this.needed);
-    this.needed = undefined;
-    this.parts = rest.length ? [rest] : [];
-    this.bytes = rest.length;
+    if (rest.length > 0) this.socket.write(rest);
+  }
+
+  // `data` is only valid until this returns.
+  take(data) {
+    let all = data;
+    if (this.bytes > 0) {
+      this.parts.push(Buffer.from(data));
+      this.bytes += data.length;
+      if (this.bytes < this.needed) return;
+      all = Buffer.concat(this.parts, this.bytes);
+      [this.parts, this.bytes, this.needed] = [[], 0, 0];
+    }
+    let from = 0;
+    while (from < all.length) {
+      const length = this.message(all, from);
+      if (length === 0) {
+        this.parts = [Buffer.from(all.subarray(from))];
+        this.bytes = all.length - from;
+        return;
+      }
+      from += length;
+    }
+  }
+
+  // Takes the message that begins there. How long it is; 0 when it is not whole.
+  message(all, from) {
+    const after = from + ACCEPTED.length;
+    if (!this.isConfirmed && after <= all.length && ACCEPTED.compare(all, from, after) === 0) {
+      this.isConfirmed = true;
+      return ACCEPTED.length;
+    }
+    const end = all.indexOf(HEAD_END, from);
+    if (end < 0) {
+      if (all.length - from > HEAD_BYTES_MAX) process.exit(1);
+      return 0;
+    }
+    const headers = parseHead(all.toString('utf8', from, end));
+    const begin = end + HEAD_END.length;
+    const length = begin - from + Number(headers['content-length'] || 0);
+    const body = all.subarray(begin, from + length);
+    if (all.length < from + length) {
+      this.needed = length;
+      return 0;
+    }
+    if (!this.isConfirmed) {
+      // Whether it was accepted or came too late makes no difference here.
+      this.isConfirmed = true;
+      return length;
+    }
     const callback = this.waiting;
     this.waiting = undefined;
     if (callback) callback(headers, body);
+    return length;
   }
 }
 
@@ -467,16 +554,16 @@ class Runtime {
   }
 
   next() {
+    const take = (headers, body) => {
+      requestId = headers['lambda-runtime-aws-request-id'];
+      tenantId = headers['lambda-runtime-aws-tenant-id'];
+      const route = `invocation/${encodeURIComponent(requestId)}`;
+      if (this.ResponseStream) this.stream(route, headers, body);
+      else this.begin(route, headers, body);
+    };
+    if (this.connection.hasAsked) this.connection.next(take);
     // From a fresh turn of the event loop, so that nothing of the last invocation is on the stack.
-    setImmediate(() => {
-      this.connection.next((headers, body) => {
-        requestId = headers['lambda-runtime-aws-request-id'];
-        tenantId = headers['lambda-runtime-aws-tenant-id'];
-        const route = `invocation/${encodeURIComponent(requestId)}`;
-        if (this.ResponseStream) this.stream(route, headers, body);
-        else this.begin(route, headers, body);
-      });
-    });
+    else setImmediate(() => this.connection.next(take));
   }
 
   begin(route, headers, body) {
@@ -499,8 +586,7 @@ class Runtime {
         postError(connection, `${route}/error`, error, () => this.next());
         return;
       }
-      const type = { 'Content-Type': 'application/json' };
-      connection.post(`${route}/response`, text, type, () => this.next());
+      connection.respond(`${route}/response`, text, () => this.next());
     });
     // A crash is reported as this invocation's error; then the process ends.
     this.failed = (error, code) => {

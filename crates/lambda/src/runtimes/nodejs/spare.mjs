@@ -18,7 +18,7 @@ export async function rehearse({ Runtime, loadHandler, jsonRecord, textRecord })
     let events = 1;
     const nobody = {
       next: (callback) => (events-- > 0 ? callback(headers, Buffer.from('{}')) : resolve()),
-      post: (_route, _body, _headers, callback) => callback(),
+      respond: (_route, _text, callback) => callback(),
     };
     new Runtime(nobody, handler).next();
   });

@@ -7,7 +7,8 @@ kept to what every function needs, because each one delays a cold start; `loggin
 function imports it, `traceback` when something goes wrong. When the platform closes the socket the
 process ends quietly.
 
-A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
+A template stands still when it has loaded itself (with its function, or without one: a zygote) and is
+forked for each environment that is wanted. A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
 the function's variables and working directory, and goes on as above. Nothing here may have kept a
 variable of the function's before that.
 
@@ -21,6 +22,7 @@ One file, standard library only, Python 3.8 and later.
 import sys
 
 import _socket
+import gc
 import importlib
 import json
 import os
@@ -29,6 +31,13 @@ import time
 _API = "/2018-06-01/runtime/"
 _HEAD_BYTES_MAX = 1 << 20
 _CHUNK_BYTES = 1 << 16
+# On which a template is told to fork.
+_TEMPLATE_FD = 6
+# What the platform says to a response, as it writes it on the inherited socket.
+_ACCEPTED = (
+    b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n"
+    b'{"status":"OK"}\n'
+)
 
 _request_id = None
 _tenant_id = None
@@ -45,7 +54,8 @@ class _Fault(Exception):
 
 
 class _Connection:
-    """HTTP/1.1 to the Runtime API, one request at a time."""
+    """HTTP/1.1 to the Runtime API. An answer goes together with the request for the next event; what
+    the platform says to it is read when that event comes."""
 
     def __init__(self):
         inherited = os.environ.pop("_LAMBIC_RUNTIME_FD", None)
@@ -60,16 +70,21 @@ class _Connection:
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self.socket.settimeout(None)
         self.rest = b""
+        # Whether the next event has been asked for, with an answer that is still to be confirmed.
+        self.has_asked = False
 
     def begin(self):
         self.host = os.environ["AWS_LAMBDA_RUNTIME_API"]
         self.next_request = self.head("GET", "invocation/next", "")
+        # What stands around the id and the length of nearly every answer.
+        begin, end = self.head("POST", "invocation/ /response", "Content-Type: application/json\r\nContent-Length: ").split(b" /response")
+        self.response_begin, self.response_end = begin, b"/response" + end[:-2]
 
     def become(self):
         """Waits until there is a function, and takes on what it was to be started with."""
         self.send(b"GET /lambic/become HTTP/1.1\r\nHost: lambic\r\n\r\n")
         status, _, body = self.receive()
-        if status != "200":
+        if status != b"200":
             _end()
         becomes = json.loads(body)
         variables, now = becomes["env"], dict(os.environ)
@@ -85,7 +100,7 @@ class _Connection:
     def restored(self):
         """Waits until the platform says that this environment is restored."""
         self.send(self.head("GET", "restore/next", ""))
-        if self.receive()[0] != "200":
+        if self.receive()[0] != b"200":
             _end()
 
     def head(self, method, path, more):
@@ -95,20 +110,43 @@ class _Connection:
 
     def next(self):
         """The headers (lower-case names) and the body of the next event."""
-        self.send(self.next_request)
+        if self.has_asked:
+            self.has_asked = False
+            rest = self.rest or self.read()
+            if rest.startswith(_ACCEPTED):
+                self.rest = rest[len(_ACCEPTED) :]
+            else:
+                # Whether it was accepted or came too late makes no difference here.
+                self.rest = rest
+                self.receive()
+        else:
+            self.send(self.next_request)
         status, headers, body = self.receive()
-        if status != "200":
+        if status != b"200":
             # The platform is done with this environment, for instance after a timeout.
             _end()
         return headers, body
 
+    def respond(self, request_id, body):
+        """Sends JSON that the handler returned."""
+        head = b"%s%s%s%d\r\n\r\n" % (self.response_begin, request_id, self.response_end, len(body))
+        self.answer(head, body)
+
     def post(self, path, body, more):
-        head = self.head("POST", path, "%sContent-Length: %d\r\n" % (more, len(body)))
-        if len(body) < _CHUNK_BYTES:
-            self.send(head + body)
+        self.answer(self.head("POST", path, "%sContent-Length: %d\r\n" % (more, len(body))), body)
+
+    def answer(self, head, body):
+        if len(body) < _CHUNK_BYTES // 2:
+            self.has_asked = True
+            self.send(b"%s%s%s" % (head, body, self.next_request))
         else:
             self.send(head)
             self.send(body)
+            self.receive()
+
+    def report(self, path, body, more):
+        """Sends what ends this process, and waits until it has arrived."""
+        self.send(self.head("POST", path, "%sContent-Length: %d\r\n" % (more, len(body))) + body)
         self.receive()
 
     def send(self, data):
@@ -128,16 +166,20 @@ class _Connection:
                 _end()
             data += more
         headers = {}
-        lines = data[:end].decode("utf-8", "replace").split("\r\n")
-        for line in lines[1:]:
+        # The first line is none, and does no harm.
+        for line in data[:end].decode("utf-8", "replace").split("\r\n"):
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         length = int(headers.get("content-length", "0"))
-        body = data[end + 4 : end + 4 + length]
-        self.rest = data[end + 4 + length :]
-        if len(body) < length:
-            body = self.read_body(body, length)
-        return lines[0][9:12], headers, body
+        begin = end + 4
+        if len(data) == begin + length:
+            body, self.rest = data[begin:], b""
+        else:
+            body = data[begin : begin + length]
+            self.rest = data[begin + length :]
+            if len(body) < length:
+                body = self.read_body(body, length)
+        return data[9:12], headers, body
 
     def read_body(self, begin, length):
         body = bytearray(length)
@@ -173,6 +215,31 @@ def _flush():
             stream.flush()
         except Exception:
             pass
+
+
+def _wait_as_template(connection):
+    """Forks whenever the platform says so. Returns in each copy, in whose place the platform has put
+    another stream and other pipes, and never in this process."""
+    os.set_inheritable(_TEMPLATE_FD, False)
+    gc.collect()
+    # A collection in a copy would write to, and so copy, every object there is.
+    gc.freeze()
+    _flush()
+    while True:
+        try:
+            word = os.read(_TEMPLATE_FD, 64)
+        except OSError:
+            word = b""
+        if not word:
+            _end()
+        copy = os.fork()
+        if not copy:
+            # OpenSSL tells a copy by its process id, which is no other one in a namespace of its own.
+            if "_ssl" in sys.modules:
+                sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
+            connection.rest = b""
+            return
+        os.waitpid(copy, 0)
 
 
 # ---- The context object ------------------------------------------------------------------------
@@ -221,13 +288,14 @@ class LambdaContext:
     """What a handler gets as its second argument."""
 
     def __init__(self, request_id, deadline_ms, arn, client_context, identity, tenant_id):
-        get = os.environ.get
         self.aws_request_id = request_id
-        self.log_group_name = get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = get("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = get("AWS_LAMBDA_FUNCTION_VERSION")
+        (
+            self.log_group_name,
+            self.log_stream_name,
+            self.function_name,
+            self.memory_limit_in_mb,
+            self.function_version,
+        ) = _variables()
         self.invoked_function_arn = arn
         self.tenant_id = tenant_id
         self.client_context = None
@@ -235,7 +303,8 @@ class LambdaContext:
             self.client_context = _filled(ClientContext, client_context)
             if self.client_context.client is not None:
                 self.client_context.client = _filled(Client, self.client_context.client)
-        self.identity = _filled(CognitoIdentity, {})
+        self.identity = CognitoIdentity()
+        self.identity.cognito_identity_id = self.identity.cognito_identity_pool_id = None
         if identity is not None:
             self.identity.cognito_identity_id = identity.get("cognitoIdentityId")
             self.identity.cognito_identity_pool_id = identity.get("cognitoIdentityPoolId")
@@ -255,6 +324,74 @@ class LambdaContext:
         ).split()
         fields = ",".join("%s=%s" % (name, getattr(self, name)) for name in names)
         return "LambdaContext([%s])" % fields
+
+
+_VARIABLES = (
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+)
+_VARIABLES_AS_BYTES = [name.encode() for name in _VARIABLES]
+_TRACE = "_X_AMZN_TRACE_ID"
+_TRACE_AS_BYTES = _TRACE.encode()
+# The variables as they were last, as bytes and as text.
+_known_variables = ([], ())
+
+
+def _bytes_of_environ():
+    """What `os.environ` keeps, which spares encoding; `None` when the function has its own."""
+    data = getattr(os.environ, "_data", None)
+    return data if type(os.environ) is os._Environ and type(data) is dict else None
+
+
+def _variables():
+    """What of the environment is in every context: a function may change it."""
+    global _known_variables
+    data = _bytes_of_environ()
+    if data is None:
+        return tuple(map(os.environ.get, _VARIABLES))
+    now = [data.get(name) for name in _VARIABLES_AS_BYTES]
+    if now != _known_variables[0]:
+        _known_variables = (now, tuple(map(os.environ.get, _VARIABLES)))
+    return _known_variables[1]
+
+
+def _set_trace(trace_id):
+    """Sets the variable for Python. What the C library is told of it, it keeps for ever, even when
+    there is a new value; so it is told only when somebody is going to look (`_follow_children`)."""
+    data = _bytes_of_environ()
+    if not trace_id:
+        os.environ.pop(_TRACE, None)
+    elif data is None:
+        os.environ[_TRACE] = trace_id
+    else:
+        data[_TRACE_AS_BYTES] = trace_id.encode("utf-8", "surrogateescape")
+
+
+def _tell_children():
+    data = _bytes_of_environ()
+    value = data.get(_TRACE_AS_BYTES) if data is not None else None
+    if value is not None:
+        os.putenv(_TRACE_AS_BYTES, value)
+
+
+def _follow_children():
+    """Whatever starts a program with the variables of this process tells them first."""
+    import _posixsubprocess
+
+    def telling(function):
+        def tell_and_call(*args):
+            _tell_children()
+            return function(*args)
+
+        return tell_and_call
+
+    _posixsubprocess.fork_exec = telling(_posixsubprocess.fork_exec)
+    os.execv = telling(os.execv)
+    os.system = telling(os.system)
+    os.register_at_fork(before=_tell_children)
 
 
 def _context(headers, request_id):
@@ -284,16 +421,17 @@ def _json_header(headers, name, what):
 
 def _event(body):
     try:
-        return json.loads(body)
+        return json.loads(body.decode("utf-8", "surrogatepass"))
     except Exception as error:
         raise _Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
 
 
 def _result(value):
+    """What is sent, and its type unless that is JSON."""
     if isinstance(value, bytes):
         return value, "application/unknown"
     try:
-        return _encode(value).encode("utf-8", "surrogatepass"), "application/json"
+        return _encode(value).encode("utf-8", "surrogatepass"), None
     except Exception as error:
         raise _Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
 
@@ -302,24 +440,40 @@ def _result(value):
 _ASCII = False
 
 
-def _encode(value):
+class _Encoder(json.JSONEncoder):
     """JSON with decimals as numbers, which the standard encoder cannot write by itself."""
-    numbers = []
 
-    def other(thing):
+    def __init__(self, ensure_ascii):
+        json.JSONEncoder.__init__(self, ensure_ascii=ensure_ascii)
+        self.numbers = []
+        self.mark = "lambic-decimal-%s-" % id(self.numbers)
+
+    def default(self, thing):
         decimal = sys.modules.get("decimal")
         if decimal is not None and isinstance(thing, decimal.Decimal):
             if thing.is_nan():
                 return float("nan")
-            numbers.append(str(thing))
-            return "%s%d" % (mark, len(numbers) - 1)
+            self.numbers.append(str(thing))
+            return "%s%d" % (self.mark, len(self.numbers) - 1)
         message = "Object of type %s is not JSON serializable" % type(thing).__name__
         raise TypeError(message)
 
-    mark = "lambic-decimal-%s-" % id(numbers)
-    text = json.dumps(value, default=other, ensure_ascii=_ASCII)
-    for index, number in enumerate(numbers):
-        text = text.replace('"%s%d"' % (mark, index), number, 1)
+
+_plain_encoders = {}
+
+
+def _encode(value):
+    # One of its own once somebody has met a decimal, also half-way to an error.
+    encoder = _plain_encoders.get(_ASCII)
+    if encoder is None:
+        encoder = _plain_encoders[_ASCII] = _Encoder(_ASCII)
+    try:
+        text = encoder.encode(value)
+    finally:
+        if encoder.numbers:
+            del _plain_encoders[_ASCII]
+    for index, number in enumerate(encoder.numbers):
+        text = text.replace('"%s%d"' % (encoder.mark, index), number, 1)
     return text
 
 
@@ -582,7 +736,7 @@ def _begin(connection):
         document = _from_exception("")
     _log_error(document)
     kind = "Lambda-Runtime-Function-Error-Type: %s\r\n" % _header_text(document["errorType"])
-    connection.post("init/error", json.dumps(document).encode(), kind)
+    connection.report("init/error", json.dumps(document).encode(), kind)
     _flush()
     sys.exit(1)
 
@@ -592,7 +746,7 @@ def _failed(connection, path, kind, status):
     document = _from_exception("")
     _log_error(document)
     kind = "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
-    connection.post(path, json.dumps(document).encode(), kind)
+    connection.report(path, json.dumps(document).encode(), kind)
     _flush()
     sys.exit(status)
 
@@ -679,13 +833,6 @@ def _reseed():
             module.seed()
 
 
-def _wait_as_template(connection):
-    """Waits for ever; comes back in what is forked, with its own stream in `connection`."""
-    while connection.read():
-        pass
-    _end()
-
-
 def _header_text(text):
     return "".join(c for c in text if " " <= c <= "~")
 
@@ -696,11 +843,7 @@ def _serve(connection, handler):
         headers, body = connection.next()
         request_id = _request_id = headers.get("lambda-runtime-aws-request-id", "")
         _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
-        trace_id = headers.get("lambda-runtime-trace-id")
-        if trace_id:
-            os.environ["_X_AMZN_TRACE_ID"] = trace_id
-        else:
-            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        _set_trace(headers.get("lambda-runtime-trace-id"))
         document = None
         try:
             context = _context(headers, request_id)
@@ -711,10 +854,13 @@ def _serve(connection, handler):
             document = _from_exception(request_id)
         # An event of several MB is not kept while waiting for the next one.
         body = context = None
-        path = "invocation/" + request_id
         if document is None:
             _flush()
-            connection.post(path + "/response", result, "Content-Type: %s\r\n" % kind)
+            if kind is None:
+                connection.respond(request_id.encode(), result)
+            else:
+                path = "invocation/%s/response" % request_id
+                connection.post(path, result, "Content-Type: %s\r\n" % kind)
             result = None
         else:
             _log_error(document)
@@ -722,7 +868,8 @@ def _serve(connection, handler):
             more = "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
             text = json.dumps(document, ensure_ascii=_ASCII)
             more += "Content-Type: application/json\r\n"
-            connection.post(path + "/error", text.encode("utf-8", "backslashreplace"), more)
+            path = "invocation/%s/error" % request_id
+            connection.post(path, text.encode("utf-8", "backslashreplace"), more)
 
 
 class _Rehearsal:
@@ -734,7 +881,7 @@ class _Rehearsal:
     def next(self):
         return self.events.pop()
 
-    def post(self, path, body, more):
+    def respond(self, request_id, body):
         pass
 
 
@@ -754,11 +901,18 @@ def _rehearse():
 
 def _main():
     _prepare_streams()
+    _follow_children()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
     is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
+    is_zygote = is_spare and is_template
     connection = _Connection()
     if is_spare:
         _rehearse()
+    if is_zygote:
+        # That it is there.
+        connection.send(b"\n")
+        _wait_as_template(connection)
+    if is_spare:
         connection.become()
     connection.begin()
     _configure()

@@ -1,0 +1,129 @@
+//! Cold starts: an invoke of a function that has no environment, from the first byte of the request to the
+//! first of the answer.
+//!
+//! The function is not new: its configuration has just been changed, which ends its environments, so it is
+//! known what it imports. With Lambic's own spares at hand, and with a server that keeps none. A start
+//! that was not what it was meant to be does not count.
+
+use std::time::{Duration, Instant};
+
+use super::{Bench, Probe};
+use crate::contender::{self, Contender, KINDS};
+use crate::peers;
+use crate::record::{LAMBIC, Sample};
+
+/// What is left to become quiet: the end of the environments before, and the making of new spares.
+const QUIET: Duration = Duration::from_millis(60);
+/// A start that was not as meant is tried again so many times.
+const TRIES: usize = 5;
+/// Functions without an interpreter that are invoked in a row, and how many of them at first find a
+/// process that waits.
+const IN_A_ROW: usize = 8;
+const FIRST: usize = 4;
+
+/// The row of a kind.
+pub fn row(kind: &str, spare: bool) -> String {
+    format!("cold {kind}, {}", if spare { "a spare at hand" } else { "spares exhausted" })
+}
+
+pub fn run(bench: &mut Bench) -> Result<(), String> {
+    let probe = Probe::start(&bench.kit)?;
+    let mut with = contender::start(&bench.options, &bench.kit, &[])?;
+    let mut without = contender::start(&bench.options, &bench.kit, &[("spares", "0")])?;
+    for kind in KINDS {
+        with.target(kind, &name(kind))?;
+    }
+    for kind in ["Python", "Node.js"] {
+        without.target(kind, &name(kind))?;
+    }
+    for at in 0..IN_A_ROW {
+        with.target("Rust", &format!("row-{at}"))?;
+    }
+    let starts = if bench.options.quick { 4 } else { 9 };
+    let rows: Vec<String> = KINDS.iter().flat_map(|kind| [row(kind, true), row(kind, false)]).collect();
+    let mut round = 0;
+    while round < bench.options.rounds && bench.has_time(round) {
+        bench.say(&format!("cold, round {}", round + 1));
+        probe.look(bench, &rows, round)?;
+        for kind in KINDS {
+            let found = repeated(starts, || started(&mut with, kind, true));
+            keep(bench, &row(kind, true), round, found);
+        }
+        for kind in ["Python", "Node.js"] {
+            let found = repeated(starts, || started(&mut without, kind, false));
+            keep(bench, &row(kind, false), round, found);
+        }
+        let found = repeated(starts.div_ceil(IN_A_ROW - FIRST), || in_a_row(&mut with));
+        keep(bench, &row("Rust", false), round, found.map(|rows| rows.concat()));
+        for kind in ["Rust", "Python", "Python with boto3", "Node.js"] {
+            let found = repeated(2, || peers::rie_first_ms(&bench.kit, kind).map(|(_, first)| first));
+            if let Ok(values) = found {
+                for spare in [true, false] {
+                    bench.record.add(Sample::with_values(&row(kind, spare), peers::RIE, round, &values));
+                }
+            }
+        }
+        round += 1;
+    }
+    Ok(())
+}
+
+fn name(kind: &str) -> String {
+    kind.replace(['.', ' '], "-")
+}
+
+fn repeated<T>(times: usize, mut one: impl FnMut() -> Result<T, String>) -> Result<Vec<T>, String> {
+    (0..times).map(|_| one()).collect()
+}
+
+fn keep(bench: &mut Bench, row: &str, round: usize, found: Result<Vec<f64>, String>) {
+    match found {
+        Ok(values) => bench.record.add(Sample::with_values(row, LAMBIC, round, &values)),
+        Err(error) => bench.failed(row, &error),
+    }
+}
+
+/// One start of the function of this kind.
+fn started(contender: &mut Contender, kind: &str, spare: bool) -> Result<f64, String> {
+    let name = name(kind);
+    for _ in 0..TRIES {
+        contender.renew(&name)?;
+        if spare {
+            contender.wait_for_spares()?;
+        }
+        std::thread::sleep(QUIET);
+        let before = counts(contender)?;
+        let ms = contender.first_byte_ms(&name)?;
+        let after = counts(contender)?;
+        let was_cold = after[0] == before[0] + 1;
+        let was_meant = kind == "Rust" || (after[1] > before[1]) == spare;
+        if was_cold && was_meant {
+            return Ok(ms);
+        }
+    }
+    Err(format!("no start of {TRIES} was cold and as meant"))
+}
+
+/// Cold starts, and those of them that a spare was used for.
+fn counts(contender: &mut Contender) -> Result<[u64; 2], String> {
+    // Figures may be a moment behind the answer.
+    std::thread::sleep(Duration::from_millis(3));
+    let mut of = |name: &str| contender.figure(name).map(Option::unwrap_or_default);
+    Ok([of("lambic_cold_starts_total")?, of("lambic_spares_used_total")?])
+}
+
+/// Starts without a pause between them: those that come after the processes that waited are used up.
+fn in_a_row(contender: &mut Contender) -> Result<Vec<f64>, String> {
+    for at in 0..IN_A_ROW {
+        contender.renew(&format!("row-{at}"))?;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * QUIET {
+        std::thread::sleep(QUIET);
+    }
+    let mut found = Vec::new();
+    for at in 0..IN_A_ROW {
+        found.push(contender.first_byte_ms(&format!("row-{at}"))?);
+    }
+    Ok(found.split_off(FIRST))
+}

@@ -1,0 +1,464 @@
+//! Environments that are copies of a template, and the templates.
+//!
+//! There are two sorts. A zygote has nothing of any function: it is started like a spare, and the
+//! spares of its kind are copied from it. The other is an environment of a function that has
+//! finished its initialization. A template makes one copy at a time; the work is done by a process of
+//! its own (`template::midwife`) while the spawner goes on serving. A copy lives inside its template's
+//! process namespace and ends with it, so a zygote that is not wanted any more stays until the last of
+//! its copies has ended.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Running, Spawner, UNWANTED};
+use crate::channel::Channel;
+use crate::machine::{Place, Waiting, group_name};
+use crate::protocol::{Origin, Refusal, Reply, Role, Spec};
+use crate::sandbox::Ends;
+use crate::spares::{FAILURES_MAX, Spare};
+use crate::template::midwife::{Outcome, Work, deliver};
+use crate::{sys, template};
+
+/// Tells our clients to stand as a template, on [`template::TEMPLATE_FD`].
+const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
+
+/// Whose template it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Of a kind of spares.
+    Kind(u64),
+    /// The daemon's number of it.
+    Function(u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A zygote whose program has not loaded itself yet.
+    Starting,
+    Ready,
+    /// A copy is being made.
+    Busy,
+    /// No more copies are made of it.
+    Retired,
+}
+
+struct Template {
+    whose: Whose,
+    state: State,
+    /// Its first process, and its slot.
+    pid: i32,
+    slot: u32,
+    word: Channel,
+    /// Of a zygote: its control channel, and our ends of its output and of its stream.
+    kept: Option<(Channel, OwnedFd, OwnedFd)>,
+}
+
+/// What a copy is made for.
+enum Purpose {
+    Spare { kind: u64, output: OwnedFd, stream: OwnedFd },
+    Launch { id: u64 },
+}
+
+/// A copy that is being made.
+struct Birth {
+    purpose: Purpose,
+    template: i32,
+    waiting: Waiting,
+    report: Channel,
+    /// The environment for it has ended meanwhile.
+    is_lost: bool,
+}
+
+/// A launch that waits until its template is free.
+struct Queued {
+    id: u64,
+    template: u64,
+    spec: Spec,
+    given: Vec<OwnedFd>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Copies {
+    templates: Vec<Template>,
+    births: Vec<Birth>,
+    queue: VecDeque<Queued>,
+    /// The first process of a copy's environment, and that of its template's.
+    nested: Vec<(i32, i32)>,
+    /// Kinds whose zygotes have failed, and how often.
+    failures: Vec<(u64, u32)>,
+}
+
+/// Where the next spare of a kind comes from.
+enum Next {
+    Fresh,
+    /// There has to be a zygote first.
+    Zygote,
+    Copy,
+}
+
+impl Copies {
+    /// Whether something that is made ahead of requests is being made.
+    pub(super) fn is_preparing(&self) -> bool {
+        let is_spare = |birth: &Birth| matches!(birth.purpose, Purpose::Spare { .. });
+        self.births.iter().any(is_spare)
+            || self.templates.iter().any(|template| template.state == State::Starting)
+    }
+
+    /// What tells that a copy is made, or that a zygote has loaded itself or ended.
+    pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let starting = self.templates.iter().filter(|known| known.state == State::Starting);
+        let starting = starting.filter_map(|template| template.kept.as_ref());
+        let reports = self.births.iter().map(|birth| birth.report.as_fd());
+        reports.chain(starting.flat_map(|(control, _, stream)| [control.as_fd(), stream.as_fd()]))
+    }
+
+    fn zygote(&mut self, kind: u64) -> Option<&mut Template> {
+        let is_it = |known: &&mut Template| {
+            known.whose == Whose::Kind(kind) && known.state != State::Retired
+        };
+        self.templates.iter_mut().find(is_it)
+    }
+
+    fn has_failed(&mut self, kind: u64) {
+        match self.failures.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.failures.push((kind, 1)),
+        }
+    }
+
+    fn template(&mut self, pid: i32) -> Option<&mut Template> {
+        self.templates.iter_mut().find(|template| template.pid == pid)
+    }
+
+    fn source(&mut self, kind: u64) -> Next {
+        let failures = self.failures.iter().find(|(known, _)| *known == kind);
+        if failures.is_some_and(|(_, count)| *count >= FAILURES_MAX) {
+            return Next::Fresh;
+        }
+        self.zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
+    }
+
+    /// A kind is asked for again: what has failed is tried again.
+    pub(super) fn try_again(&mut self, kind: u64) {
+        self.failures.retain(|(known, _)| *known != kind);
+    }
+
+    /// An environment has ended.
+    pub(super) fn has_ended(&mut self, pid: i32) {
+        self.templates.retain(|template| template.pid != pid);
+        self.nested.retain(|(copy, _)| *copy != pid);
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+impl Spawner {
+    /// Makes the next spare of a kind whose program can stand as a template.
+    pub(super) fn copy_spare(&mut self, kind: u64, spec: Spec) -> Result<(), String> {
+        match self.copies.source(kind) {
+            Next::Fresh => self.try_start_spare(kind, spec),
+            Next::Zygote => self.start_zygote(kind, spec).inspect_err(|_| {
+                self.copies.has_failed(kind);
+            }),
+            Next::Copy => {
+                let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
+                let Some(zygote) = self.copies.zygote(kind) else { return Ok(()) };
+                let template = zygote.pid;
+                let waiting = self.machine.make_placed(Place::Within(template))?;
+                let prepared = self.machine.prepare_spare(&waiting, spec, &[], Origin::Copied);
+                let purpose = Purpose::Spare { kind, output: ends.output, stream: ends.stream };
+                let given = vec![ends.output_inside, ends.stream_inside];
+                self.begin(purpose, template, waiting, prepared, given)
+            }
+        }
+    }
+
+    fn start_zygote(&mut self, kind: u64, mut spec: Spec) -> Result<(), String> {
+        spec.env.push((TEMPLATE_NAME.to_owned(), "1".to_owned()));
+        spec.name = "zygote".to_owned();
+        let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
+        let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let waiting = self.machine.make_placed(Place::Template)?;
+        let mut inside = ends.inside();
+        inside.push(theirs.as_fd());
+        let prepared = self.machine.prepare_spare(&waiting, spec, &inside, Origin::Zygote);
+        let Waiting { slot, pid, pidfd, control, way, .. } = waiting;
+        self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
+        prepared?;
+        let kept = Some((control, ends.output, ends.stream));
+        let (whose, state) = (Whose::Kind(kind), State::Starting);
+        self.copies.templates.push(Template { whose, state, pid, slot, word, kept });
+        Ok(())
+    }
+
+    /// Lets a process bring the two together.
+    fn begin(
+        &mut self,
+        purpose: Purpose,
+        template: i32,
+        waiting: Waiting,
+        prepared: Result<(), String>,
+        ends: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let begun = prepared.and_then(|()| self.fork_midwife(&purpose, template, &waiting, ends));
+        let report = match begun {
+            Ok(report) => report,
+            Err(reason) => {
+                self.discard(waiting);
+                return Err(reason);
+            }
+        };
+        if let Some(template) = self.copies.template(template) {
+            template.state = State::Busy;
+        }
+        self.copies.nested.push((waiting.pid, template));
+        self.copies.births.push(Birth { purpose, template, waiting, report, is_lost: false });
+        Ok(())
+    }
+
+    fn fork_midwife(
+        &mut self,
+        purpose: &Purpose,
+        template: i32,
+        waiting: &Waiting,
+        ends: Vec<OwnedFd>,
+    ) -> Result<Channel, String> {
+        let groups = self.machine.doors(waiting.slot)?;
+        let (report, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let known = self.copies.template(template).ok_or("there is no such template")?;
+        if sys::fork().map_err(|error| format!("fork: {error}"))?.is_some() {
+            return Ok(report);
+        }
+        let _ = sys::die_with_parent();
+        sys::set_process_name(c"lambic-midwife");
+        let work = Work {
+            template,
+            word: &known.word,
+            is_function: matches!(purpose, Purpose::Launch { .. }),
+            control: &waiting.control,
+            ends,
+            groups,
+            move_in: &|pid| match &self.machine.groups {
+                Some(groups) => groups
+                    .attach(&group_name(waiting.slot), pid)
+                    .map_err(|error| format!("joining a control group: {error}")),
+                None => Ok(()),
+            },
+        };
+        let _ = theirs.send(&deliver(&work), &[]);
+        sys::exit_now(0)
+    }
+
+    /// Something has happened to a zygote or to a copy that is being made.
+    pub(super) fn follow_copies(&mut self) {
+        let births = std::mem::take(&mut self.copies.births);
+        let (done, going) = births.into_iter().partition(|birth| is_readable(birth.report.as_fd()));
+        self.copies.births = going;
+        for birth in done {
+            self.finish(birth);
+        }
+        let (mut ended, mut loaded) = (Vec::new(), Vec::new());
+        for template in &mut self.copies.templates {
+            let Some((control, _, stream)) = &template.kept else { continue };
+            if template.state != State::Starting {
+                continue;
+            }
+            if is_readable(control.as_fd()) {
+                ended.push((template.pid, template.whose));
+            } else if is_readable(stream.as_fd()) {
+                template.state = State::Ready;
+                loaded.push(template.slot);
+            }
+        }
+        for slot in loaded {
+            if let Some(groups) = &self.machine.groups {
+                groups.set_background(&group_name(slot), false);
+            }
+        }
+        for (pid, whose) in ended {
+            if let Whose::Kind(kind) = whose {
+                self.copies.has_failed(kind);
+            }
+            self.tell("a process that spares are copied from has ended early".to_owned());
+            self.end_template(pid);
+        }
+        self.launch_queued();
+    }
+
+    fn finish(&mut self, birth: Birth) {
+        let Birth { purpose, template, waiting, report, is_lost } = birth;
+        let said = report.receive().ok().flatten().map(|packet| packet.parse());
+        let outcome = match said {
+            Some(Ok(Outcome::Delivered)) => Ok(()),
+            Some(Ok(Outcome::Failed(why))) => Err(why),
+            None | Some(Err(_)) => Err("the process that was to make it has ended".to_owned()),
+        };
+        let is_zygote = matches!(purpose, Purpose::Spare { .. });
+        if let Some(known) = self.copies.template(template) {
+            // What has failed once fails again: it holds what cannot be copied, or is hostile.
+            known.state = if outcome.is_ok() { State::Ready } else { State::Retired };
+            let slot = known.slot;
+            if !is_zygote {
+                let _ = self.machine.group(slot).set_frozen(true);
+            }
+        }
+        let outcome = outcome.and_then(|()| match is_lost {
+            true => Err("its environment has ended".to_owned()),
+            false => Ok(()),
+        });
+        match (purpose, outcome) {
+            (Purpose::Spare { kind, output, stream }, Ok(())) => {
+                let waiting = Waiting { disk: None, ..waiting };
+                self.spares.add(Spare::starting(kind, waiting, output, stream));
+            }
+            (Purpose::Spare { kind, .. }, Err(why)) => {
+                self.copies.has_failed(kind);
+                self.tell(format!("a spare could not be copied: {why}"));
+                self.discard_unborn(waiting, is_lost);
+                self.end_retired();
+            }
+            (Purpose::Launch { id }, Ok(())) => {
+                if let Err(reason) = self.hand_over(id, waiting, Ok(()), None) {
+                    let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
+                }
+            }
+            (Purpose::Launch { id }, Err(why)) => {
+                self.discard_unborn(waiting, is_lost);
+                let reason = Refusal::Template(why);
+                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
+            }
+        }
+    }
+
+    /// An environment that is to stand as a template, or to be a copy of one.
+    pub(super) fn launch_role(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        role: Role,
+        given: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
+        if !template::are_possible(self.machine.mode) || spec.extensions.is_some() {
+            return Err(Refusal::Template("it cannot be copied on this machine".to_owned()));
+        }
+        match role {
+            Role::Becomes(number) => self.launch_template(id, spec, number, &given),
+            Role::From(template) => {
+                let queued = Queued { id, template, spec, given };
+                self.copies.queue.push_back(queued);
+                self.launch_queued();
+                Ok(())
+            }
+        }
+    }
+
+    fn launch_template(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        number: u64,
+        given: &[OwnedFd],
+    ) -> Result<(), Refusal> {
+        let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let waiting = self.machine.make_placed(Place::Template)?;
+        let mut outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+        outputs.push(theirs.as_fd());
+        let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Template);
+        let (pid, slot) = (waiting.pid, waiting.slot);
+        self.hand_over(id, waiting, assigned, None)?;
+        let (whose, state) = (Whose::Function(number), State::Ready);
+        self.copies.templates.push(Template { whose, state, pid, slot, word, kept: None });
+        Ok(())
+    }
+
+    /// Begins with what waits, as far as templates are free.
+    fn launch_queued(&mut self) {
+        for _ in 0..self.copies.queue.len() {
+            let Some(queued) = self.copies.queue.pop_front() else { return };
+            let whose = Whose::Function(queued.template);
+            let template = self.copies.templates.iter().find(|template| template.whose == whose);
+            let (id, state) = (queued.id, template.map(|template| template.state));
+            let begun = match (template.map(|known| (known.pid, known.slot)), state) {
+                (Some((pid, slot)), Some(State::Ready)) => self.launch_copy(queued, pid, slot),
+                (Some(_), Some(State::Busy | State::Starting)) => {
+                    self.copies.queue.push_back(queued);
+                    Ok(())
+                }
+                (_, Some(_)) => Err(Refusal::Template("it could not be copied before".to_owned())),
+                (_, None) => Err(Refusal::Template("there is none any more".to_owned())),
+            };
+            if let Err(reason) = begun {
+                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
+            }
+        }
+    }
+
+    fn launch_copy(&mut self, queued: Queued, template: i32, slot: u32) -> Result<(), Refusal> {
+        let waiting = self.machine.make_placed(Place::Within(template))?;
+        let assigned = self.machine.assign(&waiting, queued.spec, &[], Origin::Copied);
+        if let Err(reason) = assigned {
+            self.discard(waiting);
+            return Err(reason);
+        }
+        self.machine.thaw(slot);
+        let purpose = Purpose::Launch { id: queued.id };
+        let begun = self.begin(purpose, template, waiting, Ok(()), queued.given);
+        begun.map_err(|why| {
+            let _ = self.machine.group(slot).set_frozen(true);
+            Refusal::Template(why)
+        })
+    }
+
+    /// Zygotes of kinds that are not kept any more are not copied any more.
+    pub(super) fn retire_zygotes(&mut self, kind: u64) {
+        for template in &mut self.copies.templates {
+            if template.whose == Whose::Kind(kind) {
+                template.state = State::Retired;
+            }
+        }
+        self.end_retired();
+    }
+
+    /// Ends the zygotes that nothing lives in any more and that are not wanted.
+    pub(super) fn end_retired(&mut self) {
+        let copies = &self.copies;
+        let is_over = |template: &&Template| {
+            matches!(template.whose, Whose::Kind(_))
+                && template.state == State::Retired
+                && !copies.nested.iter().any(|(_, within)| *within == template.pid)
+        };
+        let over: Vec<i32> = copies.templates.iter().filter(is_over).map(|t| t.pid).collect();
+        over.into_iter().for_each(|pid| self.end_template(pid));
+    }
+
+    fn end_template(&mut self, pid: i32) {
+        if let Some(running) = self.running.iter().find(|running| running.pid == pid) {
+            let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
+        }
+        self.copies.templates.retain(|template| template.pid != pid);
+    }
+
+    fn discard_unborn(&mut self, waiting: Waiting, is_lost: bool) {
+        match is_lost {
+            true => self.cleaning.push(waiting.slot),
+            false => self.discard(waiting),
+        }
+    }
+
+    /// Whether an environment that has ended was that of a copy that is being made.
+    pub(super) fn has_lost_birth(&mut self, pid: i32) -> bool {
+        let birth = self.copies.births.iter_mut().find(|birth| birth.waiting.pid == pid);
+        birth.map(|birth| birth.is_lost = true).is_some()
+    }
+
+    /// The first processes of environments that wait for a copy.
+    pub(super) fn unborn(&self) -> impl Iterator<Item = &Waiting> {
+        self.copies.births.iter().map(|birth| &birth.waiting)
+    }
+}

@@ -1,0 +1,90 @@
+//! Looking at a template that has forked and is held: whether what it has can be copied, and whether
+//! nobody else could interfere. A program of a function may be anything; what is told to whoever asked is
+//! why it is no template.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use nix::unistd::Pid;
+
+/// What of a program that may be a function's keeps it from being copied; `init` is the first process
+/// of its environment, and `ours` what the program has from us. Gives the numbers of its sockets, whose other ends know nothing of a copy.
+pub(super) fn at_function(
+    init: i32,
+    template: Pid,
+    copy: Pid,
+    ours: &[i32],
+) -> Result<Vec<i32>, String> {
+    let mut relatives = children(template)?;
+    relatives.retain(|pid| *pid != copy.as_raw());
+    if !relatives.is_empty() || children(Pid::from_raw(init))? != [template.as_raw()] {
+        return Err("it has started other processes".to_owned());
+    }
+    shares_no_memory(template)?;
+    has_left_nothing(template)?;
+    sockets(copy, ours)
+}
+
+/// Only the thread that forks is copied.
+pub(super) fn has_one_thread(template: Pid) -> Result<(), String> {
+    let folder = fs::read_dir(format!("/proc/{template}/task")).map_err(|e| e.to_string())?;
+    match folder.count() {
+        1 => Ok(()),
+        count => Err(format!("it has {count} threads")),
+    }
+}
+
+pub(super) fn children(pid: Pid) -> Result<Vec<i32>, String> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Memory that is shared stays so in a copy, which would then not be one.
+fn shares_no_memory(template: Pid) -> Result<(), String> {
+    let maps = fs::read_to_string(format!("/proc/{template}/maps")).map_err(|e| e.to_string())?;
+    let shared = maps.lines().find(|line| {
+        let rights = line.split(' ').nth(1).unwrap_or_default().as_bytes();
+        rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's')
+    });
+    shared.map_or(Ok(()), |_| Err("it shares memory that can be written".to_owned()))
+}
+
+/// The copy has a `/tmp` of its own, which is empty.
+fn has_left_nothing(template: Pid) -> Result<(), String> {
+    let folder = fs::read_dir(format!("/proc/{template}/root/tmp")).map_err(|e| e.to_string())?;
+    match folder.flatten().find(|entry| entry.file_name() != "lost+found") {
+        None => Ok(()),
+        Some(_) => Err("it has left files in /tmp".to_owned()),
+    }
+}
+
+fn sockets(copy: Pid, ours: &[i32]) -> Result<Vec<i32>, String> {
+    let folder = PathBuf::from(format!("/proc/{copy}/fd"));
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten() {
+        let number: i32 = match entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            Some(number) if !ours.contains(&number) => number,
+            _ => continue,
+        };
+        let opened = fs::metadata(entry.path()).map_err(|error| error.to_string())?;
+        let kind = opened.file_type();
+        if kind.is_socket() {
+            sockets.push(number);
+        } else if kind.is_fifo() || !(kind.is_file() || kind.is_dir() || kind.is_char_device()) {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            return Err(format!("it has {} open", target.display()));
+        } else if kind.is_file() && !is_only_read(copy, number) {
+            return Err("it has a file open for writing".to_owned());
+        }
+    }
+    Ok(sockets)
+}
+
+fn is_only_read(pid: Pid, number: i32) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY)
+}

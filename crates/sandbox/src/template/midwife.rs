@@ -1,0 +1,312 @@
+//! Brings a copy of a template into its environment.
+//!
+//! Runs in a process of its own, which ends with the work: whoever holds processes this way must never
+//! wait for them in a loop that serves others. The steps: the template is told to fork and held where
+//! it has; its child is held from before its first instruction. The child takes what it is handed on the
+//! template's socket, enters the namespaces of its environment, moves into its control groups, gives up
+//! every right, puts its own pipes and stream in place of the template's, and forks twice: its
+//! grandchild is born inside the process namespace and, once those between are gone, is a child of
+//! the environment's first process, as a runtime is. That process is told, gives up its rights, too,
+//! and only then the copy goes on: with its first instruction after `fork`.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
+use super::{NAMESPACES, TEMPLATE_FD, look};
+use crate::barrier::BarrierKind;
+use crate::channel::Channel;
+use crate::protocol::{Adopt, InitReport, LOG_PIPE_FD};
+use crate::rootfs::{GID_INSIDE, UID_INSIDE};
+use crate::trial::stands;
+
+/// How long the first process may take to open what it has to, or to give up its rights.
+const PATIENCE_MS: u16 = 5_000;
+/// How long a program that may be hostile can take to fork.
+const FORKS_IN_MS: u16 = 1_000;
+/// Descriptors that a program has from us: its input, its pipes and its stream, a template's socket, the
+/// log pipe if there is one.
+const OURS: [i32; 6] = [0, 1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
+/// Longest message with descriptors that a copy takes.
+const BODY_BYTES: u64 = 64;
+/// Memory that a copy is given for what it is made to do.
+const PAGE_BYTES: u64 = 4_096;
+/// Where in it what is: the folder, the message's head, where its text goes, its descriptors.
+const HEAD_AT: u64 = 1_024;
+const TEXT_AT: u64 = 1_200;
+const RIGHTS_AT: u64 = 2_048;
+const CAPABILITIES: u64 = 64;
+/// Of the structures of `capset`, from linux/capability.h.
+const VERSION_3: u32 = 0x2008_0522;
+
+/// What is to be done.
+pub(crate) struct Work<'a> {
+    /// The first process of the template's environment.
+    pub(crate) template: i32,
+    /// On which the template waits for the word.
+    pub(crate) word: &'a Channel,
+    /// Whether the template may be a function's program.
+    pub(crate) is_function: bool,
+    /// Of the first process of the copy's environment, which has been told to wait for it.
+    pub(crate) control: &'a Channel,
+    /// What the program gets: output pipe, stream, log pipe if there is one.
+    pub(crate) ends: Vec<OwnedFd>,
+    /// The control groups of its environment, where a process can move itself.
+    pub(crate) groups: Vec<File>,
+    /// Moves a process into them from outside, where it cannot.
+    pub(crate) move_in: &'a dyn Fn(i32) -> Result<(), String>,
+}
+
+/// What it came to.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// The copy runs.
+    Delivered,
+    /// There is none.
+    Failed(String),
+}
+
+/// Does it. The copy ends with its environment, whatever happens.
+pub(crate) fn deliver(work: &Work<'_>) -> Outcome {
+    let mut born = Vec::new();
+    match try_deliver(work, &mut born) {
+        Ok(()) => Outcome::Delivered,
+        Err(why) => {
+            for pid in born {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            Outcome::Failed(why)
+        }
+    }
+}
+
+fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
+    let opened = wait_until_open(work.control)?;
+    let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
+    let program = look::children(Pid::from_raw(work.template))?;
+    let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
+    ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
+    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
+    let copy = watch.birth(template)?;
+    born.push(copy);
+    look::has_one_thread(template)?;
+    let sockets = match work.is_function {
+        true => look::at_function(work.template, template, copy, &OURS[..3 + work.ends.len()])?,
+        false => Vec::new(),
+    };
+    let mut first = Held::new(copy, &watch)?;
+    ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
+    let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();
+    let moved = enter(&mut first, work, &opened, &sockets, &folder)?;
+    let mut between = first.fork(None)?;
+    born.push(between.pid);
+    let mut last = between.fork(Some(fork_of(&first.registers)?))?;
+    born.push(last.pid);
+    last.must("a session of its own", libc::SYS_setsid, &[])?;
+    last.put_back()?;
+    ptrace::setoptions(last.pid, held()).map_err(failed("its filter"))?;
+    if !moved {
+        (work.move_in)(last.pid.as_raw())?;
+    }
+    let inside = has_no_rights(last.pid)?;
+    // Those between go, first the younger: its child then belongs to the environment.
+    for pid in [between.pid, copy] {
+        kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
+        watch.gone(pid)?;
+    }
+    adopt(work.control, inside)?;
+    ptrace::setoptions(last.pid, Options::empty()).map_err(failed("letting it go"))?;
+    ptrace::detach(last.pid, None).map_err(failed("letting it go"))?;
+    ptrace::detach(template, None).map_err(failed("letting the template go"))
+}
+
+/// The environment is furnished: its namespaces, and the rules of its files if there are any.
+fn wait_until_open(control: &Channel) -> Result<Vec<OwnedFd>, String> {
+    let packet = control.receive_within(PATIENCE_MS).map_err(|error| error.to_string())?;
+    let packet = packet.ok_or("its environment ended without a word")?;
+    match packet.parse().map_err(|error| error.to_string())? {
+        InitReport::Open if packet.descriptors.len() >= NAMESPACES.len() => Ok(packet.descriptors),
+        InitReport::SetupFailed { step } => Err(step),
+        other => Err(format!("init said {other:?} instead of open")),
+    }
+}
+
+fn adopt(control: &Channel, pid: i32) -> Result<(), String> {
+    control.send(&Adopt { pid }, &[]).map_err(|error| format!("adoption: {error}"))?;
+    let packet = control.receive_within(PATIENCE_MS).map_err(|error| error.to_string())?;
+    match packet.ok_or("its environment has ended")?.parse().map_err(|e| e.to_string())? {
+        InitReport::Adopted => Ok(()),
+        InitReport::SetupFailed { step } => Err(step),
+        other => Err(format!("init said {other:?} instead of adopted")),
+    }
+}
+
+/// All that it does with its own rights. Whether it is in its control groups.
+fn enter(
+    copy: &mut Held<'_>,
+    work: &Work<'_>,
+    opened: &[OwnedFd],
+    sockets: &[i32],
+    folder: &std::path::Path,
+) -> Result<bool, String> {
+    let page = copy.must(
+        "memory",
+        libc::SYS_mmap,
+        &[
+            0,
+            PAGE_BYTES,
+            (libc::PROT_READ | libc::PROT_WRITE) as u64,
+            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64,
+            u64::MAX,
+            0,
+        ],
+    )?;
+    let deaf = deaf_socket()?;
+    let mut handed: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
+    handed.extend(work.ends.iter().map(AsFd::as_fd));
+    handed.extend(work.groups.iter().map(AsFd::as_fd));
+    handed.push(deaf.as_fd());
+    let numbers = hand_over(copy, page, work.word, &handed)?;
+    let (spaces, rest) = numbers.split_at(NAMESPACES.len());
+    let (rules, rest) = rest.split_at(opened.len() - NAMESPACES.len());
+    let (ends, rest) = rest.split_at(work.ends.len());
+    let (groups, deaf) = rest.split_at(work.groups.len());
+
+    copy.write(page, b"0\0")?;
+    let mut moved = !groups.is_empty();
+    for group in groups {
+        moved &= copy.call(libc::SYS_write, &[*group, page, 1])? == 1;
+    }
+    for ((name, _), space) in NAMESPACES.iter().zip(spaces) {
+        copy.must(name, libc::SYS_setns, &[*space, 0])?;
+    }
+    let (uid, gid) = (u64::from(UID_INSIDE), u64::from(GID_INSIDE));
+    copy.must("its group", libc::SYS_setresgid, &[gid, gid, gid])?;
+    copy.must("its user", libc::SYS_setresuid, &[uid, uid, uid])?;
+    if stands(BarrierKind::Capabilities) {
+        drop_capabilities(copy, page)?;
+    }
+    // What it has of itself below /proc is its own again.
+    copy.must("dumpable", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1])?;
+    for rules in rules {
+        copy.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0])?;
+    }
+    let closed = libc::O_CLOEXEC as u64;
+    // Processes that the program starts get its output, not its stream.
+    let targets = [&[(1, 0), (2, 0)][..], &[(3, closed)], &[(LOG_PIPE_FD as u64, 0)]];
+    for (end, targets) in ends.iter().zip(targets) {
+        for (target, flags) in targets {
+            copy.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags])?;
+        }
+    }
+    for socket in sockets {
+        let deaf = [deaf[0], *socket as u64, closed];
+        copy.must("a connection's end", libc::SYS_dup3, &deaf)?;
+    }
+    for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
+        copy.must("closing", libc::SYS_close, &[*number])?;
+    }
+    if let Some(text) = folder.to_str().filter(|text| (2..1_000).contains(&text.len())) {
+        copy.write(page, &[text.as_bytes(), b"\0"].concat())?;
+        // One that it has not got here (below /tmp) is the root instead.
+        let _ = copy.call(libc::SYS_chdir, &[page])?;
+    }
+    copy.must("memory", libc::SYS_munmap, &[page, PAGE_BYTES])?;
+    Ok(moved)
+}
+
+/// Hands it descriptors on the template's socket, and makes sure that these are what it has got. Their
+/// numbers.
+fn hand_over(
+    copy: &mut Held<'_>,
+    page: u64,
+    word: &Channel,
+    handed: &[BorrowedFd<'_>],
+) -> Result<Vec<u64>, String> {
+    word.send(&(), handed).map_err(|error| format!("handing over: {error}"))?;
+    // `struct msghdr`, and after it the one `struct iovec`.
+    let room = PAGE_BYTES - RIGHTS_AT;
+    let text = page + TEXT_AT;
+    let head = page + HEAD_AT;
+    let vector = head + 56;
+    let words = [0, 0, vector, 1, page + RIGHTS_AT, room, 0, text, BODY_BYTES];
+    let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
+    copy.write(head, &bytes)?;
+    let flags = (libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64;
+    copy.must("taking descriptors", libc::SYS_recvmsg, &[TEMPLATE_FD as u64, head, flags])?;
+    // `struct cmsghdr`: its length, level and type; the numbers follow.
+    let mut rights = vec![0; 16 + 4 * handed.len()];
+    copy.read(page + RIGHTS_AT, &mut rights)?;
+    let length = u64::from_ne_bytes(rights[..8].try_into().map_err(|_| "no length")?);
+    if length != rights.len() as u64 {
+        return Err("not all descriptors came".to_owned());
+    }
+    let numbers: Vec<u64> = rights[16..]
+        .chunks_exact(4)
+        .filter_map(|number| number.try_into().ok())
+        .map(|number| u64::from(u32::from_ne_bytes(number)))
+        .collect();
+    for (number, ours) in numbers.iter().zip(handed) {
+        let ours = format!("/proc/self/fd/{}", ours.as_raw_fd());
+        if identity(&format!("/proc/{}/fd/{number}", copy.pid))? != identity(&ours)? {
+            return Err("it got other descriptors".to_owned());
+        }
+    }
+    Ok(numbers)
+}
+
+fn identity(path: &str) -> Result<(u64, u64), String> {
+    let found = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// In place of a connection, whose other end knows nothing of a copy: one that has ended.
+fn deaf_socket() -> Result<OwnedFd, String> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC);
+    pair.map(|(ours, _)| ours).map_err(failed("socket pair"))
+}
+
+/// As a program of any environment.
+fn drop_capabilities(copy: &mut Held<'_>, page: u64) -> Result<(), String> {
+    for capability in 0..CAPABILITIES {
+        let drop = [libc::PR_CAPBSET_DROP as u64, capability];
+        // The first that this kernel has not.
+        if copy.call(libc::SYS_prctl, &drop)? != 0 {
+            break;
+        }
+    }
+    let words = [VERSION_3, 0, 0, 0, 0, 0, 0, 0];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    copy.write(page, &bytes)?;
+    copy.must("capabilities", libc::SYS_capset, &[page, page + 8])?;
+    Ok(())
+}
+
+/// Makes sure of it; its number inside.
+fn has_no_rights(pid: Pid) -> Result<i32, String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let capabilities = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"];
+    if stands(BarrierKind::Capabilities)
+        && !capabilities.iter().all(|set| of(set).bytes().all(|digit| digit == b'0'))
+    {
+        return Err("it has kept a capability".to_owned());
+    }
+    let is_closed = (!stands(BarrierKind::NoNewPrivileges) || of("NoNewPrivs:") == "1")
+        && (!stands(BarrierKind::SystemCalls) || of("Seccomp:") == "2");
+    if !is_closed {
+        return Err("it is not filtered".to_owned());
+    }
+    let inside = of("NSpid:").split_whitespace().last().and_then(|pid| pid.parse().ok());
+    inside.ok_or_else(|| "it has no number inside".to_owned())
+}

@@ -1,0 +1,329 @@
+//! Environments that are copies of a template: spares, and those of one function. Each is as any other,
+//! and what a template does not want to be copied, or cannot, harms nobody else.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lambic_sandbox::{Bind, Event, LaunchError, Mode, Role, Sandbox, Sandboxes, Spec};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const KIND: u64 = 21;
+
+/// Stands as a template; a copy says that it has loaded itself and then does what it is told.
+const STANDS: &str = r#"
+import os, socket, sys
+os.environ.pop("_LAMBIC_TEMPLATE", None)
+stream = socket.socket(fileno=3)
+before = os.getpid()
+def stand():
+    while os.read(6, 64):
+        copy = os.fork()
+        if not copy:
+            return
+        os.waitpid(copy, 0)
+    os._exit(0)
+"#;
+const SERVES: &str = r#"
+stream.sendall(b"x")
+stand()
+stream.sendall(b"loaded\n")
+exec(stream.recv(65536).decode())
+sys.stdout.flush()
+"#;
+
+/// What a copy can see and do. Prints one line for each.
+const LOOKS: &str = r#"
+import ctypes
+status = open("/proc/self/status").read().split("\n")
+want = ("CapInh", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp:", "Threads")
+print([" ".join(line.split()) for line in status if line.startswith(want)])
+init = open("/proc/1/status").read().split("\n")
+print([" ".join(line.split()) for line in init if line.startswith(("CapEff", "CapBnd", "NoNewPrivs"))])
+print(open("/proc/1/comm").read().strip(), os.getppid(), os.getuid(), os.getgid(), os.getsid(0) == os.getpid())
+print(sorted(int(p) for p in os.listdir("/proc") if p.isdigit()) == [1, os.getpid()])
+print(sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:-1])
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.unshare(0x10000000), libc.setns(0, 0), libc.mount(b"x", b"/tmp", b"tmpfs", 0, None), ctypes.get_errno())
+def denied(path):
+    try:
+        open(path, "w")
+        return False
+    except OSError:
+        return True
+print(denied("/x"), denied("/var/task/x"), denied("/opt/x"), denied("/etc/x"), os.listdir("/tmp"))
+open("/tmp/own", "w").write("own")
+open("/proc/self/comm", "w").write("named")
+print(os.stat("/tmp").st_dev != os.stat("/").st_dev, open("/proc/self/comm").read().strip())
+print(socket.gethostname(), os.statvfs("/tmp").f_blocks > 0)
+try:
+    os.kill(1, 9)
+except OSError as error:
+    print(error.errno)
+child = os.fork()
+if not child:
+    os._exit(5)
+print(os.waitpid(child, 0)[1] >> 8)
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname())
+print(len(open("/proc/net/dev").read().split("\n")) > 3, before != os.getpid())
+"#;
+const SEEN: &str = "\
+['Threads: 1', 'CapInh: 0000000000000000', 'CapPrm: 0000000000000000', 'CapEff: 0000000000000000', \
+'CapBnd: 0000000000000000', 'NoNewPrivs: 1', 'Seccomp: 2']
+['CapEff: 0000000000000000', 'CapBnd: 0000000000000000', 'NoNewPrivs: 1']
+lambic-init 1 993 990 True
+True
+[0, 1, 2, 3]
+-1 -1 -1 1
+True True True True []
+True named
+sandbox True
+";
+
+fn python(spec: &Spec, parts: &[&str]) -> Spec {
+    let program = parts.concat();
+    let argv = ["/usr/bin/python3", "-I", "-S", "-c", &program].map(str::to_owned).to_vec();
+    Spec { argv, ..spec.clone() }
+}
+
+async fn wait_for(sandboxes: &Sandboxes, count: usize) {
+    let reached = async {
+        while sandboxes.spares_at_hand(KIND) != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENCE, reached).await;
+    reached.unwrap_or_else(|_| panic!("{} instead of {count}", sandboxes.spares_at_hand(KIND)));
+}
+
+/// Tells a copy what to do; what it printed, its exit status, and whether memory ran out.
+async fn told(mut sandbox: Sandbox, line: &str) -> (String, Option<i32>, bool) {
+    let mut stream = sandbox.runtime_stream.take().unwrap();
+    let mut loaded = [0; 7];
+    stream.read_exact(&mut loaded).await.unwrap();
+    assert_eq!(&loaded, b"loaded\n");
+    stream.write_all(line.as_bytes()).await.unwrap();
+    let events = sandbox.take_events().unwrap();
+    let mut output = sandbox.output.take().unwrap();
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    let read = async {
+        while let count @ 1.. = output.read(&mut buffer).await.unwrap() {
+            text.extend_from_slice(&buffer[..count]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("output ends");
+    let exit = tokio::time::timeout(PATIENCE, events.exit()).await.expect("it ends");
+    (String::from_utf8(text).unwrap(), exit.code, exit.oom)
+}
+
+pub(crate) async fn copies(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode: Mode) {
+    assert_eq!(sandboxes.has_templates(), mode == Mode::Privileged && cfg!(target_arch = "x86_64"));
+    let serves = python(spec, &[STANDS, SERVES]);
+    if !sandboxes.has_templates() {
+        let refused = sandboxes.launch_as(&serves, Role::From(1)).await;
+        assert!(matches!(refused, Err(LaunchError::Template(_))));
+        return;
+    }
+    spares(sandboxes, code, &serves).await;
+    one_function(sandboxes, &serves).await;
+    what_is_no_template(sandboxes, spec).await;
+    hostile(sandboxes, spec).await;
+}
+
+/// Spares that are copied from one process of their kind.
+async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
+    let bind = Bind { source: code.to_owned(), target: "/var/task".to_owned() };
+    let spec = Spec { binds: vec![bind], ..prepared.clone() };
+    sandboxes.keep_copied_spares(KIND, prepared, 2).unwrap();
+    wait_for(sandboxes, 2).await;
+    let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+    assert!(sandbox.is_from_spare);
+    let (text, code, _) = told(sandbox, LOOKS).await;
+    assert_eq!((text.as_str(), code), (format!("{SEEN}1\n5\nTrue True\n").as_str(), Some(0)));
+    // They are copies of one process, each in namespaces of its own and as a user of its own.
+    let tells = "print(hash('x'), open('/var/task/file').read())\n\
+                 for n in ('user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'):\n    \
+                 print(os.readlink('/proc/self/ns/' + n))\nprint(os.urandom(8))";
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        wait_for(sandboxes, 2).await;
+        let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.control().pid()));
+        let user =
+            status.unwrap().lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned();
+        let (text, code, _) = told(sandbox, tells).await;
+        assert_eq!(code, Some(0), "{text}");
+        seen.push((user, text.lines().map(str::to_owned).collect::<Vec<_>>()));
+    }
+    let [first, second, third] = [0, 1, 2].map(|at| &seen[at]);
+    for (a, b) in [(first, second), (second, third), (first, third)] {
+        assert_eq!(a.1[0], b.1[0]);
+        assert!(a.1[0].ends_with("from outside"));
+        assert_ne!(a.0, b.0);
+        for line in 1..a.1.len() {
+            assert_ne!(a.1[line], b.1[line], "{a:?} {b:?}");
+        }
+    }
+    limits(sandboxes, &spec).await;
+    sandboxes.keep_spares(KIND, prepared, 0).unwrap();
+    wait_for(sandboxes, 0).await;
+}
+
+/// The limits come with the function, and count from the copy's beginning.
+async fn limits(sandboxes: &Sandboxes, spec: &Spec) {
+    wait_for(sandboxes, 2).await;
+    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let control = sandbox.control();
+    let (text, _, oom) = told(sandbox, "x = b'x' * 400_000_000\nprint('y')").await;
+    assert!(oom && text.is_empty(), "{text}");
+    assert!(control.memory_peak_bytes() <= 128 << 20);
+    wait_for(sandboxes, 2).await;
+    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let bomb = "import time\ntry:\n    for _ in range(200):\n        os.fork() or time.sleep(60)\n\
+                except OSError as error:\n    print(error.errno, flush=True)\n    os._exit(4)";
+    let (text, code, _) = told(sandbox, bomb).await;
+    assert_eq!((text.as_str(), code), ("11\n", Some(4)));
+    // One that is killed, and one that is stopped first.
+    wait_for(sandboxes, 2).await;
+    for freezes in [false, true] {
+        let mut sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+        if freezes {
+            sandbox.control().freeze().unwrap();
+        }
+        sandbox.control().kill();
+        let exit = sandbox.take_events().unwrap().exit();
+        tokio::time::timeout(PATIENCE, exit).await.expect("it ends");
+    }
+}
+
+/// Has a file and a connection when it stands, and says who it is.
+const ONE: &str = r#"
+listener = socket.create_server(("127.0.0.1", 0))
+connection = socket.create_connection(listener.getsockname())
+number, text = 40, open("/etc/passwd")
+text.readline()
+sys.stdout.write("in the template\n")
+sys.stdout.flush()
+stream.sendall(b"ready\n")
+stand()
+number += 2
+stream.sendall(b"loaded\n")
+exec(stream.recv(65536).decode())
+sys.stdout.flush()
+"#;
+
+async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
+    let spec = python(serves, &[STANDS, ONE]);
+    let mut template = sandboxes.launch_as(&spec, Role::Becomes(5)).await.unwrap();
+    let mut ready = [0; 6];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    template.control().freeze().unwrap();
+    let refused = sandboxes.launch_as(&spec, Role::From(6)).await;
+    assert!(matches!(refused, Err(LaunchError::Template(_))));
+    // Several at once, each with its own pipes; none has the template's connections.
+    let launches = (0..4).map(|_| sandboxes.launch_as(&spec, Role::From(5)));
+    let mut tasks = Vec::new();
+    for (at, launch) in launches.enumerate() {
+        let sandbox = launch.await.unwrap();
+        let line = "print(number, connection.recv(1), text.readline().split(':')[0])\n";
+        let line = format!("{line}os._exit({at} if not sys.stdout.flush() else 9)");
+        tasks.push(tokio::spawn(async move { told(sandbox, &line).await }));
+    }
+    for (at, task) in tasks.into_iter().enumerate() {
+        let (text, code, _) = task.await.unwrap();
+        // The place in a file that was open before is shared by all, as after every fork.
+        assert!(text.starts_with("42 b'' "), "{text}");
+        assert_eq!(code, Some(at as i32));
+    }
+    let sandbox = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
+    let (text, code, _) = told(sandbox, LOOKS).await;
+    let seen = SEEN.replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5, 6]");
+    assert_eq!((text.as_str(), code), (format!("{seen}1\n5\nTrue True\n").as_str(), Some(0)));
+    // What is left of them ends with it.
+    let mut left = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
+    template.control().kill();
+    let mut events = left.take_events().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, events.next()).await.expect("it ends");
+    assert!(matches!(ended, Event::Ended(_)), "{ended:?}");
+    let mut buffer = [0; 64];
+    let count = template.output.as_mut().unwrap().read(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..count], b"in the template\n");
+    let over = async { while sandboxes.launch_as(&spec, Role::From(5)).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, over).await.expect("there is none any more");
+}
+
+/// Programs that cannot be copied; why.
+async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
+    let cases = [
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()",
+            "threads",
+        ),
+        ("import mmap\nshared = mmap.mmap(-1, 4096)", "shares memory"),
+        ("import time\nif not os.fork(): time.sleep(600)", "other processes"),
+        ("open('/tmp/x', 'w').close()", "files in /tmp"),
+        ("written = open('/tmp/x', 'w')\nos.unlink('/tmp/x')", "open for writing"),
+        ("import select\nqueue = select.epoll()", "eventpoll"),
+        ("pipe = os.pipe()", "pipe:"),
+    ];
+    for (number, (case, why)) in (10..).zip(cases) {
+        let spec = python(spec, &[STANDS, case, "\nstream.sendall(b'r')\nstand()\n"]);
+        refused(sandboxes, &spec, number, why).await;
+    }
+}
+
+async fn refused(sandboxes: &Sandboxes, spec: &Spec, number: u64, why: &str) {
+    let mut template = sandboxes.launch_as(spec, Role::Becomes(number)).await.unwrap();
+    let mut ready = [0; 1];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    for said in [why, "before"] {
+        let launched = sandboxes.launch_as(spec, Role::From(number));
+        let launched = tokio::time::timeout(PATIENCE, launched).await.expect("an answer");
+        match launched {
+            Err(LaunchError::Template(reason)) if reason.contains(said) => {}
+            Err(error) => panic!("{said}: {error}"),
+            Ok(_) => panic!("{said}: it was copied"),
+        }
+        // One that has ended is not known any more.
+        if why.is_empty() {
+            break;
+        }
+    }
+}
+
+/// Programs that do something else than they should when they are told to fork.
+async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
+    let cases = [
+        ("os.read(6, 64)\nwhile True: os.read(6, 64)", "nothing happened"),
+        ("os.read(6, 64)\nos._exit(0)", ""),
+        ("os.close(6)\nimport time\ntime.sleep(600)", ""),
+        // Its own socket in place of ours, from which the copy would take something else.
+        (
+            "a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+             own = os.dup(6)\nos.dup2(a.fileno(), 6)\nb.send(b'null')\nos.read(own, 64)\nos.fork()",
+            "",
+        ),
+        // Threads that begin when it is told to fork.
+        (
+            "os.read(6, 64)\nimport threading, time\n\
+             threading.Thread(target=time.sleep, args=(600,)).start()\nos.fork()",
+            "threads",
+        ),
+    ];
+    for (number, (case, why)) in (30..).zip(cases) {
+        let spec = python(spec, &[STANDS, "stream.sendall(b'r')\n", case, "\n"]);
+        refused(sandboxes, &spec, number, why).await;
+    }
+    // One that forks twice has one copy, and its own child.
+    let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: os.fork(); os.wait()\n\
+                 else: stream.sendall(b'loaded\\n'); exec(stream.recv(99).decode())\n";
+    let spec = python(spec, &[STANDS, twice]);
+    let mut template = sandboxes.launch_as(&spec, Role::Becomes(50)).await.unwrap();
+    let mut ready = [0; 1];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let sandbox = sandboxes.launch_as(&spec, Role::From(50)).await.unwrap();
+    let (text, ..) = told(sandbox, "print('copied')").await;
+    assert_eq!(text, "copied\n");
+}

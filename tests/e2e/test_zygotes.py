@@ -1,0 +1,98 @@
+"""Spares of Python that are copies of one process: what they have in common, and what they must not have."""
+
+import json
+import os
+import signal
+import urllib.request
+import re
+
+import pytest
+
+from support.functions import NODE, Functions, invoke
+from support.server import Server
+from support.wait import until
+
+KEPT = 2
+# Each draws what has to be its own. The standard library's generator is loaded before the copy is made only
+# if our client loads it; what counts is that no two environments ever draw the same.
+DRAWS = """
+import hashlib, os, random, secrets, ssl, tempfile, uuid
+def handler(event, context):
+    return {
+        "hash": hash("a text"),
+        "own": [random.random(), random.getrandbits(64), str(uuid.uuid4()), secrets.token_hex(), os.urandom(8).hex(),
+                ssl.RAND_bytes(16).hex(), next(tempfile._get_candidate_names()), random.SystemRandom().random()],
+        "inside": [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup")],
+        "pids": [os.getpid(), os.getppid()],
+    }
+"""
+
+
+class Made:
+    def __init__(self, server):
+        self.server, self.client = server, server.client()
+        self.functions = Functions(self.client)
+
+    def figure(self, name):
+        with urllib.request.urlopen(f"{self.server.endpoint}/metrics", timeout=10) as reply:
+            return int(re.search(rf"^{name} (\d+)$", reply.read().decode(), re.M)[1])
+
+    def from_spare(self, name):
+        until(lambda: self.figure("lambic_spares") == KEPT, "spares")
+        used = self.figure("lambic_spares_used_total")
+        answer = json.loads(invoke(self.client, name).payload)
+        assert self.figure("lambic_spares_used_total") == used + 1
+        return answer
+
+
+def started(tmp_path_factory, *args):
+    folder = tmp_path_factory.mktemp("zygotes")
+    return Made(Server(folder, "--set", "functions.transition_ms=0", *args).start())
+
+
+@pytest.fixture
+def copied(tmp_path_factory):
+    made = started(tmp_path_factory)
+    yield made
+    assert made.server.stop() == 0
+
+
+def test_copies_share_the_seed_of_hashes_and_nothing_that_is_drawn(copied):
+    answers = [copied.from_spare(copied.functions.create(DRAWS)) for _ in range(4)]
+    assert len(copied.server.zygotes()) == 1
+    assert len({answer["hash"] for answer in answers}) == 1, "they are no copies of one process"
+    assert all(answer["pids"] == answers[0]["pids"] and answer["pids"][1] == 1 for answer in answers)
+    for kind in ("own", "inside"):
+        columns = list(zip(*[answer[kind] for answer in answers]))
+        for column in columns:
+            assert len(set(column)) == len(answers), column
+
+
+def test_without_zygotes_each_is_started_by_itself(tmp_path_factory):
+    made = started(tmp_path_factory, "--set", "functions.zygotes=false")
+    answers = [made.from_spare(made.functions.create(DRAWS)) for _ in range(3)]
+    assert made.server.zygotes() == []
+    assert len({answer["hash"] for answer in answers}) == 3
+    assert made.server.stop() == 0
+
+
+def test_a_zygote_that_is_killed_is_replaced(copied):
+    name = copied.functions.create(DRAWS)
+    before = copied.from_spare(name)
+    until(lambda: copied.figure("lambic_spares") == KEPT, "spares")
+    [zygote] = copied.server.zygotes()
+    os.kill(zygote, signal.SIGKILL)
+    # Its copies end with it: the spares, and the function's environment.
+    until(lambda: copied.server.zygotes() not in ([], [zygote]), "another zygote")
+    until(lambda: copied.figure("lambic_spares") == KEPT, "spares")
+    answer = invoke(copied.client, name)
+    assert answer.error is None
+    assert json.loads(answer.payload)["hash"] != before["hash"]
+
+
+def test_node_has_none(copied):
+    name = copied.functions.create(
+        files={"app.mjs": "export const handler = async () => process.pid;"}, Runtime=NODE, Handler="app.handler"
+    )
+    copied.from_spare(name)
+    assert copied.server.zygotes() == []

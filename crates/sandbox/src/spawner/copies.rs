@@ -64,7 +64,7 @@ enum Purpose {
     },
     /// A spare that somebody waits for.
     Wanted {
-        wanted: Wanted,
+        wanted: Box<Wanted>,
         output: OwnedFd,
         stream: OwnedFd,
     },
@@ -218,7 +218,7 @@ impl Spawner {
         let told = self.machine.prepare_spare(&mut waiting, prepared, &[], Origin::Copied);
         let Ends { output, stream, output_inside, stream_inside, .. } = ends;
         let purpose = match wanted {
-            Some(wanted) => Purpose::Wanted { wanted, output, stream },
+            Some(wanted) => Purpose::Wanted { wanted: Box::new(wanted), output, stream },
             None => Purpose::Spare { kind, output, stream },
         };
         self.begin(purpose, template, waiting, told, vec![output_inside, stream_inside])
@@ -305,7 +305,7 @@ impl Spawner {
             Err(reason) => {
                 self.discard(waiting);
                 let wanted = match purpose {
-                    Purpose::Wanted { wanted, .. } => Some(wanted),
+                    Purpose::Wanted { wanted, .. } => Some(*wanted),
                     Purpose::Spare { .. } | Purpose::Launch { .. } => None,
                 };
                 return self.serve_otherwise(wanted, reason);
@@ -427,14 +427,14 @@ impl Spawner {
                     }
                 };
                 if used.is_err() {
-                    self.start_instead(wanted);
+                    self.start_instead(*wanted);
                 }
             }
             (Purpose::Wanted { wanted, .. }, Err(why)) => {
                 self.copies.has_failed(wanted.kind);
                 self.tell(format!("a spare could not be copied: {why}"));
                 self.discard_unborn(waiting, is_lost);
-                self.start_instead(wanted);
+                self.start_instead(*wanted);
                 self.end_retired();
             }
             (Purpose::Launch { id }, Ok(())) => {

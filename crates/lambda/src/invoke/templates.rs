@@ -38,8 +38,9 @@ const AT_ONCE_MAX: usize = 2;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After one that made room for others.
 const EVICTED_FOR: Duration = Duration::from_secs(60);
-/// Forks in a row that fail before a template is made anew.
-const FORKS_FAILED_MAX: u32 = 3;
+/// Forks in a row that fail before a template is made anew: what the sandbox has failed with once it
+/// does not try again.
+const FORKS_FAILED_MAX: u32 = 1;
 
 /// Why there is no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ function imports it, `traceback` when something goes wrong. When the platform cl
 process ends quietly.
 
 A template stands still when it has loaded itself (with its function, or without one: a zygote) and is
-forked for each environment that is wanted. A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
-the function's variables and working directory, and goes on as above. Nothing here may have kept a
+forked for each environment that is wanted. A spare is started before there is a function: it
+rehearses, asks what it becomes and waits, takes on the function's variables and working directory, and goes on as above. Nothing here may have kept a
 variable of the function's before that.
 
 With SnapStart the function's hooks are called: those that come before a snapshot once its module is

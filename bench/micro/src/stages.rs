@@ -10,6 +10,7 @@ use lambic_lambda::invoke::fault::Status;
 use lambic_lambda::invoke::place::{Budget, IdleEnvironment, Placement, Used, place};
 use lambic_lambda::invoke::platform_events::{PlatformEvent, PlatformRecord, Report};
 use lambic_lambda::invoke::pool::{Answer, Free, Pool};
+use lambic_lambda::invoke::worth::Worth;
 use lambic_lambda::runtime_api::desk::{Outcome, Reply};
 use lambic_model_lambda::{Routed, ops};
 use lambic_rt::Rt;
@@ -107,22 +108,21 @@ fn admit() -> Stage {
 fn pool() -> Stage {
     let (mut pool, now) = (Pool::default(), Rt::real().instant());
     for id in 0..8 {
-        pool.starts(id);
+        pool.starts(id, now);
         assert_eq!(pool.ready(id, now), Free::Idle);
     }
     let mut ticket = 0;
     Box::new(move || {
         ticket += 1;
-        let Answer::Use(id) = pool.request(ticket) else { panic!("one is idle") };
+        let Answer::Use(id) = pool.request(ticket, now) else { panic!("one is idle") };
         pool.responded(id, now + Duration::from_secs(1));
         assert_eq!(pool.ready(id, now), Free::Idle);
     })
 }
 
 fn place_one() -> Stage {
-    let now = Rt::real().instant();
-    let idle: Vec<IdleEnvironment> = (0..100)
-        .map(|id| IdleEnvironment { id, since: now - Duration::from_secs(id), memory_mb: 128 })
+    let idle: Vec<IdleEnvironment> = (0..100u64)
+        .map(|id| IdleEnvironment { id, worth: Worth(1.0 / (id + 1) as f32), memory_mb: 128 })
         .collect();
     let budget = Budget { memory_mb_max: 12_800, environments_max: 1_000 };
     let used = Used { memory_mb: 12_800, environments: 100 };

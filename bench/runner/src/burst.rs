@@ -76,12 +76,21 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Result<(), Strin
     let mut part = [0; 16_384];
     loop {
         match stream.read(&mut part) {
-            Ok(0) => return Some(Err("the connection was closed".to_owned())),
+            Ok(0) if buffer.is_empty() => return Some(Err("the connection was closed".to_owned())),
+            // What came before the end may be a whole answer.
+            Ok(0) => {
+                let whole = http::good_reply(buffer).is_some();
+                return if whole { answered(buffer) } else { Some(Err("half an answer".to_owned())) };
+            }
             Ok(count) => buffer.extend_from_slice(&part[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => return Some(Err(error.to_string())),
         }
     }
+    answered(buffer)
+}
+
+fn answered(buffer: &[u8]) -> Option<Result<(), String>> {
     let (good, end) = http::good_reply(buffer)?;
     Some(if good { Ok(()) } else { Err(String::from_utf8_lossy(&buffer[..end]).into_owned()) })
 }
@@ -99,7 +108,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 std::thread::spawn(move || {
                     let mut part = [0; 512];
-                    stream.read(&mut part).unwrap();
+                    assert!(stream.read(&mut part).unwrap() > 0);
                     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
                 });
             }

@@ -30,9 +30,9 @@ pub const MEMORY_MB: u32 = 1_769;
 
 /// A running server with a data directory of its own.
 pub struct Contender {
-    // Before the folder, so that the server has ended when its data is removed.
+    // Before the plan and its folder, so that the server has ended when its data is removed.
     server: Running,
-    _folder: Folder,
+    plan: Plan,
     pub address: String,
     connection: Connection,
     packages: Vec<Package>,
@@ -68,7 +68,7 @@ impl Package {
 }
 
 /// The kinds of functions that there are.
-pub const KINDS: [&str; 4] = ["Rust", "Python", "Python with boto3", "Node.js"];
+pub const KINDS: [&str; 5] = ["Rust", "Ruby", "Node.js", "Python", "Python with boto3"];
 
 /// The command and the folder of a server; `settings` are lines of its configuration, by section.
 pub struct Plan {
@@ -129,6 +129,8 @@ fn package(kit: &Kit, kind: &'static str) -> Result<Package, String> {
         "Python" | "Python with boto3" => {
             (kit.python.clone(), "app.handler", "app.py", kit.function(kind).join("app.py"))
         }
+        // The nearest that the machine has serves it.
+        "Ruby" => ("ruby3.4".to_owned(), "app.handler", "app.rb", kit.function(kind).join("app.rb")),
         "Node.js" => (node_id(kit)?, "index.handler", "index.mjs", kit.function(kind).join("index.mjs")),
         _ => ("provided.al2023".to_owned(), "bootstrap", "bootstrap", kit.program("bootstrap")),
     };
@@ -152,8 +154,17 @@ impl Contender {
         for kind in KINDS {
             packages.push(package(kit, kind)?);
         }
-        let Plan { folder, address, .. } = plan;
-        Ok(Contender { server, _folder: folder, address, connection, packages, renewals: 0 })
+        let address = plan.address.clone();
+        Ok(Contender { server, plan, address, connection, packages, renewals: 0 })
+    }
+
+    /// Another server on the same data; the one before has ended.
+    pub fn restarted(self, kit: &Kit) -> Result<Contender, String> {
+        let Contender { server, plan, .. } = self;
+        drop(server);
+        let server = plan.start()?;
+        connected(&plan.address)?;
+        Contender::of(plan, server, kit)
     }
 
     /// The server's process; all others descend from it.

@@ -18,7 +18,7 @@ use crate::proc;
 const FIFO: i32 = 5;
 /// Of every second, what all groups may have together; below the kernel's own bound.
 const RUNTIME_US: u64 = 900_000;
-/// A group must be given so many times what its processes used.
+/// A group that shares must be given so many times what its processes used.
 const MARGIN: f64 = 1.5;
 /// Who used less of a processor does not work for the load.
 const WORKS_PERCENT: u64 = 2;
@@ -153,7 +153,9 @@ impl Raised {
 /// How the runtime is divided: by what each group used.
 fn shares(groups: &HashMap<PathBuf, u64>, span_ns: u64) -> Result<Vec<(PathBuf, u64)>, String> {
     let sum: u64 = groups.values().sum();
-    let wanted = sum as f64 / span_ns.max(1) as f64 * MARGIN * 1_000_000.0;
+    // One by itself has it all, and that on each processor.
+    let margin = if groups.len() > 1 { MARGIN } else { 1.0 };
+    let wanted = sum as f64 / span_ns.max(1) as f64 * margin * 1_000_000.0;
     if wanted > RUNTIME_US as f64 {
         return Err(format!(
             "{} groups of functions would need {:.0} % of a processor as real-time runtime, and can have {} %",
@@ -193,5 +195,7 @@ mod tests {
         let error = shares(&groups, 500).unwrap_err();
         assert!(error.contains("2 groups") && error.contains("120 %"), "{error}");
         assert!(shares(&HashMap::new(), 500).unwrap().is_empty());
+        let one = HashMap::from([(PathBuf::from("/a"), 850)]);
+        assert_eq!(shares(&one, 1_000).unwrap(), [(PathBuf::from("/a"), 900_000)]);
     }
 }

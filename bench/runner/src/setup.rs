@@ -75,6 +75,7 @@ impl Kit {
             "Python" => "python",
             "Python with boto3" => "python-boto3",
             "Node.js" => "node",
+            "Ruby" => "ruby",
             _ => "rust",
         };
         self.bench.join("functions").join(folder)
@@ -90,6 +91,11 @@ impl Kit {
             "Node.js" => [text(self.node()), text(self.function(kind).join("client.mjs"))].into(),
             _ => [text(self.program("bootstrap"))].into(),
         }
+    }
+
+    /// Whether functions of this kind can run here; only Ruby may be missing.
+    pub fn has(&self, kind: &str) -> bool {
+        kind != "Ruby" || Kit::printed(Command::new("ruby").arg("--version")).is_ok()
     }
 
     /// What a program prints, without the end of its line.

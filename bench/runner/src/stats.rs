@@ -43,7 +43,8 @@ impl Spread {
 /// The rounds in which the floor was what it usually is. `floors`: round and rate.
 pub fn accepted(floors: &[(usize, f64)]) -> Vec<usize> {
     let usual = median(&floors.iter().map(|(_, rate)| *rate).collect::<Vec<_>>());
-    let is_usual = |rate: f64| (rate / usual - 1.0).abs() <= FLOOR_OFF_MAX;
+    // What is exactly at the bound counts, whatever its last digit.
+    let is_usual = |rate: f64| (rate / usual - 1.0).abs() <= FLOOR_OFF_MAX + 1e-9;
     floors.iter().filter(|(_, rate)| is_usual(*rate)).map(|(round, _)| *round).collect()
 }
 

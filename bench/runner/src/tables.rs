@@ -133,7 +133,7 @@ fn warm(record: &Record, text: &mut String) {
 
 fn cold_starts(record: &Record, text: &mut String) {
     let measured = |kind: &&str| !record.values(&cold::row(kind, true), LAMBIC).is_empty();
-    if !crate::contender::KINDS.iter().any(|kind| measured(kind)) {
+    if !crate::contender::KINDS.iter().any(measured) {
         return;
     }
     text.push_str("\n| cold, to the first byte of the answer | p50 | p90 | p99 | starts | RIE p50 | ratio |\n|---|---|---|---|---|---|---|\n");
@@ -170,11 +170,12 @@ fn others(record: &Record, text: &mut String) {
         let Some(ours) = of(LAMBIC) else { continue };
         let beside =
             [burst::EXEC, burst::FORK].into_iter().filter_map(|name| Some(format!("{name}: {}", of(name)?)));
-        let half = figure(record.spread(&row, LAMBIC, "half_ms").map(|one| one.median));
-        let last = figure(record.spread(&row, LAMBIC, "last_ms").map(|one| one.median));
+        let ms =
+            |name| record.spread(&row, LAMBIC, name).map_or("–".to_owned(), |one| micros(one.median * 1e3));
+        let (half, last) = (ms("half_ms"), ms("last_ms"));
         _ = writeln!(
             text,
-            "| burst of {}, {kind} | {ours}, half of them after {half} ms, the last after {last} ms | {} |",
+            "| burst of {}, {kind} | {ours}, half of them after {half}, the last after {last} | {} |",
             burst::MANY,
             beside.collect::<Vec<_>>().join(", ")
         );
@@ -204,6 +205,15 @@ fn others(record: &Record, text: &mut String) {
     }
     if text.len() == empty {
         text.truncate(before);
+    }
+}
+
+/// A time with the unit that suits it.
+fn micros(value: f64) -> String {
+    match value {
+        value if value >= 1e6 => format!("{} s", short(value / 1e6)),
+        value if value >= 1e4 => format!("{} ms", short(value / 1e3)),
+        value => format!("{} µs", short(value)),
     }
 }
 
@@ -257,6 +267,11 @@ mod tests {
             let columns = |line: &str| line.matches('|').count();
             assert!(next.is_none_or(|next| columns(next) == columns(line)), "{line}");
         }
+    }
+
+    #[test]
+    fn times_have_the_unit_that_suits_them() {
+        assert_eq!([micros(232.0), micros(60_100.0), micros(18_500_000.0)], ["232 µs", "60.1 ms", "18.5 s"]);
     }
 
     #[test]

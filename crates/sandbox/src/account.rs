@@ -55,7 +55,7 @@ impl MemoryFollower {
 
 /// Length of the period within which the processor share is enforced, in microseconds. AWS uses
 /// 20 ms too.
-const CPU_PERIOD_US: u64 = 20_000;
+pub(crate) const CPU_PERIOD_US: u64 = 20_000;
 
 impl Group {
     /// How many processes the kernel has killed because the limit was reached.
@@ -73,7 +73,7 @@ impl Group {
             let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
             return fs::write(folder.join("cpu.max"), format!("{quota} {CPU_PERIOD_US}"));
         }
-        fs::write(folder.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
+        // The period was set when the group was made.
         let quota = quota.map_or("-1".to_owned(), |quota| quota.to_string());
         fs::write(folder.join("cpu.cfs_quota_us"), quota)
     }

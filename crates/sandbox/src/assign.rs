@@ -33,7 +33,6 @@ impl Machine {
             }
             _ => None,
         };
-        let disk = own_disk.as_ref().or(waiting.disk.as_ref());
         let mut mounts = self.mounts(&spec.binds)?;
         if let Some(mounted) = &spec.file_system {
             let mount = self.file_systems.mount(&mounted.name, (uid, gid));
@@ -42,15 +41,14 @@ impl Machine {
         let network = self.network.find(spec.network.as_deref())?;
         self.open_way(waiting, &spec, network)?;
         let confinement = self.network.confinement(&waiting.way, network);
-        let notice = self.notice(waiting)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
-        descriptors.extend(notice.iter().flat_map(Notice::descriptors));
+        descriptors.extend(waiting.notice.iter().flat_map(Notice::descriptors));
         let oom_descriptors = descriptors.len() - outputs.len();
         let limit_data = !self.has_memory_limit();
-        let (tmp_disk, spare) = (disk.is_some(), false);
+        let (tmp_disk, spare) = (own_disk.is_some(), false);
         let assignment =
             Assignment { spec, tmp_disk, limit_data, oom_descriptors, confinement, spare, origin };
-        descriptors.extend(disk.map(AsFd::as_fd));
+        descriptors.extend(own_disk.iter().map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let sent = waiting.control.send(&assignment, &descriptors);
         sent.map_err(|error| format!("assigning: {error}").into())
@@ -60,18 +58,24 @@ impl Machine {
     /// come with its function; until then it gets what processor time nobody else wants.
     pub(crate) fn prepare_spare(
         &mut self,
-        waiting: &Waiting,
+        waiting: &mut Waiting,
         spec: Spec,
         outputs: &[BorrowedFd<'_>],
         origin: Origin,
     ) -> Result<(), String> {
         // A copy is made in a moment.
         self.set_background(waiting, origin != Origin::Copied);
+        if let (Some(groups), Some(_)) = (&self.groups, waiting.limits.take()) {
+            let lifted = groups.lift(&group_name(waiting.slot));
+            lifted.map_err(|error| format!("lifting limits: {error}"))?;
+        }
+        if std::mem::take(&mut waiting.is_in_network) {
+            self.network.close_way(&waiting.way)?;
+        }
         let mounts = self.mounts(&spec.binds)?;
-        let disk = waiting.disk.as_ref();
         let assignment = Assignment {
             spec,
-            tmp_disk: disk.is_some(),
+            tmp_disk: false,
             limit_data: false,
             oom_descriptors: 0,
             confinement: None,
@@ -80,7 +84,6 @@ impl Machine {
             origin,
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = outputs.to_vec();
-        descriptors.extend(disk.map(AsFd::as_fd));
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let sent = waiting.control.send(&assignment, &descriptors);
         sent.map_err(|error| format!("preparing a spare: {error}"))
@@ -98,9 +101,8 @@ impl Machine {
         let mounts = self.mounts(late)?;
         let network = self.network.find(spec.network.as_deref())?;
         let confinement = self.network.confinement(&waiting.way, network);
-        let notice = self.notice(waiting)?;
         let mut descriptors: Vec<BorrowedFd<'_>> =
-            notice.iter().flat_map(Notice::descriptors).collect();
+            waiting.notice.iter().flat_map(Notice::descriptors).collect();
         let oom_descriptors = descriptors.len();
         descriptors.extend(mounts.iter().map(AsFd::as_fd));
         let targets = late.iter().map(|bind| bind.target.clone()).collect();
@@ -118,14 +120,22 @@ impl Machine {
         }
     }
 
-    fn set_limits(&self, waiting: &Waiting, spec: &Spec) -> Result<(), String> {
-        let Some(groups) = &self.groups else { return Ok(()) };
+    fn set_limits(&mut self, waiting: &Waiting, spec: &Spec) -> Result<(), String> {
         let limits = Limits {
             memory_bytes: u64::from(spec.memory_mb) << 20,
             // Init and its runtime's first process are not the function's.
             pids_max: spec.pids_max + 1,
         };
-        let limited = groups.limit(&group_name(waiting.slot), limits);
+        self.limits_usual = Some(limits);
+        if waiting.limits == Some(limits) {
+            return Ok(());
+        }
+        self.put_limits(waiting.slot, limits)
+    }
+
+    pub(crate) fn put_limits(&self, slot: u32, limits: Limits) -> Result<(), String> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let limited = groups.limit(&group_name(slot), limits);
         limited.map_err(|error| format!("setting limits: {error}"))
     }
 
@@ -141,11 +151,12 @@ impl Machine {
         if let Some(allowed) = &spec.egress {
             egress::restrict(waiting.pid, allowed)?;
         }
-        self.network.open_way(&waiting.way, network)
+        self.network.open_way(&waiting.way, network, waiting.is_in_network)
     }
 
-    fn notice(&self, waiting: &Waiting) -> Result<Option<Notice>, String> {
-        let group = self.group(waiting.slot);
+    /// What tells that the memory of an environment has run out.
+    pub(crate) fn notice(&self, slot: u32) -> Result<Option<Notice>, String> {
+        let group = self.group(slot);
         let opened = group.memory.map(|folder| Notice::open(&folder, group.v2)).transpose();
         opened.map_err(|error| format!("memory events: {error}"))
     }

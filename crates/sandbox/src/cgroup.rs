@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::poll::{PollTimeout, poll};
 
+use crate::account::CPU_PERIOD_US;
 use crate::barrier::BarrierKind;
 use crate::protocol::Group;
 use crate::trial::stands;
@@ -71,7 +72,7 @@ impl Controller {
 }
 
 /// What one environment may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
     pub(crate) pids_max: u32,
@@ -138,10 +139,14 @@ impl Groups {
 
     /// Makes the groups of one environment, without limits yet.
     pub(crate) fn create(&self, name: &str) -> io::Result<()> {
-        for (_, folder) in self.folders(name) {
+        for (controller, folder) in self.folders(name) {
             match fs::create_dir(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
+            }
+            if controller == Controller::Cpu && matches!(self.layout, Layout::V1 { .. }) {
+                // With v2 it is said together with the share.
+                write_existing(&folder.join("cpu.cfs_period_us"), &CPU_PERIOD_US.to_string());
             }
         }
         Ok(())
@@ -186,6 +191,25 @@ impl Groups {
                 (Controller::Pids, _) => {
                     fs::write(folder.join("pids.max"), limits.pids_max.to_string())?;
                 }
+                (Controller::Cpu | Controller::Freezer, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the limits of one environment away again.
+    pub(crate) fn lift(&self, name: &str) -> io::Result<()> {
+        let v2 = matches!(self.layout, Layout::V2 { .. });
+        for (controller, folder) in self.folders(name) {
+            match (controller, v2) {
+                _ if !stands(controller.barrier()) => {}
+                (Controller::Memory, false) => {
+                    write_if_present(&folder.join("memory.memsw.limit_in_bytes"), "-1")?;
+                    fs::write(folder.join("memory.limit_in_bytes"), "-1")?;
+                    write_if_present(&folder.join("memory.kmem.tcp.limit_in_bytes"), "-1")?;
+                }
+                (Controller::Memory, true) => fs::write(folder.join("memory.max"), "max")?,
+                (Controller::Pids, _) => fs::write(folder.join("pids.max"), "max")?,
                 (Controller::Cpu | Controller::Freezer, _) => {}
             }
         }
@@ -359,8 +383,18 @@ fn write_if_present(path: &Path, value: &str) -> io::Result<()> {
 fn limit_memory_v1(folder: &Path, bytes: u64) -> io::Result<()> {
     let (memory, with_swap) =
         (folder.join("memory.limit_in_bytes"), folder.join("memory.memsw.limit_in_bytes"));
-    fs::write(&memory, bytes.to_string())?;
-    write_if_present(&with_swap, &bytes.to_string())?;
+    let bytes_text = bytes.to_string();
+    // The smaller of the two may not be the larger one for a moment, whichever way they go.
+    match fs::write(&memory, &bytes_text) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            fs::write(&with_swap, &bytes_text)?;
+            fs::write(&memory, &bytes_text)?;
+        }
+        lowered => {
+            lowered?;
+            write_if_present(&with_swap, &bytes_text)?;
+        }
+    }
     // v1 keeps the buffers of sockets in an account of their own; v2 counts them with the rest.
     write_if_present(&folder.join("memory.kmem.tcp.limit_in_bytes"), &(bytes / 4).to_string())
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -134,7 +134,11 @@ pub(crate) fn send_on<T: Serialize>(
 
 /// Receives one packet from a packet socket; `None` at the end of the stream.
 pub(crate) fn receive_on(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
-    let mut body = vec![0; MESSAGE_BYTES_MAX];
+    // Its length first: most are a hundredth of the longest, and memory that was never used is slow
+    // in a process that has just been forked.
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = recv(socket.as_raw_fd(), &mut [], look)?;
+    let mut body = vec![0; length.clamp(1, MESSAGE_BYTES_MAX)];
     let mut control = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut slices = [IoSliceMut::new(&mut body)];
     let message = recvmsg::<()>(

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -12,11 +13,12 @@ use nix::sys::wait::waitpid;
 
 use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
-use crate::cgroup::{Controller, Groups};
+use crate::cgroup::{Controller, Groups, Limits};
 use crate::channel::Channel;
 use crate::filesystem::FileSystems;
 use crate::init::{self, Setup};
 use crate::network::{Network, Way};
+use crate::oom::Notice;
 use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
@@ -36,7 +38,7 @@ const READY_LIMIT_MS: u16 = 10_000;
 pub(crate) struct Machine {
     pub(crate) mode: Mode,
     pub(crate) scratch: PathBuf,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     pub(crate) groups: Option<Groups>,
     pub(crate) groups_missing: String,
     pub(crate) disks: Option<TmpDisks>,
@@ -44,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) network: Network,
     pub(crate) file_systems: FileSystems,
     pub(crate) slots: Vec<bool>,
+    /// Those of the last launch.
+    pub(crate) limits_usual: Option<Limits>,
 }
 
 /// An init process that waits for its assignment.
@@ -53,7 +57,12 @@ pub(crate) struct Waiting {
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: Channel,
     pub(crate) listeners: Vec<OwnedFd>,
-    pub(crate) disk: Option<OwnedFd>,
+    /// What tells that its memory has run out; `None` where nothing does.
+    pub(crate) notice: Option<Notice>,
+    /// Limits that it has already, because the last launch had them.
+    pub(crate) limits: Option<Limits>,
+    /// Whether it is in the default network already.
+    pub(crate) is_in_network: bool,
     pub(crate) way: Way,
 }
 
@@ -79,7 +88,7 @@ impl Machine {
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
         let mut machine = Machine {
             mode,
-            filter: Filter::of_environment(config.io_uring)?,
+            filter: Arc::new(Filter::of_environment(config.io_uring)?),
             groups: None,
             groups_missing: "needs root".to_owned(),
             disks: None,
@@ -87,6 +96,7 @@ impl Machine {
             network: Network::open(config)?,
             file_systems,
             slots: Vec::new(),
+            limits_usual: None,
             scratch: scratch.clone(),
         };
         if mode != Mode::None {
@@ -213,7 +223,7 @@ impl Machine {
         let setup = Setup {
             root: self.scratch.join("root"),
             etc: self.scratch.join("etc"),
-            filter: &self.filter,
+            filter: self.filter.clone(),
             isolated,
             host_user: (uid, gid),
         };
@@ -242,8 +252,26 @@ impl Machine {
         // The spawner is spared by the out-of-memory killer, a function is not. Whoever may spare
         // itself sets how far its children may: so this is said from here, not from inside.
         let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
-        match self.wait_until_ready(slot, pid, &control, place) {
-            Ok((listeners, way)) => Ok(Waiting { slot, pid, pidfd, control, listeners, disk, way }),
+        let ready = self.wait_until_ready(slot, pid, &control, place, disk.as_ref());
+        let ready = ready.and_then(|(listeners, way)| {
+            let notice = self.notice(slot)?;
+            let limits = self.limits_usual;
+            limits.map_or(Ok(()), |limits| self.put_limits(slot, limits))?;
+            let is_in_network = self.network.open_ahead(&way)?;
+            Ok((listeners, way, notice, limits, is_in_network))
+        });
+        match ready {
+            Ok((listeners, way, notice, limits, is_in_network)) => Ok(Waiting {
+                slot,
+                pid,
+                pidfd,
+                control,
+                listeners,
+                notice,
+                limits,
+                is_in_network,
+                way,
+            }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
                 let _ = waitpid(nix::unistd::Pid::from_raw(pid), None);
@@ -258,6 +286,7 @@ impl Machine {
         pid: i32,
         control: &Channel,
         place: Place,
+        disk: Option<&OwnedFd>,
     ) -> Result<(Vec<OwnedFd>, Way), String> {
         if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
             let (uid, _) = self.host_ids(slot);
@@ -278,9 +307,10 @@ impl Machine {
             true => self.network.connect(pid)?,
             false => (Way::None, None),
         };
-        let go = Go { way: arrival };
-        let doors: Vec<_> = doors.iter().map(AsFd::as_fd).collect();
-        control.send(&go, &doors).map_err(|error| format!("starting init: {error}"))?;
+        let go = Go { doors: doors.len(), tmp_disk: disk.is_some(), way: arrival };
+        let descriptors: Vec<_> =
+            doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
+        control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;
         way.wait_for(control, READY_LIMIT_MS)?;
         let packet = control
             .receive_within(READY_LIMIT_MS)

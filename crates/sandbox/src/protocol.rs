@@ -293,15 +293,20 @@ pub(crate) struct AtHand {
 }
 
 /// From the spawner to a new init process: user map and control groups are in place, go on.
+/// Descriptors: the usual `/tmp` (if `tmp_disk`).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Go {
+    /// Control groups that it enters by itself; their descriptors come first.
+    pub(crate) doors: usize,
+    /// Whether `/tmp` is a disk.
+    pub(crate) tmp_disk: bool,
     /// What to do for the way out, if there is one.
     pub(crate) way: Option<crate::network::Arrival>,
 }
 
 /// From the spawner to a waiting init process: become this environment. Descriptors: those of
-/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`), then one mount per bind, and that of
-/// the file system (if there is one).
+/// [`Request::Launch`], what tells of memory, `/tmp` (if `tmp_disk`: one of another size than the usual),
+/// then one mount per bind, and that of the file system (if there is one).
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) spec: Spec,

@@ -269,6 +269,11 @@ pub(crate) fn attach(tree: std::os::fd::BorrowedFd<'_>, target: &str) -> Result<
     step(target, sys::move_mount(tree, path))
 }
 
+/// Takes away what was attached at `target`.
+pub(crate) fn detach(target: &str) -> Result<(), String> {
+    step(target, umount2(target, MntFlags::MNT_DETACH).map_err(io::Error::from))
+}
+
 /// Folders that the loader of programs looks into (`LD_LIBRARY_PATH`) and that may come with code. It
 /// remembers which of them are absent from its first look on, so a spare has to have them from its
 /// beginning, though empty; code covers them.

@@ -38,8 +38,8 @@ const CLEAN_AGAIN_MS: u16 = 20;
 const CLEANING_MAX: usize = 64;
 /// After a process that was to wait could not be made.
 const AGAIN_MS: u16 = 1_000;
-/// After a launch the function has the processors for so long before the next spare is started.
-const SPARE_PAUSE_MS: u16 = 25;
+/// After a launch the function has the processors for so long before what it took is made anew.
+const PAUSE_MS: u16 = 25;
 /// What the daemon calls none of its environments: what was made ahead and is not wanted.
 const UNWANTED: u64 = 0;
 
@@ -151,6 +151,8 @@ impl Spawner {
         let mut quiet = true;
         loop {
             let next = self.next(quiet);
+            // What somebody waits for comes before everything else on the machine, and only that.
+            sys::set_urgent(true);
             let Some(happened) = self.wait(self.timeout(next)) else { return };
             // What ends or loads itself takes the processors from nobody.
             quiet = happened.nothing || quiet && !happened.daemon;
@@ -182,7 +184,9 @@ impl Spawner {
             if happened.daemon {
                 continue;
             }
+            sys::set_urgent(false);
             match next {
+                Next::MakeWaiting if !happened.nothing => {}
                 Next::MakeWaiting => match self.machine.make_waiting() {
                     Ok(waiting) => {
                         self.ready.insert(0, waiting);
@@ -192,19 +196,24 @@ impl Spawner {
                     Err(_) => self.failing = true,
                 },
                 Next::StartSpare if happened.nothing => self.start_spare(),
-                Next::PauseBeforeSpare | Next::StartSpare | Next::Nothing => {}
+                Next::Pause | Next::StartSpare | Next::Nothing => {}
             }
         }
     }
 
     /// What to do when nobody wants anything.
     fn next(&self, quiet: bool) -> Next {
-        if self.ready.len() < self.ready_wanted {
-            Next::MakeWaiting
-        } else if self.spares.missing().is_some() && !self.copies.is_preparing() {
-            if quiet { Next::StartSpare } else { Next::PauseBeforeSpare }
-        } else {
-            Next::Nothing
+        let is_missing = self.ready.len() < self.ready_wanted;
+        let lacks_spare = self.spares.missing().is_some() && !self.copies.is_preparing();
+        if !is_missing && !lacks_spare {
+            return Next::Nothing;
+        }
+        // Without any the next launch would take long; else the last one has the processors first.
+        let is_urgent = is_missing && self.ready.is_empty();
+        match (is_missing, quiet || is_urgent) {
+            (_, false) => Next::Pause,
+            (true, true) => Next::MakeWaiting,
+            (false, true) => Next::StartSpare,
         }
     }
 
@@ -212,7 +221,7 @@ impl Spawner {
         let timeout = match (next, self.cleaning.is_empty()) {
             (Next::MakeWaiting, _) if self.failing => PollTimeout::from(AGAIN_MS),
             (Next::MakeWaiting | Next::StartSpare, _) => PollTimeout::ZERO,
-            (Next::PauseBeforeSpare, _) => PollTimeout::from(SPARE_PAUSE_MS),
+            (Next::Pause, _) => PollTimeout::from(PAUSE_MS),
             (Next::Nothing, false) => PollTimeout::from(CLEAN_AGAIN_MS),
             (Next::Nothing, true) => PollTimeout::NONE,
         };
@@ -313,7 +322,11 @@ impl Spawner {
         }
         let waiting = match self.ready.pop() {
             Some(waiting) => waiting,
-            None => self.machine.make_waiting()?,
+            None => {
+                // This takes its time, and those who have an environment have work to do.
+                sys::set_urgent(false);
+                self.machine.make_waiting()?
+            }
         };
         let mut spec = spec;
         if self.machine.mode == Mode::None {
@@ -412,17 +425,16 @@ impl Spawner {
 
     fn try_start_spare(&mut self, kind: u64, spec: Spec) -> Result<(), String> {
         let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
-        let waiting = match self.ready.pop() {
+        let mut waiting = match self.ready.pop() {
             Some(waiting) => waiting,
             None => self.machine.make_waiting()?,
         };
         if let Err(reason) =
-            self.machine.prepare_spare(&waiting, spec, &ends.inside(), Origin::Started)
+            self.machine.prepare_spare(&mut waiting, spec, &ends.inside(), Origin::Started)
         {
             self.discard(waiting);
             return Err(reason);
         }
-        let waiting = Waiting { disk: None, ..waiting };
         self.spares.add(Spare::starting(kind, waiting, ends.output, ends.stream));
         Ok(())
     }
@@ -562,8 +574,8 @@ impl Spawner {
 enum Next {
     MakeWaiting,
     StartSpare,
-    /// A spare is missing, but somebody may be at work.
-    PauseBeforeSpare,
+    /// Something is missing, but somebody may be at work.
+    Pause,
     Nothing,
 }
 

@@ -9,6 +9,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+mod priority;
+mod turns;
+
+pub(crate) use priority::{set_promptness, set_urgent};
+pub(crate) use turns::{clone_sharing_memory, give_word, hear_word};
+
 /// Who returns from [`clone_process`].
 pub(crate) enum Cloned {
     /// The new process.

@@ -194,6 +194,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     assert_eq!(ran.output, "993\n990\nsandbox\n2\n");
     assert_eq!(ran.exit, Exit { code: Some(7), ..Exit::default() });
 
+    priority(sandboxes).await;
     log_pipe(sandboxes).await;
     extensions::extensions(sandboxes, code, &spec("")).await;
     spares::spares(sandboxes, code, &spec(""), mode).await;
@@ -212,6 +213,25 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     if mode == Mode::Rootless {
         network::the_end_of_carriers(sandboxes, &mut hand).await;
     }
+}
+
+/// The launch is urgent; what it launches is not. Told are policy and nice value, and for how long the
+/// scheduler lets it run at a time, which is the same as for this process.
+async fn priority(sandboxes: &Sandboxes) {
+    let told = |text: &str| {
+        let slice = |line: &&str| line.contains("slice") || line.starts_with("policy");
+        text.lines().filter(slice).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let script = "chrt -p $$; nice; cat /proc/self/sched";
+    let mut spec = spec(script);
+    let usual = told(&std::fs::read_to_string("/proc/self/sched").unwrap_or_default());
+    let ran = run(sandboxes, &spec).await;
+    assert!(ran.output.contains("SCHED_OTHER\n"), "{}", ran.output);
+    assert!(ran.output.contains("priority: 0\n0\n"), "{}", ran.output);
+    assert_eq!(told(&ran.output), usual);
+    // Another `/tmp` is another way to the same.
+    spec.tmp_mb = 64;
+    assert_eq!(told(&run(sandboxes, &spec).await.output), usual);
 }
 
 /// The second pipe is there for a program that is to have it, and only then.

@@ -52,3 +52,17 @@ fn build(root: &Path, packages: &[&str], program: &str) -> Result<PathBuf, Strin
     shell::run(build.args(packages))?;
     Ok(target.join("release").join(program))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_shows_the_table_that_was_measured() {
+        let read = |name: &str| std::fs::read_to_string(shell::root().join(name)).unwrap();
+        let (readme, table) = (read("README.md"), read("docs/bench-table.md"));
+        let (_, rest) = readme.split_once("<!-- bench:begin -->\n").unwrap();
+        let (shown, _) = rest.split_once("<!-- bench:end -->").unwrap();
+        assert_eq!(shown, table, "`cargo xtask bench --render` writes both");
+    }
+}

@@ -32,10 +32,8 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
             cells.push(Cell { row, callers, targets, mode: Mode::Nice });
         }
     }
-    if !bench.options.nice_only {
-        for cell in &mut cells {
-            choose_mode(bench, cell);
-        }
+    for cell in &mut cells {
+        choose_mode(bench, cell);
     }
     // Those whose first environments came meanwhile.
     priority::weigh_groups(&lambic_bench::proc::family(contender.pid()));
@@ -68,7 +66,15 @@ fn start_peers(bench: &mut Bench, row: &str, runtime: &'static str, callers: usi
 }
 
 fn choose_mode(bench: &mut Bench, cell: &mut Cell) {
-    let text = match window::try_real_time(&bench.kit, &cell.targets, Load::Callers(cell.callers)) {
+    let tried = match cell.callers {
+        1 if !bench.options.nice_only => {
+            window::try_real_time(&bench.kit, &cell.targets, Load::Callers(cell.callers))
+        }
+        1 => Err("it was not wanted".to_owned()),
+        // Together they need more real-time runtime than groups can have.
+        _ => Err("the environments of several callers would be throttled".to_owned()),
+    };
+    let text = match tried {
         Ok(()) => {
             cell.mode = Mode::RealTime;
             cell.mode.text().to_owned()

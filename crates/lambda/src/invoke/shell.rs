@@ -11,11 +11,13 @@ use lambic_wire::error::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::admit::{Lease, Provisioned, Throttle};
+use super::cold_start::ColdStart;
 use super::fault::Status;
 use super::launcher::{Control, Prepared};
+use super::patience::Patience;
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
-use super::pool::{Answer, EnvironmentId, Evictable, Free, Pool, Ticket};
+use super::pool::{EnvironmentId, Evictable, Free, Pool, Ticket};
 use super::provisioning::Provisioning;
 use super::record::Recorder;
 use super::room::Room;
@@ -71,7 +73,7 @@ pub(super) enum Grant {
     Use {
         handle: Handle,
         /// How long its start took, if this is its first invocation.
-        init: Option<Duration>,
+        init: Option<ColdStart>,
         /// When the invocation began, if that is known: a start may have been repeated inside it.
         since: Option<Instant>,
     },
@@ -87,17 +89,18 @@ struct Entry {
     /// Absent while it is being started.
     handle: Option<Handle>,
     /// Taken by its first invocation.
-    init: Option<Duration>,
+    init: Option<ColdStart>,
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
     room: Room,
 }
 
 #[derive(Default)]
-struct Inner {
-    pool: Pool,
+pub(super) struct Inner {
+    pub(super) pool: Pool,
     provisioning: Provisioning,
-    waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
+    pub(super) waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
+    pub(super) patience: Patience,
     entries: HashMap<EnvironmentId, Entry>,
 }
 
@@ -218,53 +221,13 @@ impl Shell {
         self.lock().provisioning.fail(now);
     }
 
-    /// Gets an environment, or waits for one.
-    pub(super) async fn obtain(self: &Arc<Shell>) -> Grant {
-        let ticket = self.common.id();
-        let (sender, mut receiver) = oneshot::channel();
-        let now = self.common.rt.instant();
-        let answer = {
-            let mut inner = self.lock();
-            match inner.pool.request(ticket, now) {
-                Answer::Use(id) => return inner.grant(id, Some(now)),
-                Answer::Closed => return Grant::Closed,
-                answer => {
-                    inner.waiting.insert(ticket, sender);
-                    answer
-                }
-            }
-        };
-        let start = match answer {
-            Answer::WaitBriefly(patience) => {
-                if let Some(grant) = self.common.rt.within(patience, &mut receiver).await {
-                    self.common.figures.waits_saved_a_start.increment();
-                    return grant.unwrap_or(Grant::Closed);
-                }
-                self.lock().pool.impatient(ticket)
-            }
-            answer => answer == Answer::WaitAndStart,
-        };
-        if start && !self.start_on_demand() && self.withdraw(ticket) {
-            return Grant::Refused(self.throttled(Throttle::ConcurrentInvocationLimitExceeded));
-        }
-        match self.common.rt.within(self.common.config.wait_max, &mut receiver).await {
-            Some(grant) => grant.unwrap_or(Grant::Closed),
-            None if self.withdraw(ticket) => Grant::Refused(Error::internal(format!(
-                "no execution environment became available within {} seconds",
-                self.common.config.wait_max.as_secs()
-            ))),
-            // Served at this very moment.
-            None => receiver.await.unwrap_or(Grant::Closed),
-        }
-    }
-
-    fn throttled(&self, throttle: Throttle) -> Error {
+    pub(super) fn throttled(&self, throttle: Throttle) -> Error {
         self.common.figures.throttles.increment();
         throttle.to_error()
     }
 
     /// Whether the request was still waiting; it is not any more.
-    fn withdraw(&self, ticket: Ticket) -> bool {
+    pub(super) fn withdraw(&self, ticket: Ticket) -> bool {
         let mut inner = self.lock();
         inner.waiting.remove(&ticket);
         inner.pool.withdraw(ticket)
@@ -272,7 +235,7 @@ impl Shell {
 
     /// Starts one more environment for those who wait. `false`: the function or the machine cannot
     /// have it now.
-    fn start_on_demand(self: &Arc<Shell>) -> bool {
+    pub(super) fn start_on_demand(self: &Arc<Shell>) -> bool {
         if !self.function.may_scale(self.common.rt.instant()) {
             tracing::warn!(
                 function = %self.version.function_arn,
@@ -293,15 +256,14 @@ impl Shell {
     /// Starts one more environment. `false`: the machine has no room for it.
     fn start_one(self: &Arc<Shell>, init_type: InitType) -> bool {
         let memory_mb = self.version.memory_mb;
-        if !self.common.make_room(memory_mb) {
+        let Some(room) = Room::make(&self.common, memory_mb) else {
             tracing::warn!(
                 function = %self.version.function_arn,
                 memory_mb,
                 "no room for another environment (functions.memory_mb_max): the request is throttled"
             );
             return false;
-        }
-        let room = Room::new(self.common.clone(), memory_mb);
+        };
         let (id, now) = (self.common.id(), self.common.rt.instant());
         let mut inner = self.lock();
         inner.pool.starts(id, now);
@@ -315,7 +277,7 @@ impl Shell {
     }
 
     /// The environment's start has succeeded.
-    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
+    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: ColdStart) {
         if let Some(entry) = self.lock().entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);
@@ -512,7 +474,7 @@ impl Shell {
         handles.any(|handle| handle.desk.has_extensions())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -539,7 +501,7 @@ impl Inner {
 
     /// The pool says that this environment serves a request now, which began at that time if it has not
     /// waited.
-    fn grant(&mut self, id: EnvironmentId, mut since: Option<Instant>) -> Grant {
+    pub(super) fn grant(&mut self, id: EnvironmentId, mut since: Option<Instant>) -> Grant {
         let entry = self.entries.get_mut(&id).expect("the pool names only environments there are");
         let init = entry.init.take();
         let handle = entry.handle.clone().expect("the pool names only environments that started");

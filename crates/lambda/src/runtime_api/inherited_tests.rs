@@ -112,7 +112,7 @@ async fn answers(bench: &Bench, mut io: DuplexStream, bytes: &[u8]) -> Vec<Strin
         // It may hang up in the middle.
         let _ = write.write_all(bytes).await;
         let _ = write.shutdown().await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        bench.rt.sleep(std::time::Duration::from_millis(20)).await;
         bench.desk.close(Exit::default());
     };
     let (_, _) = tokio::join!(talk, read.read_to_end(&mut all));

@@ -1,10 +1,10 @@
 //! The first process of an environment (pid 1 of its namespace).
 //!
 //! Its life: born by the spawner into new namespaces, it builds the root file system, opens the
-//! listeners of the Runtime API and of the AWS endpoint, says `Ready` and waits. When it is told
-//! what to become (late, so that all of the above is off the path of a request) it attaches code
-//! and `/tmp`, starts the extensions and the runtime as unprivileged, filtered children (`program`)
-//! and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
+//! listeners of the Runtime API and of the AWS endpoint, says `Ready`, makes the process that becomes
+//! the runtime and waits. When it is told what to become (late, so that all of the above is off the path
+//! of a request) it attaches the code, starts the extensions and the runtime as unprivileged, filtered
+//! children (`program`) and gives up every privilege itself. As a spare it does so in two steps: the runtime is started
 //! when there is no code yet, and waits; init keeps its rights until the code has come, and has given
 //! them up before the runtime is told to go on. From then on it reaps processes and passes on the
 //! daemon's few words to them (`reaper`). It ends, and with it everything inside, when the control channel
@@ -13,12 +13,14 @@
 
 mod program;
 mod reaper;
+mod understudy;
 
 use std::ffi::CStr;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
@@ -28,7 +30,9 @@ use crate::channel::{Channel, Packet};
 use crate::landlock;
 use crate::network;
 use crate::oom;
-use crate::protocol::{Adopt, Assignment, Attachment, Go, InitReport, LATE_TARGETS, Origin, Spec};
+use crate::protocol::{
+    Adopt, Assignment, Attachment, Go, InitReport, LATE_TARGETS, Origin, READY_TMP_MB, Spec,
+};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -36,6 +40,7 @@ use crate::template::NAMESPACES;
 use crate::trial::stands;
 use program::{Child, Program, Streams};
 use reaper::{Programs, Reaper, Wait};
+use understudy::Understudy;
 
 /// Ports inside every environment: the Runtime API (as on AWS) and the AWS endpoint.
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
@@ -46,17 +51,21 @@ pub(crate) const AWS_ENDPOINT_PORT: u16 = 4566;
 const PROCESS_NAME: &CStr = c"lambic-init";
 /// AWS's, whatever the server was started with.
 pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
+/// For how long it may run at a time when it is told something, until it has handed over. Its work at a
+/// launch takes a tenth of a millisecond.
+const PROMPT_SLICE_NS: u64 = 200_000;
 /// How long the daemon may take to read an environment's last accounts.
 const GOODBYE_MS: u16 = 5_000;
 
 /// What init needs to know before it is told what to become.
-pub(crate) struct Setup<'a> {
+#[derive(Clone)]
+pub(crate) struct Setup {
     /// Where the new root is mounted; in the spawner's private scratch space.
     pub(crate) root: PathBuf,
     /// The shared `/etc`.
     pub(crate) etc: PathBuf,
     /// The compiled system call filter.
-    pub(crate) filter: &'a Filter,
+    pub(crate) filter: Arc<Filter>,
     /// Whether the environment has namespaces of its own.
     pub(crate) isolated: bool,
     /// The user and group of the host that it is; inside they have other numbers.
@@ -64,7 +73,7 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Runs as the first process of an environment; never returns to the spawner's code.
-pub(crate) fn run(control: Channel, setup: &Setup<'_>) -> ! {
+pub(crate) fn run(control: Channel, setup: &Setup) -> ! {
     sys::set_process_name(PROCESS_NAME);
     if stands(BarrierKind::ClosedInit) {
         forget_command_line("lambic-init");
@@ -95,14 +104,15 @@ pub(crate) fn forget_command_line(name: &str) {
         memory.and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start));
 }
 
-fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
+fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
     // The spawner writes the user map and the control groups first, then sends one packet.
     let packet = expect_packet(control)?;
     let go: Go = packet.parse().map_err(|error| format!("go: {error}"))?;
-    for group in packet.descriptors {
+    let mut given = Given(packet.descriptors.into_iter());
+    for _ in 0..go.doors {
         // A thread that moves itself does not wait for the kernel as one does that is moved.
-        let moved = nix::unistd::write(&group, b"0");
+        let moved = nix::unistd::write(given.next("a control group")?, b"0");
         moved.map_err(|error| format!("joining a control group: {error}"))?;
     }
     if setup.isolated {
@@ -132,14 +142,63 @@ fn live(control: &Channel, setup: &Setup<'_>) -> Result<(), String> {
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
+        attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;
     }
     control
         .send(&InitReport::Ready, &[api.as_fd(), endpoint.as_fd()])
         .map_err(|error| format!("reporting readiness: {error}"))?;
     drop((api, endpoint));
+    let reaper = Reaper::new()?;
+    // From here on nobody should wait for it longer than for its work.
+    sys::set_promptness(0, Some(PROMPT_SLICE_NS));
+    let understudy = Understudy::wait_ahead(setup)?;
+    rehearse();
     let packet = expect_packet(control)?;
-    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
-    become_environment(control, &assignment, packet.descriptors, setup)
+    become_environment(control, packet, Ahead { reaper, understudy }, setup)
+}
+
+/// Does once, for nothing, what a launch does with memory. This process has been copied from another,
+/// and each page that it changes for the first time costs it a few microseconds; there are about thirty.
+fn rehearse() {
+    let variable = |number: usize| (format!("VARIABLE_{number}"), "x".repeat(48));
+    let spec = Spec {
+        name: "rehearsal".to_owned(),
+        memory_mb: 128,
+        tmp_mb: READY_TMP_MB,
+        pids_max: 2,
+        files_max: 16,
+        binds: Vec::new(),
+        argv: vec!["/var/task/bootstrap".to_owned()],
+        env: (0..32).map(variable).collect(),
+        cwd: "/var/task".to_owned(),
+        network: None,
+        egress: None,
+        file_system: None,
+        log_pipe: true,
+        extensions: None,
+    };
+    let assignment = Assignment {
+        spec,
+        tmp_disk: false,
+        limit_data: false,
+        oom_descriptors: 0,
+        confinement: None,
+        spare: false,
+        origin: Origin::Started,
+    };
+    // What goes wrong here will go wrong, and be told, when it matters.
+    let Ok((ours, theirs)) = Channel::pair() else { return };
+    let _ = ours.send(&assignment, &[ours.as_fd(), theirs.as_fd()]);
+    let Ok(Some(packet)) = theirs.receive() else { return };
+    if let Ok(assignment) = packet.parse::<Assignment>() {
+        let _ = program::exec_arguments(&assignment.spec.argv, &assignment.spec.env);
+    }
+}
+
+/// What init has made before it knows what it becomes.
+struct Ahead {
+    reaper: Reaper,
+    understudy: Understudy,
 }
 
 fn expect_packet(control: &Channel) -> Result<Packet, String> {
@@ -195,11 +254,14 @@ impl Given {
 
 fn become_environment(
     control: &Channel,
-    assignment: &Assignment,
-    descriptors: Vec<OwnedFd>,
-    setup: &Setup<'_>,
+    packet: Packet,
+    ahead: Ahead,
+    setup: &Setup,
 ) -> Result<(), String> {
-    let mut given = Given(descriptors.into_iter());
+    let assignment: Assignment = packet.parse().map_err(|error| format!("assignment: {error}"))?;
+    let assignment = &assignment;
+    let Ahead { reaper, understudy } = ahead;
+    let mut given = Given(packet.descriptors.into_iter());
     let spec = &assignment.spec;
     let streams = match assignment.origin {
         Origin::Copied => None,
@@ -209,6 +271,7 @@ fn become_environment(
         Some(_) => Some(given.next("the extensions' output pipe")?),
         None => None,
     };
+    let cast = cast(assignment, understudy, streams)?;
     let oom = given.oom_watch(assignment.oom_descriptors)?;
     if let Some(confinement) = &assignment.confinement {
         network::confine(confinement)?;
@@ -222,19 +285,22 @@ fn become_environment(
     } else if assignment.origin == Origin::Zygote {
         sys::set_process_name(c"lambic-zygote");
     }
-    let reaper = Reaper::new()?;
-    let opened = if streams.is_none() { open(spec)? } else { Vec::new() };
+    let opened = if matches!(cast, Cast::Copy) { open(spec)? } else { Vec::new() };
     close_to_those_inside()?;
     let extensions = match extensions_output {
         Some(output) => start_extensions(&output, assignment, setup)?,
         None => Vec::new(),
     };
-    let runtime =
-        Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held: !extensions.is_empty() };
-    let runtime = match streams {
-        Some(streams) => program::start(&runtime, streams, assignment, setup)?,
-        None => wait_for_copy(control, opened)?,
+    let runtime = match cast {
+        Cast::Understudy(child) => child,
+        Cast::New(streams) => {
+            let held = !extensions.is_empty();
+            let runtime = Program { argv: &spec.argv, env: &spec.env, cwd: &spec.cwd, held };
+            program::start(&runtime, streams, assignment, setup)?
+        }
+        Cast::Copy => wait_for_copy(control, opened)?,
     };
+    sys::set_promptness(0, None);
     // A spare's init keeps what it needs for attaching the code.
     give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
     if assignment.origin == Origin::Copied {
@@ -254,6 +320,39 @@ fn become_environment(
         },
     };
     reaper.watch(control, programs, setup.isolated, oom.as_ref())
+}
+
+/// Who becomes the runtime.
+enum Cast {
+    /// The process that was made ahead.
+    Understudy(Child),
+    /// One that is made at the launch, with this.
+    New(Streams),
+    /// One that comes from a template.
+    Copy,
+}
+
+/// The process that was made ahead has its bounds already: those around the usual `/tmp`, no file system
+/// and nothing that is to be forked. It is ended where others are wanted.
+fn cast(
+    assignment: &Assignment,
+    understudy: Understudy,
+    streams: Option<Streams>,
+) -> Result<Cast, String> {
+    let spec = &assignment.spec;
+    let fits = spec.tmp_mb == READY_TMP_MB
+        && spec.file_system.is_none()
+        && !assignment.origin.is_template();
+    let Some(streams) = streams else {
+        understudy.dismiss();
+        return Ok(Cast::Copy);
+    };
+    if !fits {
+        understudy.dismiss();
+        return Ok(Cast::New(streams));
+    }
+    understudy.learn(assignment)?;
+    Ok(Cast::Understudy(Child::of(understudy, streams)))
 }
 
 /// What the runtime gets. The order is that of [`crate::protocol::Request::Launch`].
@@ -294,11 +393,9 @@ fn wait_for_copy(control: &Channel, opened: Vec<OwnedFd>) -> Result<Child, Strin
 /// Mounts what the environment has from its beginning. Nothing can be added after it but mounts.
 fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
     let spec = &assignment.spec;
-    if assignment.tmp_disk {
-        rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp")?;
-    } else {
-        let limit = stands(BarrierKind::Tmp).then_some(spec.tmp_mb);
-        rootfs::mount_tmp_in_memory(limit)?;
+    if spec.tmp_mb != READY_TMP_MB {
+        rootfs::detach("/tmp")?;
+        attach_tmp(assignment.tmp_disk, spec.tmp_mb, given)?;
     }
     for bind in &spec.binds {
         rootfs::attach(given.next(&bind.target)?.as_fd(), &bind.target)?;
@@ -310,6 +407,14 @@ fn furnish(assignment: &Assignment, given: &mut Given) -> Result<(), String> {
         rootfs::make_library_folders()?;
     }
     rootfs::make_read_only(Path::new("/")).map_err(|error| format!("read-only root: {error}"))
+}
+
+/// Mounts `/tmp`: the disk that was given, or one in memory.
+fn attach_tmp(is_disk: bool, size_mb: u32, given: &mut Given) -> Result<(), String> {
+    if is_disk {
+        return rootfs::attach(given.next("the disk of /tmp")?.as_fd(), "/tmp");
+    }
+    rootfs::mount_tmp_in_memory(stands(BarrierKind::Tmp).then_some(size_mb))
 }
 
 /// A spare gets its function. Its program waits meanwhile, and is told to go on only by whoever hears
@@ -340,7 +445,7 @@ fn attach(control: &Channel, packet: Packet) -> Result<Option<oom::Watch>, Strin
 fn start_extensions(
     output: &OwnedFd,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<Vec<Child>, String> {
     let Some(extensions) = &assignment.spec.extensions else { return Ok(Vec::new()) };
     let start = |path: &String| {

@@ -5,6 +5,9 @@
 //! for the word to begin: nobody else's code runs before the last of them stands, and init has no
 //! privilege left by then with which the steps could be taken. Until it is its program, none can be
 //! looked into: it is still a copy of init.
+//!
+//! The runtime's is made ahead (`understudy`). Where that one cannot be used, because its bounds would
+//! not be those that are wanted, a child is made at the launch.
 
 use std::ffi::CString;
 use std::io;
@@ -16,11 +19,12 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::understudy::Understudy;
 use super::{Setup, UMASK, become_user};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
 use crate::landlock;
-use crate::protocol::{Assignment, LOG_PIPE_FD, Origin, ProgramEnd, Spec};
+use crate::protocol::{Assignment, LOG_PIPE_FD, ProgramEnd, Spec};
 use crate::sys;
 use crate::template::TEMPLATE_FD;
 use crate::trial::stands;
@@ -34,7 +38,7 @@ pub(super) struct Program<'a> {
     pub(super) argv: &'a [String],
     pub(super) env: &'a [(String, String)],
     pub(super) cwd: &'a str,
-    /// Whether it waits for [`Child::let_go`].
+    /// Whether it waits for [`Child::begin`].
     pub(super) held: bool,
 }
 
@@ -50,34 +54,54 @@ pub(super) struct Streams {
 /// A child that is about to become its program.
 pub(super) struct Child {
     pub(super) pid: Pid,
-    /// Until it is its program. A copy of a template is from the beginning.
-    status: Option<Channel>,
+    way: Way,
+}
+
+/// How it hears that it may begin, and tells what kept it from its program.
+enum Way {
+    /// It has everything, and waits only if it is held.
+    Forked { status: Channel, held: bool },
+    /// It hears its part then.
+    Understudy { understudy: Understudy, streams: Option<Streams> },
+    /// A copy of a template is its program from the beginning.
+    Adopted,
 }
 
 impl Child {
+    /// One that was made ahead, and what it gets when it begins.
+    pub(super) fn of(understudy: Understudy, streams: Streams) -> Child {
+        Child { pid: understudy.pid, way: Way::Understudy { understudy, streams: Some(streams) } }
+    }
+
     /// One that came as a copy of a template.
     pub(super) fn adopted(pid: i32) -> Child {
-        Child { pid: Pid::from_raw(pid), status: None }
+        Child { pid: Pid::from_raw(pid), way: Way::Adopted }
     }
 
-    /// The word that a held one waits for. One that has ended does not hear it.
-    pub(super) fn let_go(&self) {
-        let _ = self.status.as_ref().map(|status| status.send(&(), &[]));
-    }
-
-    /// Waits until it is its program; what kept it from that, if it is not.
-    pub(super) fn failure(&self) -> Option<ProgramEnd> {
-        let packet = self.status.as_ref()?.receive().ok()??;
-        Some(match packet.parse() {
-            Ok(StartError::Exec { errno }) => ProgramEnd::NotExecuted { errno },
-            Ok(StartError::Step(step)) => ProgramEnd::NotPrepared { step },
-            Err(error) => ProgramEnd::NotPrepared { step: error.to_string() },
+    /// Lets it begin, if it waits for that, and waits until it is its program; what kept it from that, if
+    /// it is not. One that has ended does not hear it.
+    pub(super) fn begin(&mut self) -> Option<ProgramEnd> {
+        let error = match &mut self.way {
+            Way::Forked { status, held } => {
+                if std::mem::take(held) {
+                    let _ = status.send(&(), &[]);
+                }
+                let packet = status.receive().ok()??;
+                packet.parse().unwrap_or_else(|error| StartError::Step(error.to_string()))
+            }
+            Way::Adopted => return None,
+            // Whose ends are closed here, so that nobody but the program holds them.
+            Way::Understudy { understudy, streams } => understudy.begin(streams.take()?)?,
+        };
+        Some(match error {
+            StartError::Exec { errno } => ProgramEnd::NotExecuted { errno },
+            StartError::Step(step) => ProgramEnd::NotPrepared { step },
         })
     }
 }
 
 #[derive(Serialize, Deserialize)]
-enum StartError {
+pub(super) enum StartError {
     Exec { errno: i32 },
     Step(String),
 }
@@ -87,11 +111,14 @@ pub(super) fn start(
     program: &Program<'_>,
     streams: Streams,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> Result<Child, String> {
     let (status, child_status) = Channel::pair().map_err(|error| format!("pipe: {error}"))?;
     match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        Some(pid) => Ok(Child { pid: Pid::from_raw(pid), status: Some(status) }),
+        Some(pid) => {
+            let way = Way::Forked { status, held: program.held };
+            Ok(Child { pid: Pid::from_raw(pid), way })
+        }
         None => {
             drop(status);
             let Ok(status) = arrange_descriptors(streams, child_status) else {
@@ -109,10 +136,15 @@ fn become_program(
     program: &Program<'_>,
     status: &Channel,
     assignment: &Assignment,
-    setup: &Setup<'_>,
+    setup: &Setup,
 ) -> StartError {
     let ready = prepare(program, assignment, setup)
         .and_then(|exec| if program.held { wait(status).map(|()| exec) } else { Ok(exec) });
+    execute(ready)
+}
+
+/// The last step. Returns only if it fails.
+pub(super) fn execute(ready: Result<Exec, String>) -> StartError {
     match ready {
         Ok((program, argv, env)) => match nix::unistd::execve(&program, &argv, &env) {
             Err(errno) => StartError::Exec { errno: errno as i32 },
@@ -130,42 +162,66 @@ fn wait(status: &Channel) -> Result<(), String> {
     Ok(())
 }
 
-type Exec = (CString, Vec<CString>, Vec<CString>);
+pub(super) type Exec = (CString, Vec<CString>, Vec<CString>);
 
-fn prepare(
-    program: &Program<'_>,
-    assignment: &Assignment,
-    setup: &Setup<'_>,
-) -> Result<Exec, String> {
-    let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
-    nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
-    SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
+fn prepare(program: &Program<'_>, assignment: &Assignment, setup: &Setup) -> Result<Exec, String> {
+    prepare_alone()?;
     // The kernel makes it so again for the program.
-    sys::set_dumpable(!stands(BarrierKind::ClosedInit)).map_err(step("dumpable"))?;
-    sys::default_actions();
-    nix::sys::stat::umask(UMASK);
+    let closed = sys::set_dumpable(!stands(BarrierKind::ClosedInit));
+    closed.map_err(|error| format!("dumpable: {error}"))?;
     if stands(BarrierKind::ResourceLimits) {
         limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
     }
-    std::env::set_current_dir(program.cwd).map_err(step("working directory"))?;
-    let exec = exec_arguments(program)?;
+    enter(program.cwd)?;
+    let exec = exec_arguments(program.argv, program.env)?;
     if setup.isolated {
-        confine(setup, &assignment.spec, assignment.origin)?;
+        confine(setup, &Bounds::of(assignment))?;
     }
+    sys::set_promptness(0, None);
     Ok(exec)
 }
 
+/// What does not depend on the program.
+pub(super) fn prepare_alone() -> Result<(), String> {
+    nix::unistd::setsid().map_err(|error| format!("setsid: {error}"))?;
+    SigSet::empty().thread_set_mask().map_err(|error| format!("signal mask: {error}"))?;
+    sys::default_actions();
+    nix::sys::stat::umask(UMASK);
+    Ok(())
+}
+
+pub(super) fn enter(cwd: &str) -> Result<(), String> {
+    std::env::set_current_dir(cwd).map_err(|error| format!("working directory: {error}"))
+}
+
+/// For which files a program's rules are.
+pub(super) enum Bounds<'a> {
+    /// Those of an environment, and where a file system is mounted.
+    Environment(Option<&'a Path>),
+    /// Those that each copy narrows for itself.
+    Template,
+}
+
+impl Bounds<'_> {
+    fn of(assignment: &Assignment) -> Bounds<'_> {
+        let mounted = assignment.spec.file_system.as_ref();
+        match assignment.origin.is_template() {
+            true => Bounds::Template,
+            false => Bounds::Environment(mounted.map(|mounted| Path::new(&mounted.target))),
+        }
+    }
+}
+
 /// The last rights go, in the order in which each step can still be taken.
-fn confine(setup: &Setup<'_>, spec: &Spec, origin: Origin) -> Result<(), String> {
+pub(super) fn confine(setup: &Setup, bounds: &Bounds<'_>) -> Result<(), String> {
     let step = |name: &'static str| move |error: io::Error| format!("{name}: {error}");
     if stands(BarrierKind::NoNewPrivileges) {
         sys::no_new_privileges().map_err(step("no_new_privs"))?;
     }
     if stands(BarrierKind::Landlock) {
-        let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
-        let enforced = match origin {
-            origin if origin.is_template() => landlock::enforce_on_template(),
-            _ => landlock::enforce_on_environment(mounted),
+        let enforced = match bounds {
+            Bounds::Environment(mounted) => landlock::enforce_on_environment(*mounted),
+            Bounds::Template => landlock::enforce_on_template(),
         };
         enforced.map_err(step("landlock"))?;
     }
@@ -185,7 +241,7 @@ fn confine(setup: &Setup<'_>, spec: &Spec, origin: Origin) -> Result<(), String>
     Ok(())
 }
 
-fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
+pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
     let set = |resource: Resource, value: u64| {
         setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
     };
@@ -206,7 +262,7 @@ fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), 
 /// 0: nothing, 1 and 2: the output pipe, 3: the runtime's stream, if it is the runtime, 4: the
 /// returned channel, closed by a successful exec, 5: the log pipe, if there is one, 6: a template's
 /// socket. Everything else is closed.
-fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
+pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
     const ABOVE: i32 = 64;
     let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
     let null = above(std::fs::File::open("/dev/null")?.into())?;
@@ -242,10 +298,10 @@ fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel>
     Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
 }
 
-fn exec_arguments(program: &Program<'_>) -> Result<Exec, String> {
+pub(super) fn exec_arguments(argv: &[String], env: &[(String, String)]) -> Result<Exec, String> {
     let text = |text: String| CString::new(text).map_err(|_| "NUL in an argument".to_owned());
-    let argv: Vec<CString> = program.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
-    let env = program.env.iter().map(|(name, value)| text(format!("{name}={value}")));
+    let argv: Vec<CString> = argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let env = env.iter().map(|(name, value)| text(format!("{name}={value}")));
     let path = argv.first().cloned().ok_or("argv is empty")?;
     Ok((path, argv, env.collect::<Result<_, _>>()?))
 }

@@ -43,21 +43,20 @@ impl Programs {
     /// ends the environment, if one does.
     pub(super) fn begin(&mut self, control: &Channel) -> Option<InitReport> {
         if !self.has_extensions {
-            return self.children[0].failure().map(|failure| match failure {
+            return self.children[0].begin().map(|failure| match failure {
                 ProgramEnd::NotExecuted { errno } => InitReport::ExecFailed { errno },
                 ProgramEnd::NotPrepared { step } => InitReport::SetupFailed { step },
                 ProgramEnd::Exited { code, signal } => InitReport::Exited { code, signal },
             });
         }
         for at in 1..self.children.len() {
-            self.children[at].let_go();
             self.tell_failure(control, at);
         }
         None
     }
 
     fn tell_failure(&mut self, control: &Channel, at: usize) {
-        if let Some(end) = self.children[at].failure() {
+        if let Some(end) = self.children[at].begin() {
             self.tell(control, at, end);
         }
     }
@@ -91,7 +90,6 @@ impl Programs {
     fn obey(&mut self, control: &Channel, command: &Command) {
         match command {
             Command::Go if self.has_extensions && !self.ended[0] => {
-                self.children[0].let_go();
                 self.tell_failure(control, 0);
             }
             Command::Go => {}

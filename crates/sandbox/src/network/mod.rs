@@ -91,6 +91,9 @@ impl Reach {
     }
 }
 
+/// The number of the network without a name.
+const DEFAULT: usize = 0;
+
 /// All networks of a spawner, by number: what the default network reaches, then the private ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Networks {
@@ -111,7 +114,7 @@ impl Networks {
     /// The number of a network; the default one has no name.
     pub(crate) fn find(&self, name: Option<&str>) -> Result<usize, String> {
         match name {
-            None => Ok(0),
+            None => Ok(DEFAULT),
             Some(name) => {
                 let found = self.private().iter().position(|network| network.name == name);
                 found.map(|at| at + 1).ok_or_else(|| format!("there is no network {name:?}"))
@@ -259,13 +262,36 @@ impl Network {
         }
     }
 
-    /// Lets an environment join its network, as far as that is the host's work.
-    pub(crate) fn open_way(&self, way: &Way, number: usize) -> Result<(), String> {
+    /// Lets an environment in which nothing runs yet join the default network, because that is where
+    /// most will be. Whether it has.
+    pub(crate) fn open_ahead(&self, way: &Way) -> Result<bool, String> {
         match (&self.kind, way) {
-            // Waiting links are where nothing passes.
-            (Kind::Nat(nat), Way::Link(link)) if !self.networks.is_closed(number) => {
-                nat.join(*link, number)
+            (Kind::Nat(nat), Way::Link(link)) if !self.networks.is_closed(DEFAULT) => {
+                nat.join(*link, DEFAULT).map(|()| true)
             }
+            _ => Ok(false),
+        }
+    }
+
+    /// Lets nothing pass any more, as far as that is the host's work.
+    pub(crate) fn close_way(&self, way: &Way) -> Result<(), String> {
+        match (&self.kind, way) {
+            (Kind::Nat(nat), Way::Link(link)) => nat.wait(*link),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets an environment join its network, as far as that is the host's work. `is_ahead` says whether
+    /// it is in the default network already.
+    pub(crate) fn open_way(&self, way: &Way, number: usize, is_ahead: bool) -> Result<(), String> {
+        match (&self.kind, way) {
+            (Kind::Nat(_), Way::Link(_)) if is_ahead && number == DEFAULT => Ok(()),
+            // Links that are in no network are where nothing passes.
+            (Kind::Nat(nat), Way::Link(link)) => match self.networks.is_closed(number) {
+                false => nat.join(*link, number),
+                true if is_ahead => nat.wait(*link),
+                true => Ok(()),
+            },
             (Kind::Usermode(_), Way::Carrier(carrier)) if self.networks.is_closed(number) => {
                 carrier.end();
                 Ok(())

@@ -5,8 +5,9 @@
 //! of its addresses, before they are translated, so that what listens on it or is published by it
 //! stays private), environments outside of the network, and instance metadata. From outside, the
 //! host's own programs included, nothing inside can be reached. A link is made ahead of time, in a
-//! group that nothing passes, and moves to the group of its network when its environment is
-//! assigned. It ends with its namespace; the table ends with the spawner, and is put back when
+//! group that nothing passes. As long as nothing runs at its other end but init, it waits in the group
+//! of the default network; what becomes a spare waits where nothing passes. It moves to the group of its
+//! network, if that is another, when its environment is assigned. It ends with its namespace; the table ends with the spawner, and is put back when
 //! somebody removes it.
 
 use std::fs;
@@ -152,7 +153,16 @@ impl Nat {
 
     /// Moves a link to the group of its network.
     pub(super) fn join(&self, number: u32, network: usize) -> Result<(), String> {
-        let (name, group) = (name_of(number), rules::group(std::process::id(), network));
+        self.move_to(number, rules::group(std::process::id(), network))
+    }
+
+    /// Moves a link back to the group that nothing passes.
+    pub(super) fn wait(&self, number: u32) -> Result<(), String> {
+        self.move_to(number, rules::waiting_group(std::process::id()))
+    }
+
+    fn move_to(&self, number: u32, group: u32) -> Result<(), String> {
+        let name = name_of(number);
         let moved = self.netlink.request(move_link(&name, group));
         moved.map_err(|error| format!("network of {name}: {error}"))
     }

@@ -64,7 +64,7 @@ enum Purpose {
     },
     /// A spare that somebody waits for.
     Wanted {
-        wanted: Wanted,
+        wanted: Box<Wanted>,
         output: OwnedFd,
         stream: OwnedFd,
     },
@@ -211,14 +211,14 @@ impl Spawner {
         prepared: Spec,
         wanted: Option<Wanted>,
     ) -> Result<(), String> {
-        let (template, waiting, ends) = match self.place_in_zygote(kind, &prepared) {
+        let (template, mut waiting, ends) = match self.place_in_zygote(kind, &prepared) {
             Ok(placed) => placed,
             Err(reason) => return self.serve_otherwise(wanted, reason),
         };
-        let told = self.machine.prepare_spare(&waiting, prepared, &[], Origin::Copied);
+        let told = self.machine.prepare_spare(&mut waiting, prepared, &[], Origin::Copied);
         let Ends { output, stream, output_inside, stream_inside, .. } = ends;
         let purpose = match wanted {
-            Some(wanted) => Purpose::Wanted { wanted, output, stream },
+            Some(wanted) => Purpose::Wanted { wanted: Box::new(wanted), output, stream },
             None => Purpose::Spare { kind, output, stream },
         };
         self.begin(purpose, template, waiting, told, vec![output_inside, stream_inside])
@@ -277,10 +277,10 @@ impl Spawner {
         spec.name = "zygote".to_owned();
         let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
         let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
-        let waiting = self.machine.make_placed(Place::Template)?;
+        let mut waiting = self.machine.make_placed(Place::Template)?;
         let mut inside = ends.inside();
         inside.push(theirs.as_fd());
-        let prepared = self.machine.prepare_spare(&waiting, spec, &inside, Origin::Zygote);
+        let prepared = self.machine.prepare_spare(&mut waiting, spec, &inside, Origin::Zygote);
         let Waiting { slot, pid, pidfd, control, way, .. } = waiting;
         self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
         prepared?;
@@ -305,7 +305,7 @@ impl Spawner {
             Err(reason) => {
                 self.discard(waiting);
                 let wanted = match purpose {
-                    Purpose::Wanted { wanted, .. } => Some(wanted),
+                    Purpose::Wanted { wanted, .. } => Some(*wanted),
                     Purpose::Spare { .. } | Purpose::Launch { .. } => None,
                 };
                 return self.serve_otherwise(wanted, reason);
@@ -409,7 +409,6 @@ impl Spawner {
         });
         match (purpose, outcome) {
             (Purpose::Spare { kind, output, stream }, Ok(())) => {
-                let waiting = Waiting { disk: None, ..waiting };
                 self.spares.add(Spare::starting(kind, waiting, output, stream));
             }
             (Purpose::Spare { kind, .. }, Err(why)) => {
@@ -419,7 +418,6 @@ impl Spawner {
                 self.end_retired();
             }
             (Purpose::Wanted { wanted, output, stream }, Ok(())) => {
-                let waiting = Waiting { disk: None, ..waiting };
                 let spare = Spare::starting(wanted.kind, waiting, output, stream);
                 let used = match self.spares.prepared(wanted.kind) {
                     Some(prepared) => self.use_spare(wanted.id, &wanted.spec, spare, &prepared),
@@ -429,14 +427,14 @@ impl Spawner {
                     }
                 };
                 if used.is_err() {
-                    self.start_instead(wanted);
+                    self.start_instead(*wanted);
                 }
             }
             (Purpose::Wanted { wanted, .. }, Err(why)) => {
                 self.copies.has_failed(wanted.kind);
                 self.tell(format!("a spare could not be copied: {why}"));
                 self.discard_unborn(waiting, is_lost);
-                self.start_instead(wanted);
+                self.start_instead(*wanted);
                 self.end_retired();
             }
             (Purpose::Launch { id }, Ok(())) => {

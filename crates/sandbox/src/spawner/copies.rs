@@ -338,6 +338,8 @@ impl Spawner {
             template,
             word: &known.word,
             is_function: matches!(purpose, Purpose::Launch { .. }),
+            first: waiting.pid,
+            owner: self.machine.host_ids(waiting.slot),
             control: &waiting.control,
             ends,
             groups,

@@ -1,3 +1,5 @@
+//! The stream of our own clients: what is answered by hand, and that hyper would have answered the same.
+
 use bytes::Bytes;
 use lambic_rt::TaskKind;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The stream of our own clients, byte by byte: cut anywhere, and whatever function code may write on it.
+//! The stream of our own clients: what is answered by hand, and that hyper would have answered the same.
 
 use bytes::Bytes;
 use lambic_rt::TaskKind;

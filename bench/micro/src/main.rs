@@ -23,10 +23,8 @@ fn main() {
         let times = times.parse().unwrap_or(1);
         return repeat(name, times);
     }
-    divan::main();
-    if !words.iter().any(|word| word == "--list" || word == "--test") {
-        instructions();
-    }
+    divan::Divan::from_args().run_benches();
+    instructions();
 }
 
 #[divan::bench(args = STAGES.map(|(name, _)| name), sample_count = 200)]

@@ -108,7 +108,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 std::thread::spawn(move || {
                     let mut part = [0; 512];
-                    stream.read(&mut part).unwrap();
+                    assert!(stream.read(&mut part).unwrap() > 0);
                     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
                 });
             }

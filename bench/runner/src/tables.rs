@@ -133,7 +133,7 @@ fn warm(record: &Record, text: &mut String) {
 
 fn cold_starts(record: &Record, text: &mut String) {
     let measured = |kind: &&str| !record.values(&cold::row(kind, true), LAMBIC).is_empty();
-    if !crate::contender::KINDS.iter().any(|kind| measured(kind)) {
+    if !crate::contender::KINDS.iter().any(measured) {
         return;
     }
     text.push_str("\n| cold, to the first byte of the answer | p50 | p90 | p99 | starts | RIE p50 | ratio |\n|---|---|---|---|---|---|---|\n");

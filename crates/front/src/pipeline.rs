@@ -56,13 +56,16 @@ async fn steps<B: http_body::Body<Data = Bytes> + Unpin>(
     // what is told by its host is none of the API
     if let Some((family, host)) = sites::find(front, &request) {
         let call = sites::SiteCall::received(front, &peer.origin, host, version, request_id);
-        return Ok(sites::answer(peer, family, call, request, &mut body, slot).await);
+        // In boxes, as what is internal: no other request has to carry the room for them.
+        let answer = sites::answer(peer, family, call, request, &mut body, slot);
+        return Ok(Box::pin(answer).await);
     }
     let slot = slot?;
     // keep web pages out
     keep_browsers_out(front, peer, &request, internal)?;
     if internal {
-        return internal_answer(front, peer, request_id, request, &mut body, slot).await;
+        let answer = internal_answer(front, peer, request_id, request, &mut body, slot);
+        return Box::pin(answer).await;
     }
     // identify the service
     let claim = read_claim(front, &request)?;

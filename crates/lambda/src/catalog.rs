@@ -5,7 +5,7 @@
 //! so a reader holds its lock only for a look-up. An operation that has written waits with
 //! [`Catalog::caught_up`] until the catalog knows of it, so that every caller reads its own writes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,12 +17,17 @@ use lambic_store::{
 };
 use tokio::sync::watch;
 
+#[path = "catalog_contents.rs"]
+mod contents;
+
 use crate::names::{LATEST, Target, function_arn};
 use crate::state::function::{Configuration, FunctionRecord, State};
 use crate::state::layer::merged_digest;
 use crate::state::published::{VersionRecord, number_key};
+use crate::state::snapshot::Snapshot;
 use crate::state::version::{SealedVariables, Version, VersionState};
 use crate::urls::index::UrlIndex;
+use contents::Contents;
 
 /// An operation waits so long for the catalog to follow, in seconds; then it answers anyway.
 const CATCH_UP_S_MAX: u64 = 5;
@@ -83,25 +88,6 @@ struct Inner {
 
 /// Parts of the look-up table. Invokes of different functions hardly ever meet at one of them.
 const SHARDS: usize = 64;
-
-/// Account, region, name.
-type Key = (String, String, String);
-
-#[derive(Default)]
-struct Contents {
-    /// Account → region → functions.
-    accounts: HashMap<String, HashMap<String, Region>>,
-    /// When which function is due to be settled.
-    unsettled: BTreeSet<(i64, Key)>,
-    /// Functions that have provisioned concurrency.
-    provisioned: BTreeSet<Key>,
-}
-
-#[derive(Default)]
-struct Region {
-    functions: BTreeMap<String, Arc<Function>>,
-    usage: Usage,
-}
 
 impl Catalog {
     /// Reads all functions and follows their changes from then on.
@@ -228,11 +214,13 @@ impl Catalog {
     /// The functions that have provisioned concurrency.
     pub fn provisioned(&self) -> Vec<Arc<Function>> {
         let contents = self.read();
-        let find = |(account, region, name): &Key| {
-            let functions = contents.accounts.get(account)?.get(region)?;
-            functions.functions.get(name).cloned()
-        };
-        contents.provisioned.iter().filter_map(find).collect()
+        contents.find_all(&contents.provisioned)
+    }
+
+    /// The functions that have versions with SnapStart.
+    pub fn with_snapshots(&self) -> Vec<Arc<Function>> {
+        let contents = self.read();
+        contents.find_all(&contents.snapshots)
     }
 
     async fn follow(&self, mut watch: TableWatch<FunctionRecord>) {
@@ -358,7 +346,13 @@ impl Catalog {
         Version {
             version: published.number.to_string(),
             revision_id: published.revision_id.clone(),
-            state: if is_pending { VersionState::Pending } else { VersionState::Active },
+            state: match record.snapshots.get(&published.number) {
+                Some(Snapshot::Failed { .. }) => VersionState::Failed,
+                Some(Snapshot::Pending) => VersionState::Pending,
+                _ if is_pending => VersionState::Pending,
+                _ => VersionState::Active,
+            },
+            snap_start: published.configuration.snap_start,
             ..self.snapshot_of(record, &published.configuration)
         }
     }
@@ -388,6 +382,7 @@ impl Catalog {
             log_format: configuration.logging.format,
             active_tracing: configuration.active_tracing,
             isolates_tenants: configuration.isolates_tenants,
+            snap_start: false,
             bundle: configuration.code.sha256.as_str().to_owned(),
             bundle_path: blobs.bundle_path(&configuration.code.sha256),
             layers_path: layers.as_ref().map(|digest| blobs.bundle_path(digest)),
@@ -412,49 +407,8 @@ impl Catalog {
     }
 }
 
-/// What the function takes of the account's room for code.
-fn code_bytes(record: &FunctionRecord) -> u64 {
-    record.shown().code.zip_bytes + record.version_bytes
-}
-
 fn lock(published: &Published) -> MutexGuard<'_, HashMap<u64, Arc<Version>>> {
     published.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Contents {
-    fn put(&mut self, function: Arc<Function>) {
-        let record = &function.stored.value;
-        let [account, region, name] = record.key().map(str::to_owned);
-        self.remove(&account, &region, &name);
-        if let Some(at) = record.settle_at_micros {
-            self.unsettled.insert((at, (account.clone(), region.clone(), name.clone())));
-        }
-        if record.provisioned() > 0 {
-            self.provisioned.insert((account.clone(), region.clone(), name.clone()));
-        }
-        let region = self.accounts.entry(account).or_default().entry(region).or_default();
-        region.usage.functions += 1;
-        region.usage.code_bytes += code_bytes(record);
-        region.usage.reserved_concurrency += u64::from(record.reserved_concurrency.unwrap_or(0));
-        region.usage.kept_concurrency += u64::from(record.kept_concurrency());
-        region.functions.insert(name, function);
-    }
-
-    fn remove(&mut self, account: &str, region: &str, name: &str) -> Option<Arc<Function>> {
-        let contents = self.accounts.get_mut(account)?.get_mut(region)?;
-        let old = contents.functions.remove(name)?;
-        contents.usage.functions -= 1;
-        let record = &old.stored.value;
-        contents.usage.code_bytes -= code_bytes(record);
-        contents.usage.reserved_concurrency -= u64::from(record.reserved_concurrency.unwrap_or(0));
-        contents.usage.kept_concurrency -= u64::from(record.kept_concurrency());
-        let key = (account.to_owned(), region.to_owned(), name.to_owned());
-        self.provisioned.remove(&key);
-        if let Some(at) = record.settle_at_micros {
-            self.unsettled.remove(&(at, key));
-        }
-        Some(old)
-    }
 }
 
 fn sealed_variables(configuration: &Configuration) -> Option<SealedVariables> {

@@ -19,6 +19,7 @@ use crate::dispatch::dispatch;
 use crate::invoke::networks::Networks;
 use crate::invoke::product::{FrontApi, SandboxLauncher, TableSessions};
 use crate::invoke::streamed::StreamedAnswer;
+use crate::invoke::templates::{SnapshotFault, Wanted};
 use crate::invoke::vpcs::Vpcs;
 use crate::invoke::{Answer, Invocation, InvokeConfig, Invoker, Provision};
 use crate::keys::Keys;
@@ -31,7 +32,7 @@ use crate::state::code_link_secret::CodeLinkSecret;
 use crate::state::function::FunctionRecord;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{mappings, provision, settle, sweep};
+use crate::tasks::{mappings, provision, settle, snapshots, sweep};
 use crate::urls::UrlBase;
 
 /// How the service behaves.
@@ -115,6 +116,23 @@ pub trait Runner: Send + Sync + 'static {
 
     /// How far that is.
     fn provisioned(&self, version: &Arc<Version>) -> Provision;
+
+    /// Whether there can be snapshots of initialized functions.
+    fn has_snapshots(&self) -> bool {
+        false
+    }
+
+    /// Initializes this version and takes its snapshot, for the first time.
+    fn take_snapshot<'a>(
+        &'a self,
+        _version: &'a Arc<Version>,
+    ) -> BoxFuture<'a, Result<(), SnapshotFault>> {
+        let reason = "there are no snapshots here".to_owned();
+        Box::pin(std::future::ready(Err(SnapshotFault::Platform(reason))))
+    }
+
+    /// The snapshots of these versions, and of no others, are to be there from now on.
+    fn keep_snapshots(&self, _wanted: Vec<Wanted>) {}
 }
 
 impl Runner for Invoker {
@@ -144,6 +162,21 @@ impl Runner for Invoker {
 
     fn provisioned(&self, version: &Arc<Version>) -> Provision {
         Invoker::provisioned(self, version)
+    }
+
+    fn has_snapshots(&self) -> bool {
+        Invoker::has_snapshots(self)
+    }
+
+    fn take_snapshot<'a>(
+        &'a self,
+        version: &'a Arc<Version>,
+    ) -> BoxFuture<'a, Result<(), SnapshotFault>> {
+        Box::pin(Invoker::take_snapshot(self, version))
+    }
+
+    fn keep_snapshots(&self, wanted: Vec<Wanted>) {
+        Invoker::keep_snapshots(self, wanted);
     }
 }
 
@@ -280,6 +313,9 @@ impl Lambda {
         rt.spawn("settle functions", TaskKind::Essential, settling).detach();
         let provisioning = provision::run(self.catalog.clone(), self.runner.clone(), rt.clone());
         rt.spawn("provision environments", TaskKind::Essential, provisioning).detach();
+        let (store, runner) = (self.store.clone(), self.runner.clone());
+        let snapshots = snapshots::run(self.catalog.clone(), store, runner, rt.clone());
+        rt.spawn("take snapshots", TaskKind::Essential, snapshots).detach();
         let sweeping = sweep::run(self.store.clone(), rt.clone(), self.config.sweep_every);
         rt.spawn("sweep packages", TaskKind::Essential, sweeping).detach();
         let removing = mappings::run(self.store.clone(), rt.clone(), self.config.sweep_every);

@@ -23,7 +23,7 @@ use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
-use crate::template::nest;
+use crate::template::{self, nest};
 use crate::tmpdisk::TmpDisks;
 use crate::trial::stands;
 
@@ -159,6 +159,11 @@ impl Machine {
     /// Whether the limits of an environment can be set after its program has started.
     pub(crate) fn has_spares(&self) -> bool {
         self.mode != Mode::None && self.has_memory_limit()
+    }
+
+    /// Whether environments can be copied.
+    pub(crate) fn has_templates(&self) -> bool {
+        self.has_spares() && template::are_possible(self.mode)
     }
 
     /// Whether control groups limit memory; where they do not, each process is limited by itself.

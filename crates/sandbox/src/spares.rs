@@ -126,6 +126,11 @@ impl Spares {
         Some((self.list.remove(at), prepared))
     }
 
+    /// What spares of this kind are started with.
+    pub(crate) fn prepared(&self, id: u64) -> Option<Spec> {
+        self.kinds.iter().find(|kind| kind.id == id).map(|kind| kind.spec.clone())
+    }
+
     /// The program of this spare has loaded itself.
     pub(crate) fn has_loaded(&mut self, pid: i32) -> Option<&Spare> {
         let spare = self.list.iter_mut().find(|spare| spare.waiting.pid == pid)?;

@@ -27,8 +27,8 @@ use crate::protocol::{AtHand, InitReport, Mode, Origin, Refusal, Reply, Request,
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
-use crate::{init, sys, template, unisolated};
-use copies::Copies;
+use crate::{init, sys, unisolated};
+use copies::{Copies, Wanted};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -106,7 +106,7 @@ impl Spawner {
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
                 let (mode, spares) = (machine.mode, machine.has_spares());
-                let templates = spares && template::are_possible(mode);
+                let templates = machine.has_templates();
                 let hello = Reply::Hello { barriers, mode, accounts, spares, templates };
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
@@ -154,7 +154,8 @@ impl Spawner {
             // What somebody waits for comes before everything else on the machine, and only that.
             sys::set_urgent(true);
             let Some(happened) = self.wait(self.timeout(next)) else { return };
-            quiet = happened.nothing;
+            // What ends or loads itself takes the processors from nobody.
+            quiet = happened.nothing || quiet && !happened.daemon;
             if happened.network || self.network_again_ms.is_some() {
                 self.restore_network();
             }
@@ -273,6 +274,7 @@ impl Spawner {
                 if let Some(running) = self.running.iter().find(is_it) {
                     let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
                     self.machine.thaw(running.slot);
+                    self.thaw_within(running.pid);
                 }
             }
             // Only a broken daemon sends what cannot be read; it gets no answer.
@@ -303,7 +305,13 @@ impl Spawner {
         self.machine.network.find(spec.network.as_deref())?;
         let spare = match from {
             Source::Fresh => None,
-            Source::Spare(kind) => self.spares.take(kind, &spec),
+            Source::Spare(kind) => match self.spares.take(kind, &spec) {
+                None if self.can_be_copied(kind, &spec) => {
+                    self.want(Wanted { id, kind, spec, given });
+                    return Ok(());
+                }
+                taken => taken,
+            },
             Source::Template(role) => return self.launch_role(id, spec, role, given),
         };
         if let Some((spare, prepared)) = spare
@@ -384,7 +392,7 @@ impl Spawner {
             self.retire_zygotes(kind);
         }
         self.copies.try_again(kind);
-        let copied = copied && template::are_possible(self.machine.mode);
+        let copied = copied && self.machine.has_templates();
         for spare in self.spares.keep(kind, spec, count, copied)? {
             self.discard(spare.waiting);
         }
@@ -450,9 +458,8 @@ impl Spawner {
             Some(report) => format!("{report:?}"),
             None => "it ended".to_owned(),
         };
-        let end = if goes_on { "" } else { "; no more are tried for now" };
+        let (kind, end) = (spare.kind, if goes_on { "" } else { "; no more are tried for now" });
         self.tell(format!("a spare has broken: {why}{end}"));
-        let kind = spare.kind;
         self.discard(spare.waiting);
         self.tell_at_hand(kind);
     }

@@ -163,7 +163,7 @@ fn make_file_system(image: &File) -> Result<(), String> {
     let stdin = image.try_clone().map_err(|error| error.to_string())?;
     let output = Command::new("mkfs.ext4")
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-        .args(["-q", "-F", "-m", "0", "-i", "16384", "-I", "256"])
+        .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "16384", "-I", "256"])
         .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"])
         .arg("/proc/self/fd/0")
         .stdin(Stdio::from(stdin))

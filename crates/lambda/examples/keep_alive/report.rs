@@ -168,9 +168,14 @@ fn early_binding(text: &mut String, day: &Day, fixed: &Outcome) {
          |---|---|---|---|---|---|---|---|---|"
         ),
     );
-    let limit = fixed.memory_mb_most / 2;
-    for (name, binds_early) in [("start one at once", false), ("may wait for one at work", true)] {
-        let machine = Machine { memory_mb_max: limit, keeping: Keeping::Worth, binds_early };
+    let half = fixed.memory_mb_most / 2;
+    for (name, memory_mb_max, binds_early) in [
+        ("half the room: start one at once", half, false),
+        ("half the room: may wait for one at work", half, true),
+        ("room for all: start one at once", NO_LIMIT, false),
+        ("room for all: may wait for one at work", NO_LIMIT, true),
+    ] {
+        let machine = Machine { memory_mb_max, keeping: Keeping::Worth, binds_early };
         let outcome = world::run(&day.trace, &day.levels, machine);
         say(
             text,

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicUsize;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
 use futures_util::{FutureExt, StreamExt};
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::fault::Exit;
 use super::launcher::{
     Accept, Control, Ended, Environment, Happening, LaunchFault, Output, Plan, Prepared, Session,
-    Stop,
+    Stop, TemplateRole,
 };
 use super::*;
 use crate::runtime_api::becoming;
@@ -56,6 +57,8 @@ pub(super) struct Fake {
     pub(super) alive: Arc<AtomicUsize>,
     pub(super) fails: bool,
     pub(super) happened: Happened,
+    /// Whether there can be templates, and why none can be forked from.
+    pub(super) templates: Option<Mutex<Option<&'static str>>>,
     /// Whether there can be spares, and how many of which kind were last asked for.
     pub(super) spares: Option<Mutex<HashMap<u64, u32>>>,
 }
@@ -133,6 +136,11 @@ impl Launcher for Fake {
         if self.fails {
             return std::future::ready(Err(LaunchFault::Sandbox("no room".into()))).boxed();
         }
+        if let (Some(TemplateRole::From(_)), Some(broken)) = (plan.template, &self.templates)
+            && let Some(why) = *broken.lock().unwrap()
+        {
+            return std::future::ready(Err(LaunchFault::Template(why.into()))).boxed();
+        }
         let (inherited, ours) = tokio::io::duplex(64 * 1024);
         let (output, printed) = tokio::io::duplex(64 * 1024);
         let (dial, runtime) = mpsc::channel(64);
@@ -172,6 +180,10 @@ impl Launcher for Fake {
 
     fn has_spares(&self) -> bool {
         self.spares.is_some()
+    }
+
+    fn has_templates(&self) -> bool {
+        self.templates.is_some()
     }
 
     fn keep_spares(&self, kind: u64, _prepared: &Prepared, count: u32) -> bool {
@@ -214,15 +226,25 @@ impl Machine {
     }
 
     pub(super) fn with(config: InvokeConfig, run: Script, fails: bool) -> Machine {
-        Machine::made(config, run, fails, false)
+        Machine::made(config, run, fails, (false, false))
     }
 
     /// One that can keep spares.
     pub(super) fn with_spares(config: InvokeConfig, run: Script) -> Machine {
-        Machine::made(config, run, false, true)
+        Machine::made(config, run, false, (true, false))
     }
 
-    fn made(config: InvokeConfig, run: Script, fails: bool, spares: bool) -> Machine {
+    /// One that can keep templates.
+    pub(super) fn with_templates(config: InvokeConfig, run: Script) -> Machine {
+        Machine::made(config, run, false, (false, true))
+    }
+
+    fn made(
+        config: InvokeConfig,
+        run: Script,
+        fails: bool,
+        (spares, templates): (bool, bool),
+    ) -> Machine {
         let rt = Rt::real();
         // Of its own: the process's figures are those of all tests.
         let metrics = Metrics::new();
@@ -239,6 +261,7 @@ impl Machine {
             alive: Arc::default(),
             fails,
             happened: Arc::default(),
+            templates: templates.then(Mutex::default),
             spares: spares.then(Mutex::default),
         });
         let keys = Arc::new(Keys::default());
@@ -265,6 +288,7 @@ impl Machine {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            snap_start: false,
             sealed_environment: None,
             bundle: String::new(),
             bundle_path: self.folder.path().to_owned(),

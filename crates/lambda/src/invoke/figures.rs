@@ -24,6 +24,10 @@ pub(crate) struct Figures {
     pub(crate) spares: Gauge,
     pub(crate) spares_used: Counter,
     pub(crate) spares_missed: Counter,
+    pub(crate) snapshots: Gauge,
+    pub(crate) snapshots_taken: Counter,
+    pub(crate) restored: Counter,
+    pub(crate) not_restored: Counter,
 }
 
 impl Figures {
@@ -81,6 +85,17 @@ impl Figures {
             spares_missed: counter(
                 "lambic_spares_missed_total",
                 "Execution environments that could have been, when no spare was at hand.",
+            ),
+            snapshots: gauge("lambic_snapshots", "Snapshots of versions with SnapStart now."),
+            snapshots_taken: counter("lambic_snapshots_taken_total", "Snapshots that were taken."),
+            restored: counter(
+                "lambic_restored_total",
+                "Execution environments that were restored from a snapshot.",
+            ),
+            not_restored: counter(
+                "lambic_not_restored_total",
+                "Execution environments of versions with SnapStart that were initialized, because \
+                 there was no snapshot or it could not be restored.",
             ),
         }
     }

@@ -15,14 +15,17 @@
 //! table of pools. A caller that hangs up does not end its invocation.
 
 pub mod admit;
+pub mod cold_start;
 #[cfg(test)]
 mod fake;
 pub mod fault;
 mod figures;
 mod functions;
 pub mod history;
+mod invocation;
 #[cfg(test)]
 mod keep_tests;
+mod keeper;
 pub mod launcher;
 pub(crate) mod lineage;
 mod lines;
@@ -39,6 +42,7 @@ mod provisioning;
 mod reading;
 pub mod record;
 mod reply;
+mod restoring;
 mod room;
 mod running;
 pub mod scaling;
@@ -52,6 +56,10 @@ pub mod streamed;
 #[cfg(test)]
 mod streamed_tests;
 mod target;
+mod template;
+pub mod templates;
+#[cfg(test)]
+mod templates_tests;
 #[cfg(test)]
 mod tests;
 pub mod trace;
@@ -65,7 +73,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
 use lambic_wire::error::Error;
@@ -82,47 +89,17 @@ use crate::state::version::Version;
 use admit::Account;
 use figures::Figures;
 use functions::FunctionUse;
+pub use invocation::{Answer, Invocation};
 use launcher::{ApiFront, Launcher, Prepared, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
 use shell::Shell;
 use spares::Spares;
 use streamed::StreamedAnswer;
+use templates::Templates;
 use tokio::sync::{Notify, oneshot};
 use vpcs::Vpcs;
 use worth::{Keep, Policy};
-
-/// One request to run a function.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// AWS request id, a UUID; unique.
-    pub request_id: String,
-    /// The ARN as the caller named the function, qualifier included if it gave one.
-    pub invoked_arn: String,
-    /// The event; at most 6 MB, JSON.
-    pub payload: Bytes,
-    /// The caller's client context, decoded: JSON.
-    pub client_context: Option<String>,
-    /// `X-Amzn-Trace-Id` of the request.
-    pub trace_id: Option<String>,
-    /// Whether the last 4 KB of the log are wanted.
-    pub log_tail: bool,
-    /// For whom it is; there exactly when the function isolates tenants.
-    pub tenant_id: Option<String>,
-}
-
-/// What the function answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The function's response, or its error document.
-    pub payload: Bytes,
-    /// `X-Amz-Function-Error`: `Unhandled` when the payload is an error document.
-    pub function_error: Option<&'static str>,
-    /// The last 4 KB of the log, not yet base64, when they were asked for.
-    pub log_tail: Option<Vec<u8>>,
-    /// The version that ran, such as `$LATEST`.
-    pub executed_version: String,
-}
 
 /// Is told of every invocation that has ended.
 pub trait Observer: Send + Sync + 'static {
@@ -151,6 +128,8 @@ pub struct InvokeConfig {
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
     pub init_max: Duration,
+    /// The restoring of an environment from a snapshot, with the hooks that follow.
+    pub restore_max: Duration,
     /// A request that got no environment for so long is refused.
     pub wait_max: Duration,
     /// Processes and threads of one environment (AWS: 1,024).
@@ -180,6 +159,7 @@ impl Default for InvokeConfig {
             zygotes: true,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
+            restore_max: Duration::from_secs(10),
             wait_max: Duration::from_secs(60),
             pids_max: 1_024,
             files_max: 1_024,
@@ -212,6 +192,7 @@ pub(crate) struct Common {
     /// Wakes the task that makes room ahead of need.
     is_short: Arc<Notify>,
     pub(crate) spares: Spares,
+    pub(crate) templates: Templates,
     next_id: AtomicU64,
 }
 
@@ -247,6 +228,7 @@ impl Invoker {
         let per_kind = if launcher.has_spares() { config.spares } else { 0 };
         let common = Arc::new(Common {
             spares: Spares::new(per_kind, config.idle_max),
+            templates: Templates::new(launcher.has_templates(), config.lifetime_max),
             figures: Figures::new(&config.metrics),
             keep: Keep::new(config.idle_policy, config.idle_max),
             is_short: Arc::default(),
@@ -346,6 +328,10 @@ impl Invoker {
         if let Some(record) = now {
             self.common.expect(record);
         }
+        self.common.templates.retire(|version| {
+            version.function_arn != function_arn
+                || now.is_some_and(|record| is_current(record, version))
+        });
         for shell in self.common.all_pools() {
             let version = shell.version();
             if version.function_arn == function_arn
@@ -393,6 +379,7 @@ impl Invoker {
             }
         });
         let done = done.await.is_some();
+        self.common.templates.end_all();
         let all = self.common.all_pools();
         all.iter().for_each(|shell| shell.end_all());
         // Extensions have their last words, as far as there is time; a plain environment ends at once.
@@ -525,6 +512,7 @@ impl Common {
             kinds.for_each(|kind| self.spares.is_used(kind, now));
             self.review_spares();
         }
+        template::make_missing(self);
         let keep = self.keep.with(self.config.budget, self.used());
         for shell in self.all_pools() {
             if shell.sweep(self.rt.instant(), &keep) {

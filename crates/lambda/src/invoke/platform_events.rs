@@ -11,9 +11,13 @@ use std::time::Duration;
 use lambic_rt::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::cold_start::ColdStart;
 use super::fault::Status;
 pub use super::platform_side_events::{ExtensionState, LogsDropped, Subscription};
-pub use super::start_events::{InitReport, InitRuntimeDone, InitStart, InitType, Phase};
+pub use super::start_events::{
+    InitReport, InitRuntimeDone, InitStart, InitType, Phase, RestoreReport, RestoreRuntimeDone,
+    RestoreStart,
+};
 use super::trace::Segment;
 use crate::runtime_api::desk::Outcome;
 use crate::state::logging::Level;
@@ -40,6 +44,15 @@ pub enum PlatformRecord {
     /// The start of the environment has ended.
     #[serde(rename = "platform.initReport")]
     InitReport(InitReport),
+    /// An environment is being made from a snapshot.
+    #[serde(rename = "platform.restoreStart")]
+    RestoreStart(RestoreStart),
+    /// The runtime asked for its first event after that, or will never do so.
+    #[serde(rename = "platform.restoreRuntimeDone")]
+    RestoreRuntimeDone(RestoreRuntimeDone),
+    /// The environment has been made from the snapshot, or not.
+    #[serde(rename = "platform.restoreReport")]
+    RestoreReport(RestoreReport),
     /// What has become of an extension at the end of the start.
     #[serde(rename = "platform.extension")]
     Extension(ExtensionState),
@@ -223,6 +236,10 @@ struct ReportMetrics {
     max_memory_used_mb: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     init_duration_ms: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore_duration_ms: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billed_restore_duration_ms: Option<u64>,
 }
 
 impl Report {
@@ -239,12 +256,19 @@ impl Report {
             start: Moment(began.after(outcome.duration.saturating_sub(overhead))),
             duration_ms: Millis(overhead),
         });
+        let (init, restore) = match outcome.init {
+            None => (None, None),
+            Some(ColdStart::Init(whole)) => (Some(whole), None),
+            Some(ColdStart::Restore { whole, billed }) => (None, Some((whole, billed))),
+        };
         let metrics = ReportMetrics {
             duration_ms: Millis(outcome.duration),
             billed_duration_ms: billed_ms(outcome),
             memory_size_mb: memory_mb,
             max_memory_used_mb: used_mb,
-            init_duration_ms: outcome.init.map(Millis),
+            init_duration_ms: init.map(Millis),
+            restore_duration_ms: restore.map(|(whole, _)| Millis(whole)),
+            billed_restore_duration_ms: restore.map(|(_, billed)| whole_ms(billed)),
         };
         let (request_id, segment) = (outcome.request_id.clone(), outcome.segment.clone());
         let tracing = tracing.map(|tracing| Tracing {
@@ -270,10 +294,16 @@ impl PlatformEvent {
             _ => Level::Warn,
         };
         match &self.record {
-            PlatformRecord::InitStart(_) | PlatformRecord::Start(_) => Level::Info,
+            PlatformRecord::InitStart(_)
+            | PlatformRecord::RestoreStart(_)
+            | PlatformRecord::Start(_) => Level::Info,
+            PlatformRecord::RestoreRuntimeDone(done) => on_success(&done.ending, Level::Debug),
+            PlatformRecord::RestoreReport(report) => on_success(&report.ending, Level::Info),
             PlatformRecord::InitRuntimeDone(done) => on_success(&done.ending, Level::Debug),
-            // On demand; AWS gives INFO to other kinds of starts.
-            PlatformRecord::InitReport(report) => on_success(&report.ending, Level::Debug),
+            PlatformRecord::InitReport(report) if report.is_on_demand() => {
+                on_success(&report.ending, Level::Debug)
+            }
+            PlatformRecord::InitReport(report) => on_success(&report.ending, Level::Info),
             PlatformRecord::RuntimeDone(done) => on_success(&done.ending, Level::Debug),
             PlatformRecord::Report(report) => on_success(&report.ending, Level::Info),
             PlatformRecord::Extension(extension) if extension.error_type.is_some() => Level::Warn,
@@ -304,6 +334,11 @@ impl PlatformEvent {
                 start.runtime_version, start.runtime_version_arn
             )),
             PlatformRecord::InitReport(report) => report.text(),
+            PlatformRecord::RestoreStart(start) => Some(format!(
+                "RESTORE_START Runtime Version: {}\tRuntime Version ARN: {}\n",
+                start.runtime_version, start.runtime_version_arn
+            )),
+            PlatformRecord::RestoreReport(report) => Some(report.text()),
             PlatformRecord::Start(start) => {
                 Some(format!("START RequestId: {} Version: {}\n", start.request_id, start.version))
             }
@@ -321,7 +356,9 @@ impl PlatformEvent {
                 "{} lines were dropped: {}\n",
                 dropped.dropped_records, dropped.reason
             )),
-            PlatformRecord::InitRuntimeDone(_) | PlatformRecord::RuntimeDone(_) => None,
+            PlatformRecord::InitRuntimeDone(_)
+            | PlatformRecord::RestoreRuntimeDone(_)
+            | PlatformRecord::RuntimeDone(_) => None,
         }
     }
 }
@@ -347,9 +384,16 @@ fn report_text(report: &Report) -> String {
         Some(init) => format!("Init Duration: {:.2} ms\t", init.value()),
         None => String::new(),
     };
+    let restore = match (metrics.restore_duration_ms, metrics.billed_restore_duration_ms) {
+        (Some(whole), Some(billed)) => format!(
+            "Restore Duration: {:.2} ms\tBilled Restore Duration: {billed} ms\t",
+            whole.value()
+        ),
+        _ => String::new(),
+    };
     format!(
         "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\t\
-         Memory Size: {} MB\tMax Memory Used: {} MB\t{init}{}{}\n",
+         Memory Size: {} MB\tMax Memory Used: {} MB\t{init}{restore}{}{}\n",
         report.request_id,
         metrics.duration_ms.value(),
         metrics.billed_duration_ms,
@@ -415,9 +459,13 @@ impl Serialize for Millis {
 
 /// Milliseconds that are billed: rounded up, the start of the environment included.
 pub fn billed_ms(outcome: &Outcome) -> u64 {
-    let total = outcome.duration + outcome.init.unwrap_or_default();
-    let ms = u64::try_from(total.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
-    ms.max(1)
+    let start = outcome.init.map_or(Duration::ZERO, ColdStart::billed);
+    whole_ms(outcome.duration + start).max(1)
+}
+
+/// Rounded up.
+pub(super) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

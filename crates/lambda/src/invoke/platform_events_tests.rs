@@ -9,7 +9,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
     Outcome {
         request_id: "r".into(),
         duration: Duration::from_micros(duration_us),
-        init: init_us.map(Duration::from_micros),
+        init: init_us.map(Duration::from_micros).map(ColdStart::Init),
         status: fault.as_ref().map_or(Status::Answered, Fault::status),
         is_error: fault.is_some(),
         fault,
@@ -337,4 +337,77 @@ fn extensions() {
     .to_json();
     let spans = r#""spans":[{"name":"extensionOverhead","start":"2026-09-21T14:13:20.000Z","durationMs":1.0}]"#;
     assert!(json.contains(spans), "{json}");
+}
+
+#[test]
+fn snapshots() {
+    let report = |status: &Status| {
+        let report = InitReport::new(Phase::SnapStart, status, Duration::from_micros(250_001));
+        PlatformRecord::InitReport(report.of_type(InitType::SnapStart))
+    };
+    check(
+        report(&Status::Answered),
+        Level::Info,
+        Some("INIT_REPORT Init Duration: 250.00 ms\n"),
+        r#""platform.initReport","record":{"initializationType":"snap-start","phase":"snap-start","status":"success","metrics":{"durationMs":250.001}}"#,
+    );
+    check(
+        report(&Status::Timeout),
+        Level::Warn,
+        Some("INIT_REPORT Init Duration: 250.00 ms\tPhase: init\tStatus: timeout\n"),
+        r#""platform.initReport","record":{"initializationType":"snap-start","phase":"snap-start","status":"timeout","metrics":{"durationMs":250.001}}"#,
+    );
+    let runtime = ("python:3.13.1", "arn:rt".to_owned());
+    check(
+        PlatformRecord::RestoreStart(RestoreStart::new(runtime, ("f", "1"), "2026/[1]ab", 128)),
+        Level::Info,
+        Some("RESTORE_START Runtime Version: python:3.13.1\tRuntime Version ARN: arn:rt\n"),
+        r#""platform.restoreStart","record":{"runtimeVersion":"python:3.13.1","runtimeVersionArn":"arn:rt","functionName":"f","functionVersion":"1","instanceId":"2026/[1]ab","instanceMaxMemory":134217728}"#,
+    );
+    let failed = Status::Error("Runtime.AfterRestoreError".into());
+    for (status, level, done, text, json) in [
+        (Status::Answered, Level::Info, Level::Debug, "", r#""status":"success""#),
+        (Status::Timeout, Level::Warn, Level::Warn, "\tStatus: timeout", r#""status":"timeout""#),
+        (
+            failed,
+            Level::Warn,
+            Level::Warn,
+            "\tStatus: error\tError Type: Runtime.AfterRestoreError",
+            r#""status":"error","errorType":"Runtime.AfterRestoreError""#,
+        ),
+    ] {
+        check(
+            PlatformRecord::RestoreRuntimeDone(RestoreRuntimeDone::new(&status)),
+            done,
+            None,
+            &format!(r#""platform.restoreRuntimeDone","record":{{{json}}}"#),
+        );
+        check(
+            PlatformRecord::RestoreReport(RestoreReport::new(
+                &status,
+                Duration::from_micros(4_321),
+            )),
+            level,
+            Some(&format!("RESTORE_REPORT Restore Duration: 4.32 ms{text}\n")),
+            &format!(
+                r#""platform.restoreReport","record":{{{json},"metrics":{{"durationMs":4.321}}}}"#
+            ),
+        );
+    }
+}
+
+#[test]
+fn of_a_restored_environment_its_hooks_are_billed() {
+    let (whole, billed) = (Duration::from_micros(4_321), Duration::from_micros(1_001));
+    let restored =
+        Outcome { init: Some(ColdStart::Restore { whole, billed }), ..outcome(2_230, None, None) };
+    check(
+        PlatformRecord::Report(Report::new(&restored, at(0), 128, 35, None)),
+        Level::Info,
+        Some(
+            "REPORT RequestId: r\tDuration: 2.23 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB\t\
+             Max Memory Used: 35 MB\tRestore Duration: 4.32 ms\tBilled Restore Duration: 2 ms\t\n",
+        ),
+        r#""platform.report","record":{"requestId":"r","metrics":{"durationMs":2.23,"billedDurationMs":4,"memorySizeMB":128,"maxMemoryUsedMB":35,"restoreDurationMs":4.321,"billedRestoreDurationMs":2},"status":"success"}"#,
+    );
 }

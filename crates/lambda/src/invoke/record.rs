@@ -570,6 +570,9 @@ fn remember(tail: &mut VecDeque<u8>, bytes: &[u8]) {
     tail.extend(bytes);
 }
 
+#[path = "record_restore.rs"]
+mod restore;
+
 #[cfg(test)]
 #[path = "record_tests.rs"]
 mod tests;

@@ -10,6 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
+use crate::invoke::cold_start::ColdStart;
 use crate::invoke::fault::Fault;
 use crate::invoke::launcher::Stop;
 use crate::invoke::lines::RECORD_BYTES_MAX;
@@ -40,6 +41,7 @@ fn version_of(log_format: LogFormat) -> Version {
         log_format,
         active_tracing: false,
         isolates_tenants: false,
+        snap_start: false,
         sealed_environment: None,
         bundle: String::new(),
         bundle_path: PathBuf::new(),
@@ -56,7 +58,7 @@ fn outcome(duration_us: u64, init_us: Option<u64>, fault: Option<Fault>) -> Outc
     Outcome {
         request_id: "r".into(),
         duration: Duration::from_micros(duration_us),
-        init: init_us.map(Duration::from_micros),
+        init: init_us.map(Duration::from_micros).map(ColdStart::Init),
         status: fault.as_ref().map_or(Status::Answered, Fault::status),
         is_error: fault.is_some(),
         fault,

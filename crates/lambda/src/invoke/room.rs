@@ -25,6 +25,13 @@ impl Room {
     pub(super) fn make(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
         common.make_room(memory_mb).then(|| Room { common: common.clone(), memory_mb })
     }
+
+    /// The same without any giving way, now or ahead of need.
+    pub(super) fn free(common: &Arc<Common>, memory_mb: u32) -> Option<Room> {
+        let is_free = !common.config.budget.is_short(common.used().plus(memory_mb));
+        let is_taken = is_free && common.take_room(memory_mb);
+        is_taken.then(|| Room { common: common.clone(), memory_mb })
+    }
 }
 
 impl Drop for Room {
@@ -64,7 +71,7 @@ impl Common {
             let (budget, used) = (self.config.budget, self.used());
             match place::place(budget, used, memory_mb, self.idle_of(&pools)) {
                 Placement::Start => {}
-                Placement::Evict(ids) => going.extend(evict(&pools, &ids)),
+                Placement::Evict(ids) => going.extend(self.evict(&pools, &ids)),
                 Placement::Full => break,
             }
             is_taken = self.take_room(memory_mb);
@@ -106,14 +113,29 @@ impl Common {
         }
         let pools = self.all_pools();
         let ids = place::make_reserve(self.config.budget, used, self.idle_of(&pools));
-        let going = evict(&pools, &ids);
+        let going = self.evict(&pools, &ids);
         self.figures.environments_evicted.add(going.len() as u64);
         going.into_iter().for_each(|handle| handle.end(ShutdownReason::Spindown));
     }
 
     fn idle_of(&self, pools: &[Arc<Shell>]) -> Vec<IdleEnvironment> {
         let now = self.rt.instant();
-        pools.iter().flat_map(|shell| shell.idle(now)).collect()
+        let mut idle = self.templates.evictable(now, self.keep.policy);
+        idle.extend(pools.iter().flat_map(|shell| shell.idle(now)));
+        idle
+    }
+
+    /// Takes them out of their pools; templates end at once.
+    fn evict(&self, pools: &[Arc<Shell>], ids: &[u64]) -> Vec<Handle> {
+        let now = self.rt.instant();
+        let evict = |id: &u64| {
+            let handle = pools.iter().find_map(|shell| shell.evict(*id));
+            if handle.is_none() && self.templates.evict(*id, now) {
+                self.figures.environments_evicted.add(1);
+            }
+            handle
+        };
+        ids.iter().filter_map(evict).collect()
     }
 
     /// Ends them when whoever needed their room has gone on.
@@ -133,10 +155,4 @@ impl Common {
         *used = used.minus(memory_mb);
         self.figures.environments_are(*used);
     }
-}
-
-/// Takes them out of their pools.
-fn evict(pools: &[Arc<Shell>], ids: &[u64]) -> Vec<Handle> {
-    let evict = |id: &u64| pools.iter().find_map(|shell| shell.evict(*id));
-    ids.iter().filter_map(evict).collect()
 }

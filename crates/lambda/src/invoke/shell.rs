@@ -11,6 +11,7 @@ use lambic_wire::error::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::admit::{Lease, Provisioned, Throttle};
+use super::cold_start::ColdStart;
 use super::fault::Status;
 use super::launcher::{Control, Prepared};
 use super::patience::Patience;
@@ -72,7 +73,7 @@ pub(super) enum Grant {
     Use {
         handle: Handle,
         /// How long its start took, if this is its first invocation.
-        init: Option<Duration>,
+        init: Option<ColdStart>,
         /// When the invocation began, if that is known: a start may have been repeated inside it.
         since: Option<Instant>,
     },
@@ -88,7 +89,7 @@ struct Entry {
     /// Absent while it is being started.
     handle: Option<Handle>,
     /// Taken by its first invocation.
-    init: Option<Duration>,
+    init: Option<ColdStart>,
     /// Stopped because it is idle; it goes on with its next event.
     frozen: bool,
     room: Room,
@@ -276,7 +277,7 @@ impl Shell {
     }
 
     /// The environment's start has succeeded.
-    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: Duration) {
+    pub(super) fn started(self: &Arc<Shell>, id: EnvironmentId, handle: Handle, init: ColdStart) {
         if let Some(entry) = self.lock().entries.get_mut(&id) {
             entry.handle = Some(handle);
             entry.init = Some(init);

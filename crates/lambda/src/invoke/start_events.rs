@@ -17,6 +17,8 @@ pub enum InitType {
     OnDemand,
     /// It is provisioned.
     ProvisionedConcurrency,
+    /// Its version has SnapStart.
+    SnapStart,
 }
 
 impl InitType {
@@ -25,18 +27,21 @@ impl InitType {
         match self {
             InitType::OnDemand => "on-demand",
             InitType::ProvisionedConcurrency => "provisioned-concurrency",
+            InitType::SnapStart => "snap-start",
         }
     }
 }
 
 /// In which phase a runtime is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Ahead of the first invocation.
     Init,
     /// Again, inside of it.
     Invoke,
+    /// For a snapshot.
+    SnapStart,
 }
 
 /// Of `platform.initStart`.
@@ -140,14 +145,95 @@ impl InitReport {
         }
     }
 
-    /// Written for a start that went wrong only.
+    /// Written for a start that went wrong, and for that of a snapshot: no invocation tells how long
+    /// it took.
     pub(super) fn text(&self) -> Option<String> {
-        let ending = self.ending.text()?;
+        let duration = self.metrics.duration_ms.value();
         let phase = match self.phase {
-            Phase::Init => "init",
+            Phase::Init | Phase::SnapStart => "init",
             Phase::Invoke => "invoke",
         };
+        match (self.ending.text(), self.phase) {
+            (None, Phase::SnapStart) => {
+                Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\n"))
+            }
+            (None, _) => None,
+            (Some(ending), _) => Some(format!(
+                "INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"
+            )),
+        }
+    }
+
+    /// Whether it was started because a request waited.
+    pub(super) fn is_on_demand(&self) -> bool {
+        self.initialization_type == InitType::OnDemand
+    }
+}
+
+/// Of `platform.restoreStart`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStart {
+    pub(super) runtime_version: String,
+    pub(super) runtime_version_arn: String,
+    function_name: String,
+    function_version: String,
+    instance_id: String,
+    /// In bytes.
+    instance_max_memory: u64,
+}
+
+impl RestoreStart {
+    /// As [`InitStart::new`].
+    pub fn new(
+        runtime: (&str, String),
+        function: (&str, &str),
+        log_stream: &str,
+        memory_mb: u32,
+    ) -> RestoreStart {
+        RestoreStart {
+            runtime_version: runtime.0.to_owned(),
+            runtime_version_arn: runtime.1,
+            function_name: function.0.to_owned(),
+            function_version: function.1.to_owned(),
+            instance_id: log_stream.to_owned(),
+            instance_max_memory: u64::from(memory_mb) << 20,
+        }
+    }
+}
+
+/// Of `platform.restoreRuntimeDone`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestoreRuntimeDone {
+    #[serde(flatten)]
+    pub(super) ending: Ending,
+}
+
+impl RestoreRuntimeDone {
+    /// Of a restore that ended so.
+    pub fn new(status: &Status) -> RestoreRuntimeDone {
+        RestoreRuntimeDone { ending: Ending::of(status) }
+    }
+}
+
+/// Of `platform.restoreReport`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RestoreReport {
+    #[serde(flatten)]
+    pub(super) ending: Ending,
+    metrics: InitMetrics,
+}
+
+impl RestoreReport {
+    /// Of a restore that took so long and ended so.
+    pub fn new(status: &Status, duration: Duration) -> RestoreReport {
+        let metrics = InitMetrics { duration_ms: Millis(duration) };
+        RestoreReport { ending: Ending::of(status), metrics }
+    }
+
+    pub(super) fn text(&self) -> String {
         let duration = self.metrics.duration_ms.value();
-        Some(format!("INIT_REPORT Init Duration: {duration:.2} ms\tPhase: {phase}\t{ending}\n"))
+        let ending = self.ending.text().map(|ending| format!("\t{ending}")).unwrap_or_default();
+        format!("RESTORE_REPORT Restore Duration: {duration:.2} ms{ending}\n")
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::fake::{Inside, Machine, echo, exited, request, script};

@@ -7,6 +7,7 @@ use lambic_rt::Instant;
 use lambic_wire::error::Error;
 
 use super::Invocation;
+use super::cold_start::ColdStart;
 use super::fault::{Exit, Fault};
 use super::shell::{Grant, Handle, Shell};
 use super::trace::{self, Trace};
@@ -72,7 +73,7 @@ fn work(
     pool: &Shell,
     invocation: &Invocation,
     trace: &Trace,
-    init: Option<Duration>,
+    init: Option<ColdStart>,
     since: Instant,
 ) -> Work {
     let rt = &pool.common.rt;

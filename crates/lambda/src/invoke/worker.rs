@@ -11,101 +11,41 @@
 //! is a sequence of its own (`shutdown`).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lambic_model_lambda::errors;
 use lambic_rt::Instant;
 use lambic_wire::error::Error;
 use tokio::sync::oneshot;
 
+use super::cold_start::ColdStart;
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
+use super::keeper::{InitEnd, Keeper};
 use super::launcher::{Ended, Environment, Extensions, Happening, LaunchFault, Plan, Session};
 use super::platform_events::InitType;
 use super::pool::EnvironmentId;
 use super::record::{Phase as InitPhase, Recorder};
+use super::restoring::{self, Restored};
 use super::running::Running;
 use super::shell::{Grant, Shell};
 use super::shutdown;
-use super::target;
+use super::templates::Standing;
 use crate::limits;
 use crate::ops::secrets;
-use crate::runtime_api::desk::{Completion, Desk, Outcome, Owner};
+use crate::runtime_api::desk::{Completion, Desk};
 use crate::runtime_api::extensions::crew::Info;
 use crate::runtime_api::extensions::{About, ShutdownReason};
-use crate::runtimes::plan;
+use crate::runtime_api::restore::SnapStart;
+use crate::runtimes::plan::{self, Access, Made};
 use crate::state::version::Version;
-use crate::telemetry::{self, Api};
 
 /// How long a killed environment may take to end before it is left to the sandbox.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// How the start of a runtime ended.
-enum InitEnd {
-    Ready,
-    Error { body: Bytes, error_type: String },
-}
-
-/// Tells the pool and the log what happens at the desk of one environment.
-struct Keeper {
-    shell: Arc<Shell>,
-    id: EnvironmentId,
-    recorder: Arc<Recorder>,
-    init: Mutex<Option<oneshot::Sender<InitEnd>>>,
-    registered: Mutex<Option<oneshot::Sender<()>>>,
-}
-
-impl Keeper {
-    fn end_init(&self, end: InitEnd) -> bool {
-        let sender = self.init.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Nobody listens when the start took too long; the environment is being killed then.
-        sender.map(|sender| drop(sender.send(end))).is_some()
-    }
-}
-
-impl Owner for Keeper {
-    fn registered(&self) {
-        let sender = self.registered.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Nobody listens when the start took too long.
-        let _ = sender.map(|sender| sender.send(()));
-    }
-
-    fn runtime_started(&self) {
-        self.recorder.runtime_started();
-    }
-
-    fn ready(&self) {
-        if !self.end_init(InitEnd::Ready) {
-            self.shell.ready(self.id);
-        }
-    }
-
-    fn init_failed(&self, body: Bytes, error_type: String) {
-        self.end_init(InitEnd::Error { body, error_type });
-    }
-
-    fn responded(&self, until: Instant) {
-        self.shell.responded(self.id, until);
-    }
-
-    fn runtime_done(&self, outcome: &Outcome) {
-        self.recorder.runtime_done(outcome);
-    }
-
-    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer {
-        self.recorder.subscribe(api, extension, body)
-    }
-
-    fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>> {
-        target::count(&self.shell, outcome);
-        self.recorder.finish(outcome, wants_tail)
-    }
-}
-
 /// Why there is no environment.
 #[derive(Debug)]
-enum Unmade {
+pub(super) enum Unmade {
     /// The sandbox could not make it.
     Sandbox(LaunchFault),
     /// What the function needs is not to be had; this is the caller's answer.
@@ -122,20 +62,28 @@ impl fmt::Display for Unmade {
 }
 
 /// A start that failed.
-struct StartFailed {
-    completion: Result<Completion, Unmade>,
-    status: Status,
+pub(super) struct StartFailed {
+    pub(super) completion: Result<Completion, Unmade>,
+    pub(super) status: Status,
     /// What had become of them.
     extensions: Vec<Info>,
     /// What is left of the environment; it is told of the failure before it ends.
-    left: Option<Box<Running>>,
+    pub(super) left: Option<Box<Running>>,
+    /// It is not tried again for the same request.
+    is_final: bool,
 }
 
 impl StartFailed {
     fn fault(fault: Fault) -> StartFailed {
         let status = fault.status();
         let completion = Ok(Completion::Fault(fault));
-        StartFailed { completion, status, extensions: Vec::new(), left: None }
+        StartFailed { completion, status, extensions: Vec::new(), left: None, is_final: false }
+    }
+
+    /// Its hooks failed, which is what its caller is told.
+    pub(super) fn of_hooks(status: Status, error: Error, left: Running) -> StartFailed {
+        let (completion, left) = (Err(Unmade::Refused(error)), Some(Box::new(left)));
+        StartFailed { completion, status, extensions: Vec::new(), left, is_final: true }
     }
 
     fn ended(ended: Ended, program: &str) -> StartFailed {
@@ -148,7 +96,7 @@ impl StartFailed {
         }
     }
 
-    fn sandbox(fault: LaunchFault, version: &Version) -> StartFailed {
+    pub(super) fn sandbox(fault: LaunchFault, version: &Version) -> StartFailed {
         match (&fault, &version.file_system) {
             (LaunchFault::FileSystem(reason), Some(used)) => {
                 tracing::error!(reason, access_point = used.arn, "a file system was not mounted");
@@ -163,13 +111,14 @@ impl StartFailed {
     }
 
     /// It is not to be made, for a reason that the caller is told.
-    fn refused(error: Error) -> StartFailed {
+    pub(super) fn refused(error: Error) -> StartFailed {
         StartFailed::unmade(Unmade::Refused(error))
     }
 
     fn unmade(unmade: Unmade) -> StartFailed {
         let status = Status::Error("Sandbox.Failure".to_owned());
-        StartFailed { completion: Err(unmade), status, extensions: Vec::new(), left: None }
+        let completion = Err(unmade);
+        StartFailed { completion, status, extensions: Vec::new(), left: None, is_final: false }
     }
 }
 
@@ -182,9 +131,51 @@ enum Phase {
 }
 
 /// Credentials that are valid as long as this lives.
-struct OpenSession {
+pub(super) struct OpenSession {
     shell: Arc<Shell>,
-    session: Session,
+    pub(super) session: Session,
+    /// The template that it was forked from: it lives in it, and may use its credentials.
+    _template: Option<Arc<Standing>>,
+}
+
+/// What an environment is started for, and what it is given.
+pub(super) struct Order<'a> {
+    pub(super) shell: &'a Arc<Shell>,
+    pub(super) id: EnvironmentId,
+    pub(super) recorder: &'a Arc<Recorder>,
+    pub(super) session: &'a Session,
+    pub(super) access: &'a Access,
+}
+
+impl Order<'_> {
+    /// What it is made of.
+    pub(super) async fn plan(&self, version: &Version) -> Result<Made, StartFailed> {
+        let common = &self.shell.common;
+        let place = common.config.vpcs.place(&common.config.networks, version);
+        let place = place.map_err(StartFailed::refused)?;
+        let start = (self.recorder.log_stream(), self.recorder.init_type());
+        let made = plan::make(common, version, self.access, start, self.id, place).await;
+        made.map_err(StartFailed::fault)
+    }
+
+    /// Its desk.
+    pub(super) fn desk(
+        &self,
+        keeper: Keeper,
+        version: &Version,
+        extensions: Vec<String>,
+        is_template: bool,
+    ) -> Desk {
+        let rt = self.shell.common.rt.clone();
+        let desk = Desk::new(Box::new(keeper), rt, about(version), extensions);
+        match self.access {
+            Access::Keys(_) => desk,
+            Access::Token(token) => {
+                let (token, session) = (token.clone(), self.session.clone());
+                desk.with_snapstart(SnapStart { is_template, token, session })
+            }
+        }
+    }
 }
 
 impl Drop for OpenSession {
@@ -227,22 +218,48 @@ async fn begin(
     init_type: InitType,
 ) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
+    let is_snapstart = shell.version().snap_start;
+    let init_type = if is_snapstart { InitType::SnapStart } else { init_type };
     let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
     let recorder = Arc::new(recorder.of_tenant(shell.tenant().cloned()));
-    let session = open_session(shell);
+    let template = is_snapstart.then(|| restoring::template(shell)).flatten();
+    let session = open_session(shell, template.clone());
+    let access = match &template {
+        Some(template) => Access::Token(template.token.clone()),
+        None if is_snapstart => Access::Token(plan::fresh_token(rt)),
+        None => Access::Keys(session.session.clone()),
+    };
+    let order =
+        Order { shell, id, recorder: &recorder, session: &session.session, access: &access };
+    if let Some(template) = &template {
+        match Box::pin(restoring::restore(&order, template)).await {
+            Restored::Running(running, cold) => {
+                shell.started(id, running.handle(&recorder), cold);
+                return Some((*running, session));
+            }
+            Restored::Failed(failed) => {
+                give_up(shell, id, &recorder, rt.instant(), *failed).await;
+                return None;
+            }
+            Restored::Ordinary => {}
+        }
+    }
     let since = rt.instant();
-    let limit = shell.common.config.init_max;
-    let mut failed = match start(shell, id, &recorder, &session.session, Phase::Init(limit)).await {
+    let mut failed = match start(&order, Phase::Init(restoring::init_max(shell))).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
             let extensions = running.desk.extensions();
             recorder.init_ended(InitPhase::Init, init, &Status::Answered, extensions);
-            shell.started(id, running.handle(&recorder), init);
+            shell.started(id, running.handle(&recorder), ColdStart::Init(init));
             return Some((running, session));
         }
         Err(failed) => failed,
     };
     fail(shell, &recorder, InitPhase::Init, since, &mut failed).await;
+    if failed.is_final {
+        give_up(shell, id, &recorder, since, failed).await;
+        return None;
+    }
     // Nobody may wait any more: others became free meanwhile.
     let Some(sender) = shell.claim(id) else {
         shell.provisioning_failed();
@@ -250,12 +267,12 @@ async fn begin(
     };
     let since = rt.instant();
     let timeout = Duration::from_secs(u64::from(shell.version().timeout_s));
-    match start(shell, id, &recorder, &session.session, Phase::Invoke(timeout)).await {
+    match start(&order, Phase::Invoke(timeout)).await {
         Ok(running) => {
             let init = rt.instant().duration_since(since);
             let extensions = running.desk.extensions();
             recorder.init_ended(InitPhase::Invoke, init, &Status::Answered, extensions);
-            let init = Some(init);
+            let init = Some(ColdStart::Init(init));
             let handle = running.handle(&recorder);
             let grant = Grant::Use { handle: handle.clone(), init, since: Some(since) };
             shell.grant_claimed(id, handle, sender, grant);
@@ -263,13 +280,30 @@ async fn begin(
         }
         Err(mut failed) => {
             fail(shell, &recorder, InitPhase::Invoke, since, &mut failed).await;
-            if failed.status == Status::Timeout {
+            if failed.status == Status::Timeout && !failed.is_final {
                 failed = StartFailed::fault(Fault::TimedOut { timeout });
             }
             // If the caller's task is gone with the server, nobody needs to be told.
             let _ = sender.send(refusal(failed, recorder, since));
             None
         }
+    }
+}
+
+/// Tells whoever waits of a failure that is not to be repeated.
+async fn give_up(
+    shell: &Arc<Shell>,
+    id: EnvironmentId,
+    recorder: &Arc<Recorder>,
+    since: Instant,
+    mut failed: StartFailed,
+) {
+    if let Some(running) = failed.left.take() {
+        stop(*running, shell, &failed.status).await;
+    }
+    // If nobody waits any more, nobody needs to be told.
+    if let Some(sender) = shell.claim(id) {
+        let _ = sender.send(refusal(failed, recorder.clone(), since));
     }
 }
 
@@ -305,14 +339,15 @@ async fn fail(
     }
 }
 
-fn open_session(shell: &Arc<Shell>) -> OpenSession {
+/// `template` is what it is forked from.
+pub(super) fn open_session(shell: &Arc<Shell>, template: Option<Arc<Standing>>) -> OpenSession {
     let session = plan::fresh_session(&shell.common.rt);
     shell.common.sessions.open(&session, shell.version());
-    OpenSession { shell: shell.clone(), session }
+    OpenSession { shell: shell.clone(), session, _template: template }
 }
 
 /// The version with variables that can be read.
-async fn readable(shell: &Arc<Shell>) -> Result<Arc<Version>, Error> {
+pub(super) async fn readable(shell: &Arc<Shell>) -> Result<Arc<Version>, Error> {
     let version = shell.version().clone();
     if version.sealed_environment.is_none() {
         return Ok(version);
@@ -326,41 +361,25 @@ async fn readable(shell: &Arc<Shell>) -> Result<Arc<Version>, Error> {
 }
 
 /// Makes an environment and waits until its runtime asks for work, as long as the phase allows.
-async fn start(
-    shell: &Arc<Shell>,
-    id: EnvironmentId,
-    recorder: &Arc<Recorder>,
-    session: &Session,
-    phase: Phase,
-) -> Result<Running, StartFailed> {
+async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> {
+    let (shell, recorder) = (order.shell, order.recorder);
     let common = &shell.common;
     let version = &readable(shell).await.map_err(StartFailed::refused)?;
     let share = limits::cpu_millis(version.memory_mb);
-    let log_stream = recorder.log_stream();
-    let place = common.config.vpcs.place(&common.config.networks, version);
-    let place = place.map_err(StartFailed::refused)?;
-    let start = (log_stream, recorder.init_type());
-    let made = plan::make(common, version, session, start, id, place).await;
-    let mut made = made.map_err(StartFailed::fault)?;
+    let mut made = order.plan(version).await?;
     let recorded = match phase {
         Phase::Init(_) => InitPhase::Init,
         Phase::Invoke(_) => InitPhase::Invoke,
     };
     recorder.init_start(recorded, &made.runtime);
-    let (sender, mut init) = oneshot::channel();
-    let (all, mut registered) = oneshot::channel();
-    let keeper = Keeper {
-        shell: shell.clone(),
-        id,
-        recorder: recorder.clone(),
-        init: Mutex::new(Some(sender)),
-        registered: Mutex::new(Some(all)),
-    };
+    let (keeper, mut signals) = Keeper::new(shell, order.id, recorder);
     let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
-    let desk = Desk::new(Box::new(keeper), common.rt.clone(), about(version), extensions.clone());
+    let desk = order.desk(keeper, version, extensions.clone(), false);
     let program = made.plan.argv.first().cloned().unwrap_or_default();
     made.plan.spare = match (phase, recorder.init_type(), &made.spare) {
-        (Phase::Init(_), InitType::OnDemand, Some(prepared)) => shell.kind_of_spare(prepared),
+        (Phase::Init(_), InitType::OnDemand | InitType::SnapStart, Some(prepared)) => {
+            shell.kind_of_spare(prepared)
+        }
         // Spares are for those who wait, and a second start is as plain as can be.
         _ => None,
     };
@@ -376,22 +395,33 @@ async fn start(
     };
     let started = async {
         if !running.extensions.is_empty() {
-            match running.until(shell, &mut registered).await {
+            match running.until(shell, &mut signals.registered).await {
                 Ok(_) => running.control.go(),
                 Err(happening) => return Err(happening),
             }
         }
-        running.until(shell, &mut init).await
+        running.until(shell, &mut signals.init).await
     };
     let ended = common.rt.within(limit, started).await;
-    if let Some(Ok(Ok(InitEnd::Ready))) = ended {
-        running.control.limit_cpu(share);
-        return Ok(running);
+    match ended {
+        Some(Ok(Ok(InitEnd::Ready))) => {}
+        // Its version has SnapStart and no template: its hooks run all the same.
+        Some(Ok(Ok(InitEnd::Restoring(_)))) => {
+            let limit = common.config.restore_max;
+            let hooks = restoring::hooks(shell, &mut running, &mut signals, limit);
+            if let Err((status, error)) = hooks.await {
+                return Err(StartFailed::of_hooks(status, error, running));
+            }
+        }
+        ended => {
+            let mut failed = start_failed(&running, ended, &program, limit);
+            failed.extensions = running.desk.extensions();
+            failed.left = Some(Box::new(running));
+            return Err(failed);
+        }
     }
-    let mut failed = start_failed(&running, ended, &program, limit);
-    failed.extensions = running.desk.extensions();
-    failed.left = Some(Box::new(running));
-    Err(failed)
+    running.control.limit_cpu(share);
+    Ok(running)
 }
 
 /// Makes the environment, from a spare if one is at hand, whose runtime then learns what it is.
@@ -409,7 +439,7 @@ async fn launch(shell: &Shell, desk: &Desk, plan: Plan) -> Result<Environment, L
 }
 
 /// What a start that did not end well comes to; `None` is one that took longer than `limit`.
-fn start_failed(
+pub(super) fn start_failed(
     running: &Running,
     ended: Option<Result<Result<InitEnd, oneshot::error::RecvError>, Happening>>,
     program: &str,
@@ -421,8 +451,9 @@ fn start_failed(
             status: Status::Error(error_type),
             extensions: Vec::new(),
             left: None,
+            is_final: false,
         },
-        Some(Ok(Ok(InitEnd::Ready) | Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
+        Some(Ok(Ok(_) | Err(_))) => StartFailed::fault(Fault::Exited(Exit::default())),
         Some(Err(Happening::Ended(ended) | Happening::ProgramEnded(0, ended))) => {
             StartFailed::ended(ended, program)
         }
@@ -480,7 +511,7 @@ fn exit(ended: Ended) -> Exit {
 }
 
 /// Ends an environment that did not start.
-async fn stop(mut running: Running, shell: &Arc<Shell>, status: &Status) {
+pub(super) async fn stop(mut running: Running, shell: &Arc<Shell>, status: &Status) {
     let reason = match status {
         Status::Timeout => ShutdownReason::Timeout,
         Status::Answered | Status::Error(_) => ShutdownReason::Failure,

@@ -36,6 +36,7 @@ use super::secrets;
 use super::settings::{self, Unoffered, refuse_if};
 use super::show::show;
 use super::signatures::{admit, admit_layers, examine};
+use super::snap_start;
 use crate::Lambda;
 use crate::limits::{
     CODE_STORAGE_BYTES_MAX, MEMORY_MB_DEFAULT, TIMEOUT_S_DEFAULT, TMP_MB_DEFAULT,
@@ -97,6 +98,7 @@ impl Serve for CreateFunction {
             ..settings.into_configuration(cx, input.role, input.handler, code)
         };
         of_machine.apply(cx, &target, &mut configuration)?;
+        snap_start::check(cx, &configuration)?;
         let record = FunctionRecord {
             account: target.account.clone(),
             region: target.region.clone(),
@@ -110,6 +112,7 @@ impl Serve for CreateFunction {
             settle_at_micros: Some(settle_at(cx).micros()),
             last_version: 0,
             versions: Numbers::default(),
+            snapshots: BTreeMap::new(),
             version_bytes: 0,
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),
@@ -211,6 +214,7 @@ struct Settings {
     tmp_mb: u32,
     active_tracing: bool,
     isolates_tenants: bool,
+    snap_start: bool,
     architecture: &'static str,
     logging: Logging,
     dead_letter_arn: Option<String>,
@@ -239,6 +243,7 @@ impl Settings {
             active_tracing: settings::active_tracing(input.tracing_config.as_ref())
                 .unwrap_or(false),
             isolates_tenants: input.tenancy_config.is_some(),
+            snap_start: snap_start::given(input.snap_start.as_ref()).unwrap_or(false),
             architecture: settings::architecture(input.architectures.as_deref().unwrap_or(&[]))?,
             logging: logging::changed(&Logging::default(), input.logging_config.as_ref(), name)?,
             dead_letter_arn: settings::dead_letter_arn(input.dead_letter_config.as_ref())?
@@ -266,6 +271,7 @@ impl Settings {
             sealed_environment: None,
             active_tracing: self.active_tracing,
             isolates_tenants: self.isolates_tenants,
+            snap_start: self.snap_start,
             architecture: self.architecture.to_owned(),
             logging: self.logging,
             dead_letter_arn: self.dead_letter_arn,
@@ -296,7 +302,6 @@ fn refuse_unoffered(input: &CreateFunctionRequest) -> Result<(), Error> {
         durable_config: input.durable_config.as_ref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
-        snap_start: input.snap_start.as_ref(),
     };
     unoffered.check()
 }
@@ -417,7 +422,6 @@ mod tests {
     async fn what_is_not_offered_is_named() {
         let cases = [
             ("PackageType", json!("Image"), "PackageType"),
-            ("SnapStart", json!({"ApplyOn": "PublishedVersions"}), "SnapStart"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
             ("DurableConfig", json!({}), "DurableConfig"),
             ("Runtime", json!("java21"), "java21"),

@@ -91,7 +91,7 @@ async fn thin_out(cx: &Cx<'_, Lambda>, target: &Target) -> Result<(), Error> {
         record.qualified.clear();
         let mut transaction = Transaction::new();
         for number in numbers {
-            record.versions.remove(number);
+            record.remove_version(number);
             delete_record(&record, number, &mut transaction);
         }
         transaction.replace(&stored, &record);
@@ -121,7 +121,7 @@ async fn delete_version(
         )));
     }
     let version = read_version(cx, record, number).await?;
-    if !record.versions.remove(number) {
+    if !record.remove_version(number) {
         return Ok(false);
     }
     let bytes = version.map_or(0, |version| version.configuration.code.zip_bytes);

@@ -12,7 +12,7 @@ use lambic_wire::Error;
 
 use super::change::pending;
 use super::qualifier::snapshot;
-use super::{find, json};
+use super::{find, json, snap_start};
 use crate::Lambda;
 use crate::invoke::{Invocation, lineage};
 use crate::limits::{
@@ -88,6 +88,7 @@ impl Ready {
         let version = self.version;
         match version.state {
             VersionState::Active => {}
+            VersionState::Pending if version.snap_start => return Err(snap_start::not_ready()),
             VersionState::Pending => return Err(errors::resource_conflict(pending("Pending"))),
             VersionState::Failed => return Err(errors::resource_conflict(pending("Failed"))),
         }

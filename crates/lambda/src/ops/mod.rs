@@ -23,6 +23,7 @@ pub(crate) mod secrets;
 mod settings;
 mod show;
 mod signatures;
+mod snap_start;
 mod tags;
 
 mod add_layer_version_permission;

@@ -12,6 +12,7 @@ use crate::Lambda;
 use crate::limits::invalid;
 use crate::state::function::{Configuration, FunctionRecord, new_generation};
 use crate::state::published::{VersionRecord, number_key};
+use crate::state::snapshot::Snapshot;
 
 /// The version that was published last, if it is still there and `latest` runs the same.
 pub(super) async fn unchanged(
@@ -38,6 +39,9 @@ pub(super) fn publish(
     record.last_version += 1;
     record.versions.push(record.last_version);
     record.version_bytes += latest.code.zip_bytes;
+    if latest.snap_start {
+        record.snapshots.insert(record.last_version, Snapshot::Pending);
+    }
     let version = VersionRecord {
         account: record.account.clone(),
         region: record.region.clone(),

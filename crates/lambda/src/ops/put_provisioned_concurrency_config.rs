@@ -19,6 +19,7 @@ use lambic_wire::{Arn, Error};
 
 use super::change::edit;
 use super::provisioned::{Shown, check_qualifier};
+use super::snap_start;
 use crate::Lambda;
 use crate::limits::{UNRESERVED_CONCURRENCY_MIN, invalid, invalid_of_nobody};
 use crate::names::{self, LATEST};
@@ -83,8 +84,9 @@ fn unpublished() -> Error {
     invalid("Provisioned Concurrency Configs cannot be applied to unpublished function versions.")
 }
 
-/// Not twice for one version: by its number and by an alias.
+/// Not twice for one version, by its number and by an alias, and not beside SnapStart.
 pub(super) fn check_versions(record: &FunctionRecord, qualifier: &str) -> Result<(), Error> {
+    snap_start::check_provisioned(record, qualifier)?;
     // An environment that waits ahead of time would be nobody's.
     if record.shown().isolates_tenants {
         return Err(invalid(

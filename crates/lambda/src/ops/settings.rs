@@ -52,7 +52,6 @@ pub(crate) struct Unoffered<'a> {
     pub(crate) durable_config: Option<&'a model::DurableConfig>,
     pub(crate) image_config: Option<&'a model::ImageConfig>,
     pub(crate) runtime_config: Option<&'a model::FunctionRuntimeConfig>,
-    pub(crate) snap_start: Option<&'a model::SnapStart>,
 }
 
 impl Unoffered<'_> {
@@ -67,7 +66,6 @@ impl Unoffered<'_> {
             ("DurableConfig", self.durable_config.is_some()),
             ("ImageConfig", self.image_config.is_some_and(changes_image)),
             ("RuntimeConfig", self.runtime_config.is_some()),
-            ("SnapStart.ApplyOn PublishedVersions", self.snap_start.is_some_and(applies)),
         ];
         for (member, is_set) in members {
             refuse_if(is_set, member)?;
@@ -85,10 +83,6 @@ fn changes_image(config: &model::ImageConfig) -> bool {
     config.entry_point.as_ref().is_some_and(|all| !all.is_empty())
         || config.command.as_ref().is_some_and(|all| !all.is_empty())
         || config.working_directory.as_ref().is_some_and(|folder| !folder.is_empty())
-}
-
-fn applies(config: &model::SnapStart) -> bool {
-    config.apply_on.as_ref().is_some_and(|on| *on != model::SnapStartApplyOn::None)
 }
 
 /// The VPC that is asked for, if the function may be in it.
@@ -246,7 +240,6 @@ mod tests {
     fn neutral_values_pass() {
         let unoffered = Unoffered {
             image_config: Some(&model::ImageConfig::default()),
-            snap_start: Some(&model::SnapStart { apply_on: Some(model::SnapStartApplyOn::None) }),
             ..Unoffered::default()
         };
         assert_eq!(unoffered.check(), Ok(()));

@@ -20,6 +20,7 @@ use crate::state::function::{Code, Configuration, FunctionRecord, State, UpdateS
 use crate::state::layer::LayerUse;
 use crate::state::published::VersionRecord;
 use crate::state::runtime_id;
+use crate::state::snapshot::Snapshot;
 use crate::state::vpc::VpcUse;
 
 /// AWS gives this reason for creations and for updates alike.
@@ -65,11 +66,15 @@ pub(crate) fn show_version(
     let mut shown = show_listed_version(cx, record, version);
     shown.function_arn = Some(format!("{}:{qualifier}", record.arn()));
     shown.runtime_version_config = Some(runtime_version(record, &version.configuration));
-    if version.is_pending(now) {
-        set_pending(&mut shown);
-    } else {
-        shown.state = Some(ShownState::Active);
-        shown.last_update_status = Some(LastUpdateStatus::Successful);
+    let snapshot = record.snapshots.get(&version.number);
+    match snapshot {
+        Some(Snapshot::Failed { reason }) => set_failed(&mut shown, reason),
+        Some(Snapshot::Pending) => set_pending(&mut shown),
+        _ if version.is_pending(now) => set_pending(&mut shown),
+        _ => {
+            shown.state = Some(ShownState::Active);
+            shown.last_update_status = Some(LastUpdateStatus::Successful);
+        }
     }
     shown
 }
@@ -94,6 +99,11 @@ pub(crate) fn show_listed_version(
     let number = version.number.to_string();
     let mut shown = show_configuration(cx, record, &version.configuration, &number, Some(&number));
     shown.revision_id = Some(version.revision_id.clone());
+    let is_taken = record.snapshots.get(&version.number) == Some(&Snapshot::Taken);
+    if is_taken && cx.service.runner.has_snapshots() {
+        let snap_start = shown.snap_start.get_or_insert_default();
+        snap_start.optimization_status = Some(SnapStartOptimizationStatus::On);
+    }
     shown
 }
 
@@ -106,6 +116,16 @@ fn set_pending(shown: &mut FunctionConfiguration) {
     shown.state = Some(ShownState::Pending);
     shown.state_reason = Some(BEING_CREATED.to_owned());
     shown.state_reason_code = Some(StateReasonCode::Creating);
+}
+
+/// A version that cannot be initialized.
+fn set_failed(shown: &mut FunctionConfiguration, reason: &str) {
+    shown.state = Some(ShownState::Failed);
+    shown.state_reason = Some(reason.to_owned());
+    shown.state_reason_code = Some(StateReasonCode::FunctionError);
+    shown.last_update_status = Some(LastUpdateStatus::Failed);
+    shown.last_update_status_reason = Some(reason.to_owned());
+    shown.last_update_status_reason_code = Some(LastUpdateStatusReasonCode::FunctionError);
 }
 
 /// Absent without layers, as on AWS.
@@ -182,7 +202,10 @@ fn show_configuration(
         architectures: Some(vec![Architecture::from(configuration.architecture.as_str())]),
         ephemeral_storage: Some(EphemeralStorage { size: configuration.tmp_mb as i32 }),
         snap_start: Some(SnapStartResponse {
-            apply_on: Some(SnapStartApplyOn::None),
+            apply_on: Some(match configuration.snap_start {
+                true => SnapStartApplyOn::PublishedVersions,
+                false => SnapStartApplyOn::None,
+            }),
             optimization_status: Some(SnapStartOptimizationStatus::Off),
         }),
         signing_profile_version_arn: profile_version_arn(&configuration.code),

@@ -16,19 +16,23 @@ use serde_json::{Value, json};
 
 use crate::code::testing::{Item, zip_of};
 use crate::invoke::streamed::{End, Part, StreamedAnswer};
+use crate::invoke::templates::SnapshotFault;
 use crate::invoke::{Answer, Invocation, Provision};
 use crate::service::{ControlConfig, Lambda, Runner};
 use crate::state::function::FunctionRecord;
 use crate::state::mapping;
 use crate::state::runtime_id::AllowRetired;
 use crate::state::version::Version;
-use crate::tasks::{mappings, provision, settle};
+use crate::tasks::{mappings, provision, settle, snapshots};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
 /// Answers every event with itself; `{"fail": …}` fails, `{"trace": …}` answers the trace header.
 #[derive(Default)]
-pub(crate) struct Echo(std::sync::Mutex<std::collections::HashMap<u64, u32>>);
+pub(crate) struct Echo {
+    provisioned: std::sync::Mutex<std::collections::HashMap<u64, u32>>,
+    no_snapshots: bool,
+}
 
 impl Runner for Echo {
     fn invoke<'a>(
@@ -74,13 +78,27 @@ impl Runner for Echo {
 
     fn follow(&self, _: &str, _: Option<&FunctionRecord>) {}
 
+    fn has_snapshots(&self) -> bool {
+        !self.no_snapshots
+    }
+
+    /// A function that has a variable `FAILS` cannot be initialized.
+    fn take_snapshot<'a>(
+        &'a self,
+        version: &'a Arc<Version>,
+    ) -> BoxFuture<'a, Result<(), SnapshotFault>> {
+        let fails = version.environment.iter().any(|(name, _)| name == "FAILS");
+        let failed = || Err(SnapshotFault::of_function());
+        Box::pin(async move { if fails { failed() } else { Ok(()) } })
+    }
+
     fn provision(&self, version: &Arc<Version>, count: u32) {
-        self.0.lock().unwrap().insert(version.generation, count);
+        self.provisioned.lock().unwrap().insert(version.generation, count);
     }
 
     /// All there at once.
     fn provisioned(&self, version: &Arc<Version>) -> Provision {
-        let available = self.0.lock().unwrap().get(&version.generation).copied();
+        let available = self.provisioned.lock().unwrap().get(&version.generation).copied();
         Provision { available: available.unwrap_or(0), fails: false }
     }
 }
@@ -175,6 +193,18 @@ impl Harness {
     pub(crate) async fn with(change: impl FnOnce(&mut ControlConfig)) -> Harness {
         let rt = Rt::real();
         Harness::on(Store::in_memory(rt.clone()).unwrap(), rt, change).await
+    }
+
+    /// On a machine that cannot take snapshots.
+    pub(crate) async fn without_snapshots() -> Harness {
+        let rt = Rt::real();
+        let store = Store::in_memory(rt.clone()).unwrap();
+        let runner = Arc::new(Echo { no_snapshots: true, ..Echo::default() });
+        let config = ControlConfig {
+            allow_retired: AllowRetired::new(vec!["python3.13".to_owned()]),
+            ..ControlConfig::default()
+        };
+        Harness::of(Lambda::new(config, rt.clone(), store, runner).await.unwrap(), rt)
     }
 
     /// On what is stored there.
@@ -290,6 +320,12 @@ impl Harness {
     pub(crate) async fn settle(&self) {
         settle::settle(&self.lambda.catalog, &self.lambda.store, &self.rt).await.unwrap();
         mappings::remove_deleted(&self.lambda.store, &self.rt).await.unwrap();
+    }
+
+    /// Takes the snapshots of published versions.
+    pub(crate) async fn take_snapshots(&self) {
+        let lambda = &self.lambda;
+        snapshots::take_all(&lambda.catalog, &lambda.store, &lambda.runner, &self.rt).await;
     }
 
     /// Lets what is to be provisioned be it.

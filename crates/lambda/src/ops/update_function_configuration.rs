@@ -33,6 +33,7 @@ use super::secrets;
 use super::settings::{self, Unoffered};
 use super::show::show;
 use super::signatures::{admit_layers, check_config, config_of};
+use super::snap_start;
 use crate::Lambda;
 use crate::limits::invalid;
 use crate::names::{self, Target};
@@ -88,6 +89,7 @@ impl Serve for UpdateFunctionConfiguration {
             check_runtime(cx, &next.runtime, changes.runtime.as_deref())?;
             changes.apply(&mut next, &target.name)?;
             changes.secrets.apply(cx, &target, &mut next)?;
+            snap_start::check(cx, &next)?;
             check_change(record, &next.runtime)?;
             if brings_layers {
                 check_config(&target, record, config.as_ref())?;
@@ -109,6 +111,7 @@ struct Changes {
     memory_mb: Option<u32>,
     tmp_mb: Option<u32>,
     active_tracing: Option<bool>,
+    snap_start: Option<bool>,
     secrets: secrets::Change,
     /// `Some(None)` takes it away.
     file_system: Option<Option<Box<FileSystemUse>>>,
@@ -135,6 +138,7 @@ impl Changes {
             memory_mb: input.memory_size.map(settings::memory_mb).transpose()?,
             tmp_mb: input.ephemeral_storage.as_ref().map(settings::tmp_mb).transpose()?,
             active_tracing: settings::active_tracing(input.tracing_config.as_ref()),
+            snap_start: snap_start::given(input.snap_start.as_ref()),
             secrets: secrets::Change {
                 variables: input.environment.map(settings::environment).transpose()?,
                 key_arn: input.kms_key_arn,
@@ -157,6 +161,7 @@ impl Changes {
         set(&mut to.memory_mb, &self.memory_mb);
         set(&mut to.tmp_mb, &self.tmp_mb);
         set(&mut to.active_tracing, &self.active_tracing);
+        set(&mut to.snap_start, &self.snap_start);
         set(&mut to.dead_letter_arn, &self.dead_letter_arn);
         set(&mut to.file_system, &self.file_system);
         if let Some(vpc) = &self.vpc {
@@ -205,7 +210,6 @@ fn refuse_unoffered(input: &UpdateFunctionConfigurationRequest) -> Result<(), Er
         durable_config: input.durable_config.as_ref(),
         image_config: input.image_config.as_ref(),
         runtime_config: input.runtime_config.as_ref(),
-        snap_start: input.snap_start.as_ref(),
     };
     unoffered.check()
 }

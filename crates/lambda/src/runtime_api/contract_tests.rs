@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::connection::HEAD_BYTES_MAX;
 use super::desk::{Completion, Finished};
 use super::life::{Life, Move};
+use super::restore::tests as restore_tests;
 use super::testing::Client;
 use super::tests::Bench;
 use crate::invoke::fault::{Fault, RESPONSE_BYTES_MAX};
@@ -16,12 +17,31 @@ const STREAMED: &str = "POST /2018-06-01/runtime/invocation/a/response HTTP/1.1\
                         Lambda-Runtime-Function-Response-Mode: streaming\r\n\
                         Transfer-Encoding: chunked\r\n\r\n";
 
+const RESTORE_NEXT: &str = "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: x\r\n\r\n";
+
 /// A desk in this state, whose last invocation is `a` as soon as it has had one.
 async fn bench_in(life: Life) -> (Bench, Vec<Client<DuplexStream>>) {
-    let bench = Bench::new();
+    let bench = match life {
+        Life::RestoreReady => restore_tests::bench(true),
+        Life::Restoring | Life::RestoreFailed => restore_tests::bench(false),
+        _ => Bench::new(),
+    };
     let mut clients = Vec::new();
     match life {
         Life::Init => {}
+        Life::RestoreReady | Life::Restoring | Life::RestoreFailed => {
+            let mut client = bench.connect();
+            client.send(RESTORE_NEXT.as_bytes()).await;
+            if life == Life::RestoreReady {
+                bench.until(life).await;
+                clients.push(client);
+            } else {
+                assert_eq!(client.try_reply().await.unwrap().status, 200);
+            }
+            if life == Life::RestoreFailed {
+                assert_eq!(bench.connect().post("restore/error", b"{}").await.status, 202);
+            }
+        }
         Life::InitFailed => {
             let mut client = bench.connect();
             assert_eq!(client.post("init/error", b"{}").await.status, 202);
@@ -51,6 +71,9 @@ async fn every_illegal_move_is_refused_with_403_and_changes_nothing() {
     let states = [
         Life::Init,
         Life::InitFailed,
+        Life::RestoreReady,
+        Life::Restoring,
+        Life::RestoreFailed,
         Life::Idle,
         Life::Running,
         Life::Answering,
@@ -75,10 +98,11 @@ async fn every_illegal_move_is_refused_with_403_and_changes_nothing() {
             );
             client.send(request.as_bytes()).await;
             let reply = client.try_reply().await.unwrap();
-            let has_no_invocation = matches!(life, Life::Init | Life::InitFailed | Life::Idle);
+            let has_invocation =
+                matches!(life, Life::Running | Life::Answering | Life::Settling | Life::Dead);
             let (status, kind) = match tried {
                 // The id is looked at first, and there has been none.
-                Move::Response | Move::Error if has_no_invocation => (400, "InvalidRequestID"),
+                Move::Response | Move::Error if !has_invocation => (400, "InvalidRequestID"),
                 _ => (403, "InvalidStateTransition"),
             };
             assert_eq!(reply.status, status, "{life:?} {tried:?}: {reply:?}");
@@ -91,7 +115,7 @@ async fn every_illegal_move_is_refused_with_403_and_changes_nothing() {
             refused += 1;
         }
     }
-    assert_eq!(refused, 21);
+    assert_eq!(refused, 31);
 }
 
 async fn failed(headers: &str, body: &[u8]) -> String {

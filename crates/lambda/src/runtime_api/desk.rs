@@ -21,10 +21,12 @@ use super::becoming::Becoming;
 use super::extensions::crew::Crew;
 use super::extensions::{About, ExtensionEvent};
 use super::life::{IllegalMove, Life, Move};
+pub use super::owner::Owner;
+use super::restore::SnapStart;
 use super::stream::{Failure, Sink};
+use crate::invoke::cold_start::ColdStart;
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::trace::Segment;
-use crate::telemetry::{self, Api};
 
 /// After its answer a runtime has the rest of the function's timeout, but at least so long, to ask
 /// for the next event.
@@ -81,7 +83,7 @@ pub struct Outcome {
     /// From handing out the event to the end of the answer.
     pub duration: Duration,
     /// How long the environment's start took, if it was started for this invocation.
-    pub init: Option<Duration>,
+    pub init: Option<ColdStart>,
     /// How it ended.
     pub status: Status,
     /// Whether the caller got an error.
@@ -116,33 +118,13 @@ pub struct Work {
     /// Moment from which its duration counts.
     pub since: Instant,
     /// How long the environment's start took, if it was started for this invocation.
-    pub init: Option<Duration>,
+    pub init: Option<ColdStart>,
     /// Whether the caller wants the end of the log.
     pub wants_tail: bool,
     /// The segment it is in X-Ray, when it was sampled.
     pub segment: Option<Segment>,
     /// Where a streamed response goes, when the caller wants one.
     pub sink: Option<Sink>,
-}
-
-/// Who is told what happens at the desk. Called without the desk's lock.
-pub trait Owner: Send + Sync + 'static {
-    /// All launched extensions have registered: the runtime may begin.
-    fn registered(&self);
-    /// The runtime asked for its first work; extensions may still be at it.
-    fn runtime_started(&self);
-    /// Runtime and extensions ask for work: their first, or their next after an invocation.
-    fn ready(&self);
-    /// The runtime reported that it cannot start. The body is its error document.
-    fn init_failed(&self, body: Bytes, error_type: String);
-    /// The runtime has answered and has until `until` to ask for the next event.
-    fn responded(&self, until: Instant);
-    /// The runtime is done with an invocation; extensions may still be at work.
-    fn runtime_done(&self, outcome: &Outcome);
-    /// An extension asks to be told what happens.
-    fn subscribe(&self, api: Api, extension: &str, body: &[u8]) -> telemetry::Answer;
-    /// The invocation is over: writes END and REPORT. The log's tail, when `wants_tail`.
-    fn record(&self, outcome: &Outcome, wants_tail: bool) -> Option<Vec<u8>>;
 }
 
 /// Why the runtime's request is refused.
@@ -182,7 +164,7 @@ struct Current {
 struct WorkFacts {
     since: Instant,
     timeout: Duration,
-    init: Option<Duration>,
+    init: Option<ColdStart>,
     wants_tail: bool,
     segment: Option<Segment>,
     sink: Option<Sink>,
@@ -199,7 +181,7 @@ struct Unrecorded {
 }
 
 pub(super) struct State {
-    life: Life,
+    pub(super) life: Life,
     waiting: Option<oneshot::Sender<Arc<Event>>>,
     current: Option<Current>,
     /// The last invocation's id, so that a second answer to it is told apart from a wrong id.
@@ -218,6 +200,8 @@ pub(super) struct State {
     exit: Option<Exit>,
     /// A report that the runtime cannot start is being read.
     reporting: bool,
+    /// The request of a template to be restored, which is not answered.
+    pub(super) template: Option<oneshot::Sender<()>>,
     /// An invocation whose streamed response broke off, until it is known why.
     broken: Option<Current>,
 }
@@ -229,6 +213,7 @@ pub struct Desk {
     pub(super) rt: Rt,
     about: About,
     pub(super) becoming: Becoming,
+    pub(super) snapstart: Option<SnapStart>,
 }
 
 impl Desk {
@@ -249,9 +234,11 @@ impl Desk {
             answer_began: None,
             exit: None,
             reporting: false,
+            template: None,
             broken: None,
         };
-        Desk { state: Mutex::new(state), owner, rt, about, becoming: Becoming::default() }
+        let (becoming, snapstart) = (Becoming::default(), None);
+        Desk { state: Mutex::new(state), owner, rt, about, becoming, snapstart }
     }
 
     /// What extensions learn of the function.
@@ -441,8 +428,12 @@ impl Desk {
     pub fn init_error(&self, body: Bytes, error_type: String) -> Result<(), Refusal> {
         let mut state = self.lock();
         state.life = state.life.step(Move::InitError)?;
+        let is_restoring = state.life == Life::RestoreFailed;
         drop(state);
-        self.owner.init_failed(body, error_type);
+        match is_restoring {
+            true => self.owner.restore_failed(body, error_type),
+            false => self.owner.init_failed(body, error_type),
+        }
         Ok(())
     }
 
@@ -505,7 +496,7 @@ impl Desk {
 
     fn end(&self, mut state: MutexGuard<'_, State>, fault: Fault, is_of_the_answered: bool) {
         state.life = Life::Dead;
-        state.waiting = None;
+        (state.waiting, state.template) = (None, None);
         let current = state.current.take().or(state.broken.take());
         let unrecorded = state.unrecorded.take();
         drop(state);

@@ -1,3 +1,5 @@
+//! The stream of our own clients, byte by byte: cut anywhere, and whatever function code may write on it.
+
 use bytes::Bytes;
 use lambic_rt::TaskKind;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! The life of the runtime in one execution environment, as one explicit machine.
 //!
-//! Init → Idle → Running → Answering → Settling → Idle …, with InitFailed and Dead as ends. Every
+//! Init → Idle → Running → Answering → Settling → Idle …, with InitFailed, RestoreFailed and Dead as
+//! ends. A function with SnapStart goes from Init to Idle by RestoreReady and Restoring. Every
 //! request of the runtime and every deed of the platform is a [`Move`]; one that the state does
 //! not allow is an error with AWS's words.
 
@@ -13,6 +14,12 @@ pub enum Life {
     Init,
     /// Reported that it cannot start.
     InitFailed,
+    /// Initialized, and waits to be restored.
+    RestoreReady,
+    /// Restored, and at its hooks.
+    Restoring,
+    /// Reported that a hook failed.
+    RestoreFailed,
     /// Asked for work and waits.
     Idle,
     /// Has an event.
@@ -40,6 +47,12 @@ pub enum Move {
     Broken,
     /// The runtime reports that it cannot start.
     InitError,
+    /// The runtime is initialized and asks to be restored.
+    RestoreNext,
+    /// The platform restores it.
+    Restore,
+    /// The runtime reports that it cannot be restored.
+    RestoreError,
     /// The platform hands it an event.
     HandOut,
     /// The process ended, or the platform ends it.
@@ -61,13 +74,19 @@ impl Life {
     pub fn step(self, tried: Move) -> Result<Life, IllegalMove> {
         match (self, tried) {
             // Asking again while it waits or works is allowed and changes nothing.
-            (Life::Init | Life::Idle | Life::Settling, Move::Next) => Ok(Life::Idle),
+            (Life::Init | Life::Restoring | Life::Idle | Life::Settling, Move::Next) => {
+                Ok(Life::Idle)
+            }
             (Life::Running, Move::Next) => Ok(Life::Running),
             (Life::Idle, Move::HandOut) => Ok(Life::Running),
             (Life::Running, Move::Response | Move::Error) => Ok(Life::Answering),
             (Life::Answering, Move::Answered) => Ok(Life::Settling),
             (Life::Answering, Move::Broken) => Ok(Life::Running),
             (Life::Init, Move::InitError) => Ok(Life::InitFailed),
+            (Life::Init, Move::RestoreNext) => Ok(Life::RestoreReady),
+            (Life::RestoreReady, Move::Restore) => Ok(Life::Restoring),
+            // What goes wrong now went wrong while it was restored, whatever the runtime calls it.
+            (Life::Restoring, Move::RestoreError | Move::InitError) => Ok(Life::RestoreFailed),
             (_, Move::Die) => Ok(Life::Dead),
             _ => Err(IllegalMove { from: self, tried }),
         }
@@ -78,6 +97,9 @@ impl Life {
         match self {
             Life::Init => "Started",
             Life::InitFailed => "InitError",
+            Life::RestoreReady => "RestoreReady",
+            Life::Restoring => "Restoring",
+            Life::RestoreFailed => "RestoreError",
             Life::Idle => "Ready",
             Life::Running => "Running",
             Life::Answering => "InvocationResponse",
@@ -97,6 +119,9 @@ impl Move {
             Move::Answered => "ResponseSent",
             Move::Broken | Move::HandOut => "Running",
             Move::InitError => "InitError",
+            Move::RestoreNext => "RestoreReady",
+            Move::Restore => "Restoring",
+            Move::RestoreError => "RestoreError",
             Move::Die => "Exited",
         }
     }
@@ -106,22 +131,28 @@ impl Move {
 mod tests {
     use super::*;
 
-    const STATES: [Life; 7] = [
+    const STATES: [Life; 10] = [
         Life::Init,
         Life::InitFailed,
+        Life::RestoreReady,
+        Life::Restoring,
+        Life::RestoreFailed,
         Life::Idle,
         Life::Running,
         Life::Answering,
         Life::Settling,
         Life::Dead,
     ];
-    const MOVES: [Move; 8] = [
+    const MOVES: [Move; 11] = [
         Move::Next,
         Move::Response,
         Move::Error,
         Move::Answered,
         Move::Broken,
         Move::InitError,
+        Move::RestoreNext,
+        Move::Restore,
+        Move::RestoreError,
         Move::HandOut,
         Move::Die,
     ];
@@ -138,13 +169,16 @@ mod tests {
         }
         assert_eq!(
             table,
-            "Init: Idle - - - - InitFailed - Dead\n\
-             InitFailed: - - - - - - - Dead\n\
-             Idle: Idle - - - - - Running Dead\n\
-             Running: Running Answering Answering - - - - Dead\n\
-             Answering: - - - Settling Running - - Dead\n\
-             Settling: Idle - - - - - - Dead\n\
-             Dead: - - - - - - - Dead\n"
+            "Init: Idle - - - - InitFailed RestoreReady - - - Dead\n\
+             InitFailed: - - - - - - - - - - Dead\n\
+             RestoreReady: - - - - - - - Restoring - - Dead\n\
+             Restoring: Idle - - - - RestoreFailed - - RestoreFailed - Dead\n\
+             RestoreFailed: - - - - - - - - - - Dead\n\
+             Idle: Idle - - - - - - - - Running Dead\n\
+             Running: Running Answering Answering - - - - - - - Dead\n\
+             Answering: - - - Settling Running - - - - - Dead\n\
+             Settling: Idle - - - - - - - - - Dead\n\
+             Dead: - - - - - - - - - - Dead\n"
         );
     }
 

@@ -6,8 +6,8 @@
 //! too much is read and thrown away or closed, and nothing it sends reaches another environment.
 //! A streamed response goes to its caller while it is being sent, and no faster than that takes it.
 //! Only a `next` may wait without a limit. Beside AWS's routes there is one of our own, for spares, on
-//! the inherited stream only (`becoming`). SnapStart's restore routes are absent, as on AWS for a
-//! function without SnapStart. What a runtime tells for X-Ray
+//! the inherited stream only (`becoming`). SnapStart's routes are there for functions with SnapStart
+//! only, as on AWS (`restore`, `credentials`). What a runtime tells for X-Ray
 //! (`Lambda-Runtime-Function-XRay-Error-Cause`, the cause in an error document) has no reader and is
 //! dropped.
 
@@ -16,6 +16,7 @@ pub mod becoming;
 pub mod connection;
 #[cfg(test)]
 mod contract_tests;
+mod credentials;
 pub mod desk;
 mod error;
 pub mod extensions;
@@ -27,8 +28,10 @@ mod inherited_tests;
 mod init_error;
 pub mod life;
 mod next;
+mod owner;
 mod ping;
 mod response;
+pub mod restore;
 pub mod stream;
 #[cfg(test)]
 mod stream_tests;
@@ -62,6 +65,16 @@ async fn route(desk: Arc<Desk>, on: connection::Kind, request: Request<Payload>)
             init_error::post(&desk, request).await
         }
         (&Method::GET, ["2018-06-01", "ping"]) => ping::get(),
+        (&Method::GET, ["2021-04-23", "credentials"]) => credentials::get(&desk, &request),
+        (method, ["2018-06-01", "runtime", "restore", what @ ("next" | "error")])
+            if desk.has_snapstart() =>
+        {
+            match (method, *what) {
+                (&Method::GET, "next") => restore::next(&desk).await,
+                (&Method::POST, "error") => restore::error(&desk, request).await,
+                _ => plain(StatusCode::METHOD_NOT_ALLOWED, ""),
+            }
+        }
         (&Method::GET, ["lambic", "become"]) if on == connection::Kind::Inherited => {
             becoming::get(&desk)
         }

@@ -12,6 +12,7 @@ use super::connection::{self, CONNECTIONS_MAX, HEAD_BYTES_MAX};
 use super::desk::{Completion, Desk, Event, Finished, NotIdle, Outcome, Owner, Work};
 use super::extensions::About;
 use super::life::Life;
+use super::restore::SnapStart;
 use super::stream::Sink;
 use super::testing::Client;
 use crate::invoke::fault::{Exit, Fault, RESPONSE_BYTES_MAX};
@@ -56,6 +57,18 @@ impl Owner for Told {
         self.add("ready".into());
     }
 
+    fn is_template(&self) {
+        self.add("template".into());
+    }
+
+    fn restoring(&self) {
+        self.add("restoring".into());
+    }
+
+    fn restore_failed(&self, body: Bytes, error_type: String) {
+        self.add(format!("restore failed {error_type} {}", String::from_utf8_lossy(&body)));
+    }
+
     fn init_failed(&self, body: Bytes, error_type: String) {
         self.add(format!("init failed {error_type} {}", String::from_utf8_lossy(&body)));
     }
@@ -85,6 +98,13 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new() -> Bench {
         Bench::with_extensions(&[])
+    }
+
+    /// Of a function with SnapStart.
+    pub(super) fn with_snapstart(snapstart: SnapStart) -> Bench {
+        let Bench { rt, desk, told } = Bench::new();
+        let desk = Arc::into_inner(desk).expect("nobody else has it yet");
+        Bench { rt, desk: Arc::new(desk.with_snapstart(snapstart)), told }
     }
 
     pub(super) fn with_extensions(names: &[&str]) -> Bench {

@@ -281,6 +281,7 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
             log_format: LogFormat::Text,
             active_tracing: false,
             isolates_tenants: false,
+            snap_start: false,
             sealed_environment: None,
             bundle: String::new(),
             bundle_path: task,
@@ -299,6 +300,18 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
         let log_format = LogFormat::Json { application, system: Level::Warn };
         let version = Version { log_format, ..(*self.version).clone() };
         Self { version: Arc::new(version), ..self }
+    }
+
+    /// The same function as a published version with SnapStart.
+    pub(super) fn with_snapstart(self) -> Self {
+        let version = Version { version: "1".into(), snap_start: true, ..(*self.version).clone() };
+        Self { version: Arc::new(version), ..self }
+    }
+
+    /// An invoke that is refused: its error's code.
+    pub(super) async fn refused(&self, event: &str) -> String {
+        let invocation = invocation(&self.version, event.as_bytes(), None);
+        self.invoker.invoke(self.version.clone(), invocation).await.unwrap_err().code.to_string()
     }
 
     /// The same function with this in `/opt`.

@@ -16,6 +16,8 @@ pub const NODEJS: &str = include_str!("nodejs/index.mjs");
 pub const NODEJS_STREAMING: &str = include_str!("nodejs/streaming.mjs");
 /// What it loads when layers bring modules.
 pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
+/// What functions register hooks of SnapStart with.
+const PYTHON_HOOKS: &str = include_str!("python/snapshot_restore_py.py");
 /// Ruby's, one file for 3.0 and later.
 pub const RUBY: &str = include_str!("ruby/bootstrap.rb");
 /// What they load in a spare.
@@ -45,6 +47,7 @@ impl Clients {
         for (place, name, text) in [
             (&clients.python, "bootstrap.py", PYTHON),
             (&clients.python, "_lambic_rehearsal.py", PYTHON_REHEARSAL),
+            (&clients.python, "snapshot_restore_py.py", PYTHON_HOOKS),
             (&clients.nodejs, "index.mjs", NODEJS),
             (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
             (&clients.nodejs, "modules.mjs", NODEJS_MODULES),

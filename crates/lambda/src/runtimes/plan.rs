@@ -12,6 +12,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +24,7 @@ use super::packs::{Family, Pack, is_host_system};
 use super::spare;
 use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
-use crate::invoke::launcher::{Extensions, Plan, Prepared, Session};
+use crate::invoke::launcher::{Edition, Extensions, Plan, Prepared, Session};
 use crate::invoke::platform_events::InitType;
 use crate::invoke::vpcs::Place;
 use crate::runtime_api::extensions::crew::EXTENSIONS_MAX;
@@ -40,6 +41,8 @@ const OPT: &str = "/opt";
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 /// Where the Runtime API listens, inside the environment.
 const RUNTIME_API: &str = "127.0.0.1:9001";
+/// Where a function with SnapStart asks for its credentials.
+const CREDENTIALS: &str = "http://127.0.0.1:9001/2021-04-23/credentials";
 /// The stream that our clients inherit from the sandbox.
 const RUNTIME_FD: &str = "3";
 const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
@@ -70,6 +73,8 @@ pub(crate) struct Made {
     pub(crate) runtime: String,
     /// What a spare is started with that it can be made from.
     pub(crate) spare: Option<Prepared>,
+    /// What tells the interpreter's file from one that is put in its place.
+    pub(crate) edition: Edition,
 }
 
 /// How a program is started.
@@ -95,11 +100,20 @@ impl Start {
     }
 }
 
+/// How a function comes to its credentials.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// They are in its variables.
+    Keys(Session),
+    /// It asks for them, and has to name this: in a snapshot they would grow old.
+    Token(Arc<str>),
+}
+
 /// Decides what an environment of this version is made of. The fault is the invocation's.
 pub(crate) async fn make(
     common: &Common,
     version: &Version,
-    session: &Session,
+    access: &Access,
     (log_stream, init_type): (&str, InitType),
     id: u64,
     place: Place,
@@ -130,7 +144,7 @@ pub(crate) async fn make(
     binds.push((version.bundle_path.clone(), TASK.to_owned()));
     binds.extend(version.layers_path.clone().map(|path| (path, OPT.to_owned())));
     let defaults = defaults(start.lang.as_deref(), variables);
-    let mut reserved = reserved(version, session, log_stream);
+    let mut reserved = reserved(version, access, log_stream);
     reserved.push(pair("AWS_LAMBDA_INITIALIZATION_TYPE", init_type.name()));
     let env = merge(defaults, &version.environment, reserved);
     let extensions = extensions(&binds, &env)?;
@@ -153,7 +167,8 @@ pub(crate) async fn make(
         spare: None,
         template: None,
     };
-    Ok(Made { plan, runtime: start.runtime, spare })
+    let edition = pack.as_deref().and_then(spare::edition).unwrap_or_default();
+    Ok(Made { plan, runtime: start.runtime, spare, edition })
 }
 
 /// What a spare is started with that functions of this configuration can be made from, as far as their
@@ -176,6 +191,13 @@ pub(crate) fn fresh_session(rt: &Rt) -> Session {
         secret_access_key: STANDARD.encode(&random[16..46]),
         session_token: STANDARD.encode(&random[46..]),
     }
+}
+
+/// What a function with SnapStart names when it asks for its credentials.
+pub(crate) fn fresh_token(rt: &Rt) -> Arc<str> {
+    let mut random = [0_u8; 48];
+    rt.fill_random(&mut random);
+    STANDARD.encode(random).into()
 }
 
 /// What of the runtime's variables AWS keeps from extensions, and our own.
@@ -391,7 +413,7 @@ pub(super) fn defaults(lang: Option<&str>, more: Vec<(String, String)>) -> Vec<(
 }
 
 /// What they may not replace.
-fn reserved(version: &Version, session: &Session, log_stream: &str) -> Vec<(String, String)> {
+fn reserved(version: &Version, access: &Access, log_stream: &str) -> Vec<(String, String)> {
     let (log_format, log_level) = match version.log_format {
         LogFormat::Text => ("Text", None),
         LogFormat::Json { application, .. } => ("JSON", Some(application.name())),
@@ -406,13 +428,22 @@ fn reserved(version: &Version, session: &Session, log_stream: &str) -> Vec<(Stri
         pair("AWS_LAMBDA_FUNCTION_NAME", &version.function_name),
         pair("AWS_LAMBDA_FUNCTION_VERSION", &version.version),
         pair("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &version.memory_mb.to_string()),
-        pair("AWS_LAMBDA_LOG_GROUP_NAME", &version.log_group),
-        pair("AWS_LAMBDA_LOG_STREAM_NAME", log_stream),
         pair("AWS_LAMBDA_LOG_FORMAT", log_format),
-        pair("AWS_ACCESS_KEY_ID", &session.access_key_id),
-        pair("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
-        pair("AWS_SESSION_TOKEN", &session.session_token),
     ];
+    match access {
+        Access::Keys(session) => variables.extend([
+            pair("AWS_LAMBDA_LOG_GROUP_NAME", &version.log_group),
+            pair("AWS_LAMBDA_LOG_STREAM_NAME", log_stream),
+            pair("AWS_ACCESS_KEY_ID", &session.access_key_id),
+            pair("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
+            pair("AWS_SESSION_TOKEN", &session.session_token),
+        ]),
+        // As on AWS, nothing that differs between the environments of one snapshot.
+        Access::Token(token) => variables.extend([
+            pair("AWS_CONTAINER_CREDENTIALS_FULL_URI", CREDENTIALS),
+            pair("AWS_CONTAINER_AUTHORIZATION_TOKEN", token),
+        ]),
+    }
     // With text a function may choose a level of its own.
     variables.extend(log_level.map(|level| pair("AWS_LAMBDA_LOG_LEVEL", level)));
     // Custom runtimes name themselves on AWS: there the variable is absent.

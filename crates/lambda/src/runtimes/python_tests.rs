@@ -423,3 +423,61 @@ async fn layers_are_on_the_module_path_unless_the_function_has_its_own() {
     assert_eq!(with_layer(&[]).await.value, json!(["the layer", []]));
     assert_eq!(with_layer(&[("PYTHONPATH", "/nowhere")]).await.value, json!([null, []]));
 }
+
+const HOOKS: &str = "\
+import os, sys
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+done = []
+register_before_snapshot(done.append, 'before 1')
+register_after_restore(done.append, 'after 1')
+@register_before_snapshot
+def before():
+    done.append('before 2')
+@register_after_restore
+def after(of='after 2'):
+    done.append(of)
+def handler(event, context):
+    names = ('AWS_ACCESS_KEY_ID', 'AWS_LAMBDA_LOG_STREAM_NAME', '_LAMBIC_TEMPLATE')
+    given = [name for name in names if name in os.environ]
+    return [done, before.__name__, given, context.log_stream_name]
+";
+
+#[tokio::test]
+async fn hooks_of_snapstart_are_called_in_the_order_of_aws() {
+    let files = [("app.py", HOOKS)];
+    let function = Function::new(RUNTIME, "app.handler", &files).await.with_snapstart();
+    let said = function.call("{}").await;
+    let expected = ["before 2", "before 1", "after 1", "after 2"];
+    assert_eq!(said.value, json!([expected, "before", [], null]), "{said:?}");
+    assert_eq!(function.call("{}").await.value, said.value, "once");
+    let plain = Function::new(RUNTIME, "app.handler", &files).await;
+    let said = plain.call("{}").await;
+    assert_eq!(said.value[0], json!([]), "without SnapStart there are none: {said:?}");
+    // A package that brings AWS's module uses that.
+    let own = include_str!("python/snapshot_restore_py.py").replace("func, args", "func, args[:0]");
+    let files = [("app.py", HOOKS), ("snapshot_restore_py.py", &own)];
+    let function = Function::new(RUNTIME, "app.handler", &files).await.with_snapstart();
+    let said = function.call("{}").await;
+    assert!(said.is_error || said.value[0] != json!(expected), "{said:?}");
+}
+
+#[tokio::test]
+async fn hooks_that_fail_end_the_environment() {
+    let code = |which: &str| {
+        format!(
+            "import snapshot_restore_py\n@snapshot_restore_py.register_{which}\ndef hook():\n    \
+             raise KeyError('in a hook')\ndef handler(event, context):\n    return 1\n"
+        )
+    };
+    let after = code("after_restore");
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", &after)]).await;
+    let function = function.with_snapstart();
+    assert_eq!(function.refused("{}").await, "SnapStartException");
+    assert_eq!(function.launches(), 1);
+    function.until_gone().await;
+    let before = code("before_snapshot");
+    let function = Function::new(RUNTIME, "app.handler", &[("app.py", &before)]).await;
+    let said = function.with_snapstart().call("{}").await;
+    assert_eq!((said.is_error, &said.value["errorType"]), (true, &json!("KeyError")), "{said:?}");
+    assert!(said.log.contains("Error Type: Runtime.BeforeSnapshotError"), "{}", said.log);
+}

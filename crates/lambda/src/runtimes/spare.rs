@@ -57,11 +57,16 @@ pub(super) fn prepared(
     // A layer's place is told to the client with the rest.
     let mut env = defaults(start.lang.as_deref(), start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
-    let file = fs::metadata(&pack.executable).ok()?;
-    let edition = Edition(file.dev(), file.ino(), file.mtime());
+    let edition = edition(pack)?;
     // Node.js has threads from its beginning.
     let forks = pack.family == Family::Python;
     Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition, forks })
+}
+
+/// What tells the program's file from one that is put in its place.
+pub(super) fn edition(pack: &Pack) -> Option<Edition> {
+    let file = fs::metadata(&pack.executable).ok()?;
+    Some(Edition(file.dev(), file.ino(), file.mtime()))
 }
 
 /// Whether the package or a layer brings something that a spare of this interpreter has loaded, at a

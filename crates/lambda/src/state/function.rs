@@ -25,13 +25,15 @@ use super::logging::Logging;
 use super::numbers::Numbers;
 use super::qualified::Qualified;
 use super::sealed::Sealed;
+use super::snapshot::Snapshot;
 use super::vpc::VpcUse;
 use crate::names::{LATEST, function_arn};
 use crate::signing::Signature;
 
 /// Life of a function.
 ///
-/// Nothing sets `Failed` yet, and that is no omission: whatever can go wrong with a package (it is
+/// Nothing sets `Failed` yet (a version whose snapshot cannot be taken has a state of its own), and that
+/// is no omission: whatever can go wrong with a package (it is
 /// broken, too large, the disk is full) goes wrong before the request that brought it is answered,
 /// since code is unpacked and on disk before its record is committed. The reconciler only lets the
 /// moment pass that AWS takes. A bundle that is missing later is damage to the data directory: its
@@ -124,6 +126,9 @@ pub struct Configuration {
     /// function is created. Records from before it was offered do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolates_tenants: bool,
+    /// Whether its published versions have SnapStart. Records from before it was offered do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snap_start: bool,
     /// `x86_64` or `arm64`.
     pub architecture: String,
     /// How it logs. Records from before there was a choice have AWS's default.
@@ -176,6 +181,9 @@ pub struct FunctionRecord {
     /// Which published versions there are.
     #[serde(default, skip_serializing_if = "Numbers::is_empty")]
     pub versions: Numbers,
+    /// How far the snapshots of its published versions with SnapStart are, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<u64, Snapshot>,
     /// The packages of all its published versions, zipped, in bytes.
     #[serde(default)]
     pub version_bytes: u64,
@@ -259,6 +267,12 @@ impl FunctionRecord {
         self.updating.as_ref().unwrap_or(&self.running)
     }
 
+    /// Takes a published version out, with what is here of it. Whether it was there.
+    pub fn remove_version(&mut self, number: u64) -> bool {
+        self.snapshots.remove(&number);
+        self.versions.remove(number)
+    }
+
     /// The record with an acknowledged update that is not in force yet.
     pub fn updated(&self, next: Configuration, rt: &Rt, settle_at: Timestamp) -> FunctionRecord {
         FunctionRecord {
@@ -315,6 +329,7 @@ pub(crate) mod tests {
             active_tracing: false,
             dead_letter_arn: None,
             isolates_tenants: false,
+            snap_start: false,
             architecture: "x86_64".to_owned(),
             logging: Logging::default(),
             code: Code {
@@ -345,6 +360,7 @@ pub(crate) mod tests {
             settle_at_micros: Some(1_000),
             last_version: 0,
             versions: Numbers::default(),
+            snapshots: BTreeMap::new(),
             version_bytes: 0,
             aliases: BTreeMap::new(),
             qualified: BTreeMap::new(),

@@ -17,5 +17,6 @@ pub mod qualified;
 pub mod runtime_id;
 pub mod runtime_management;
 pub mod sealed;
+pub mod snapshot;
 pub mod version;
 pub mod vpc;

@@ -76,6 +76,8 @@ pub struct Version {
     pub active_tracing: bool,
     /// Whether every tenant has environments of its own (`TenancyConfig`).
     pub isolates_tenants: bool,
+    /// Whether it is a published version with SnapStart.
+    pub snap_start: bool,
     /// Sha256 of the unpacked code's zip, 64 hexadecimal digits.
     pub bundle: String,
     /// Where the unpacked code is: to be mounted read-only at `/var/task`.

@@ -4,4 +4,5 @@
 pub(crate) mod mappings;
 pub(crate) mod provision;
 pub(crate) mod settle;
+pub(crate) mod snapshots;
 pub(crate) mod sweep;

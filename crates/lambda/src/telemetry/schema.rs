@@ -113,7 +113,10 @@ fn knows(schema: Schema, record: &PlatformRecord) -> bool {
         PlatformRecord::End(_) | PlatformRecord::Fault(_) | PlatformRecord::LogsSubscription(_) => {
             is_logs
         }
-        PlatformRecord::TelemetrySubscription(_) => !is_logs,
+        PlatformRecord::TelemetrySubscription(_)
+        | PlatformRecord::RestoreStart(_)
+        | PlatformRecord::RestoreRuntimeDone(_)
+        | PlatformRecord::RestoreReport(_) => !is_logs,
     }
 }
 
@@ -130,6 +133,9 @@ fn age(schema: Schema, kind: &PlatformRecord, record: &mut Map<String, Value>) {
         PlatformRecord::Start(_) if is_logs => without(&["functionArn", "tracing"]),
         PlatformRecord::Start(_) => without(&["functionArn"]),
         PlatformRecord::InitStart(_) if is_first => {
+            without(&["functionName", "functionVersion", "instanceId", "instanceMaxMemory"]);
+        }
+        PlatformRecord::RestoreStart(_) if is_first => {
             without(&["functionName", "functionVersion", "instanceId", "instanceMaxMemory"]);
         }
         PlatformRecord::InitRuntimeDone(_) if is_logs => {

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::invoke::cold_start::ColdStart;
 use crate::invoke::fault::{Exit, Fault, Status};
 use crate::invoke::platform_events::{
-    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, LogsDropped, Phase, Report,
-    RuntimeDone, Start, Subscription, Tracing,
+    End, ExtensionState, InitReport, InitRuntimeDone, InitStart, InitType, LogsDropped, Phase,
+    Report, RestoreReport, RestoreRuntimeDone, RestoreStart, RuntimeDone, Start, Subscription,
+    Tracing,
 };
 use crate::invoke::trace::Segment;
 use crate::runtime_api::desk::{Outcome, Reply};
@@ -24,7 +26,7 @@ fn answered() -> Outcome {
     Outcome {
         request_id: "6d68ca91".into(),
         duration: Duration::from_micros(2_230),
-        init: Some(Duration::from_micros(100_123)),
+        init: Some(ColdStart::Init(Duration::from_micros(100_123))),
         status: Status::Answered,
         is_error: false,
         fault: None,
@@ -109,11 +111,34 @@ fn records() -> Vec<PlatformRecord> {
     }
     records.extend(of_outcome(&answered(), TRACE));
     records.extend(of_outcome(&crashed(), ""));
+    records.extend(snapshots());
     records.push(PlatformRecord::LogsDropped(LogsDropped {
         reason: "Some logs were dropped",
         dropped_records: 123,
         dropped_bytes: 12_345,
     }));
+    records
+}
+
+/// Of a version with SnapStart: its snapshot, two environments, and an invocation of the first.
+fn snapshots() -> Vec<PlatformRecord> {
+    let init = InitReport::new(Phase::SnapStart, &Status::Answered, Duration::from_micros(250_001));
+    let mut records = vec![PlatformRecord::InitReport(init.of_type(InitType::SnapStart))];
+    for status in [Status::Answered, Status::Error("Runtime.AfterRestoreError".into())] {
+        let runtime = ("python:3.13.1", "arn:rt".to_owned());
+        let start = RestoreStart::new(runtime, ("f", "1"), "2026/09/21/[1]ab", 128);
+        let report = RestoreReport::new(&status, Duration::from_micros(4_321));
+        records.push(PlatformRecord::RestoreStart(start));
+        records.push(PlatformRecord::RestoreRuntimeDone(RestoreRuntimeDone::new(&status)));
+        records.push(PlatformRecord::RestoreReport(report));
+    }
+    let (whole, billed) = (Duration::from_micros(4_321), Duration::from_micros(1_001));
+    let restored = Outcome {
+        init: Some(ColdStart::Restore { whole, billed }),
+        extension_overhead: None,
+        ..answered()
+    };
+    records.push(PlatformRecord::Report(Report::new(&restored, at(0), 128, 35, None)));
     records
 }
 

@@ -174,10 +174,11 @@ fn prepare(program: &Program<'_>, assignment: &Assignment, setup: &Setup) -> Res
     }
     enter(program.cwd)?;
     let exec = exec_arguments(program.argv, program.env)?;
+    // The filter lets nobody say that afterwards.
+    sys::set_promptness(0, None);
     if setup.isolated {
         confine(setup, &Bounds::of(assignment))?;
     }
-    sys::set_promptness(0, None);
     Ok(exec)
 }
 

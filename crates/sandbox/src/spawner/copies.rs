@@ -15,13 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{Running, Spawner, UNWANTED};
 use crate::channel::Channel;
 use crate::machine::{Place, Waiting, group_name};
-use crate::protocol::{Origin, Refusal, Reply, Role, Spec};
+use crate::protocol::{Origin, Refusal, Reply, Role, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{FAILURES_MAX, Spare};
+use crate::sys;
 use crate::template::midwife::{Outcome, Work, deliver};
-use crate::{sys, template};
 
-/// Tells our clients to stand as a template, on [`template::TEMPLATE_FD`].
+/// Tells our clients to stand as a template, on [`crate::TEMPLATE_FD`].
 const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
 
 /// Whose template it is.
@@ -57,8 +57,28 @@ struct Template {
 
 /// What a copy is made for.
 enum Purpose {
-    Spare { kind: u64, output: OwnedFd, stream: OwnedFd },
-    Launch { id: u64 },
+    Spare {
+        kind: u64,
+        output: OwnedFd,
+        stream: OwnedFd,
+    },
+    /// A spare that somebody waits for.
+    Wanted {
+        wanted: Box<Wanted>,
+        output: OwnedFd,
+        stream: OwnedFd,
+    },
+    Launch {
+        id: u64,
+    },
+}
+
+/// A launch that found no spare of its kind at hand.
+pub(super) struct Wanted {
+    pub(super) id: u64,
+    pub(super) kind: u64,
+    pub(super) spec: Spec,
+    pub(super) given: Vec<OwnedFd>,
 }
 
 /// A copy that is being made.
@@ -85,10 +105,19 @@ pub(super) struct Copies {
     templates: Vec<Template>,
     births: Vec<Birth>,
     queue: VecDeque<Queued>,
-    /// The first process of a copy's environment, and that of its template's.
-    nested: Vec<(i32, i32)>,
+    /// Launches that wait until a zygote is free, which is sooner than a start.
+    wanted: VecDeque<Wanted>,
+    nested: Vec<Nested>,
     /// Kinds whose zygotes have failed, and how often.
     failures: Vec<(u64, u32)>,
+}
+
+/// The environment of a copy.
+struct Nested {
+    pid: i32,
+    slot: u32,
+    /// The first process of its template's.
+    template: i32,
 }
 
 /// Where the next spare of a kind comes from.
@@ -102,17 +131,22 @@ enum Next {
 impl Copies {
     /// Whether something that is made ahead of requests is being made.
     pub(super) fn is_preparing(&self) -> bool {
-        let is_spare = |birth: &Birth| matches!(birth.purpose, Purpose::Spare { .. });
+        let is_spare = |birth: &Birth| !matches!(birth.purpose, Purpose::Launch { .. });
         self.births.iter().any(is_spare)
             || self.templates.iter().any(|template| template.state == State::Starting)
     }
 
     /// What tells that a copy is made, or that a zygote has loaded itself or ended.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let starting = self.templates.iter().filter(|known| known.state == State::Starting);
-        let starting = starting.filter_map(|template| template.kept.as_ref());
         let reports = self.births.iter().map(|birth| birth.report.as_fd());
-        reports.chain(starting.flat_map(|(control, _, stream)| [control.as_fd(), stream.as_fd()]))
+        reports.chain(self.templates.iter().flat_map(|template| {
+            let is_starting = template.state == State::Starting;
+            let kept = template.kept.iter();
+            kept.flat_map(move |(control, _, stream)| {
+                let stream = is_starting.then(|| stream.as_fd());
+                std::iter::once(control.as_fd()).chain(stream)
+            })
+        }))
     }
 
     fn zygote(&mut self, kind: u64) -> Option<&mut Template> {
@@ -149,7 +183,7 @@ impl Copies {
     /// An environment has ended.
     pub(super) fn has_ended(&mut self, pid: i32) {
         self.templates.retain(|template| template.pid != pid);
-        self.nested.retain(|(copy, _)| *copy != pid);
+        self.nested.retain(|copy| copy.pid != pid);
     }
 }
 
@@ -166,15 +200,74 @@ impl Spawner {
             Next::Zygote => self.start_zygote(kind, spec).inspect_err(|_| {
                 self.copies.has_failed(kind);
             }),
-            Next::Copy => {
-                let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
-                let Some(zygote) = self.copies.zygote(kind) else { return Ok(()) };
-                let template = zygote.pid;
-                let mut waiting = self.machine.make_placed(Place::Within(template))?;
-                let prepared = self.machine.prepare_spare(&mut waiting, spec, &[], Origin::Copied);
-                let purpose = Purpose::Spare { kind, output: ends.output, stream: ends.stream };
-                let given = vec![ends.output_inside, ends.stream_inside];
-                self.begin(purpose, template, waiting, prepared, given)
+            Next::Copy => self.copy_zygote(kind, spec, None),
+        }
+    }
+
+    /// For nobody yet, or for a launch, which is served in another way when this fails.
+    fn copy_zygote(
+        &mut self,
+        kind: u64,
+        prepared: Spec,
+        wanted: Option<Wanted>,
+    ) -> Result<(), String> {
+        let (template, mut waiting, ends) = match self.place_in_zygote(kind, &prepared) {
+            Ok(placed) => placed,
+            Err(reason) => return self.serve_otherwise(wanted, reason),
+        };
+        let told = self.machine.prepare_spare(&mut waiting, prepared, &[], Origin::Copied);
+        let Ends { output, stream, output_inside, stream_inside, .. } = ends;
+        let purpose = match wanted {
+            Some(wanted) => Purpose::Wanted { wanted: Box::new(wanted), output, stream },
+            None => Purpose::Spare { kind, output, stream },
+        };
+        self.begin(purpose, template, waiting, told, vec![output_inside, stream_inside])
+    }
+
+    fn place_in_zygote(
+        &mut self,
+        kind: u64,
+        prepared: &Spec,
+    ) -> Result<(i32, Waiting, Ends), String> {
+        let ends = Ends::of(prepared).map_err(|error| error.to_string())?;
+        let zygote = self.copies.zygote(kind).ok_or("there is no zygote any more")?;
+        let template = zygote.pid;
+        Ok((template, self.machine.make_placed(Place::Within(template))?, ends))
+    }
+
+    /// What cannot be copied for a launch is started.
+    fn serve_otherwise(&mut self, wanted: Option<Wanted>, reason: String) -> Result<(), String> {
+        wanted.map(|wanted| self.start_instead(wanted)).ok_or(reason)
+    }
+
+    fn start_instead(&mut self, Wanted { id, spec, given, .. }: Wanted) {
+        self.launch(id, spec, Source::Fresh, given);
+    }
+
+    /// Whether a launch of this kind that finds no spare is served by a zygote.
+    pub(super) fn can_be_copied(&mut self, kind: u64, spec: &Spec) -> bool {
+        let state = self.copies.zygote(kind).map(|zygote| zygote.state);
+        let prepared = self.spares.prepared(kind);
+        matches!(state, Some(State::Ready | State::Busy))
+            && prepared.is_some_and(|prepared| spec.left_to_attach(&prepared).is_some())
+    }
+
+    /// Lets a launch wait for a copy.
+    pub(super) fn want(&mut self, wanted: Wanted) {
+        self.copies.wanted.push_back(wanted);
+        self.serve_wanted();
+    }
+
+    fn serve_wanted(&mut self) {
+        for _ in 0..self.copies.wanted.len() {
+            let Some(wanted) = self.copies.wanted.pop_front() else { return };
+            let state = self.copies.zygote(wanted.kind).map(|zygote| zygote.state);
+            match (state, self.spares.prepared(wanted.kind)) {
+                (Some(State::Busy), Some(_)) => self.copies.wanted.push_back(wanted),
+                (Some(State::Ready), Some(prepared)) => {
+                    let _ = self.copy_zygote(wanted.kind, prepared, Some(wanted));
+                }
+                _ => self.start_instead(wanted),
             }
         }
     }
@@ -211,13 +304,17 @@ impl Spawner {
             Ok(report) => report,
             Err(reason) => {
                 self.discard(waiting);
-                return Err(reason);
+                let wanted = match purpose {
+                    Purpose::Wanted { wanted, .. } => Some(*wanted),
+                    Purpose::Spare { .. } | Purpose::Launch { .. } => None,
+                };
+                return self.serve_otherwise(wanted, reason);
             }
         };
         if let Some(template) = self.copies.template(template) {
             template.state = State::Busy;
         }
-        self.copies.nested.push((waiting.pid, template));
+        self.copies.nested.push(Nested { pid: waiting.pid, slot: waiting.slot, template });
         self.copies.births.push(Birth { purpose, template, waiting, report, is_lost: false });
         Ok(())
     }
@@ -241,6 +338,8 @@ impl Spawner {
             template,
             word: &known.word,
             is_function: matches!(purpose, Purpose::Launch { .. }),
+            first: waiting.pid,
+            owner: self.machine.host_ids(waiting.slot),
             control: &waiting.control,
             ends,
             groups,
@@ -266,12 +365,9 @@ impl Spawner {
         let (mut ended, mut loaded) = (Vec::new(), Vec::new());
         for template in &mut self.copies.templates {
             let Some((control, _, stream)) = &template.kept else { continue };
-            if template.state != State::Starting {
-                continue;
-            }
             if is_readable(control.as_fd()) {
                 ended.push((template.pid, template.whose));
-            } else if is_readable(stream.as_fd()) {
+            } else if template.state == State::Starting && is_readable(stream.as_fd()) {
                 template.state = State::Ready;
                 loaded.push(template.slot);
             }
@@ -285,10 +381,11 @@ impl Spawner {
             if let Whose::Kind(kind) = whose {
                 self.copies.has_failed(kind);
             }
-            self.tell("a process that spares are copied from has ended early".to_owned());
+            self.tell("a process that spares are copied from has ended".to_owned());
             self.end_template(pid);
         }
         self.launch_queued();
+        self.serve_wanted();
     }
 
     fn finish(&mut self, birth: Birth) {
@@ -299,7 +396,7 @@ impl Spawner {
             Some(Ok(Outcome::Failed(why))) => Err(why),
             None | Some(Err(_)) => Err("the process that was to make it has ended".to_owned()),
         };
-        let is_zygote = matches!(purpose, Purpose::Spare { .. });
+        let is_zygote = !matches!(purpose, Purpose::Launch { .. });
         if let Some(known) = self.copies.template(template) {
             // What has failed once fails again: it holds what cannot be copied, or is hostile.
             known.state = if outcome.is_ok() { State::Ready } else { State::Retired };
@@ -320,6 +417,26 @@ impl Spawner {
                 self.copies.has_failed(kind);
                 self.tell(format!("a spare could not be copied: {why}"));
                 self.discard_unborn(waiting, is_lost);
+                self.end_retired();
+            }
+            (Purpose::Wanted { wanted, output, stream }, Ok(())) => {
+                let spare = Spare::starting(wanted.kind, waiting, output, stream);
+                let used = match self.spares.prepared(wanted.kind) {
+                    Some(prepared) => self.use_spare(wanted.id, &wanted.spec, spare, &prepared),
+                    None => {
+                        self.discard(spare.waiting);
+                        Err("its kind is not kept any more".to_owned().into())
+                    }
+                };
+                if used.is_err() {
+                    self.start_instead(*wanted);
+                }
+            }
+            (Purpose::Wanted { wanted, .. }, Err(why)) => {
+                self.copies.has_failed(wanted.kind);
+                self.tell(format!("a spare could not be copied: {why}"));
+                self.discard_unborn(waiting, is_lost);
+                self.start_instead(*wanted);
                 self.end_retired();
             }
             (Purpose::Launch { id }, Ok(())) => {
@@ -343,7 +460,7 @@ impl Spawner {
         role: Role,
         given: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
-        if !template::are_possible(self.machine.mode) || spec.extensions.is_some() {
+        if !self.machine.has_templates() || spec.extensions.is_some() {
             return Err(Refusal::Template("it cannot be copied on this machine".to_owned()));
         }
         match role {
@@ -430,7 +547,7 @@ impl Spawner {
         let is_over = |template: &&Template| {
             matches!(template.whose, Whose::Kind(_))
                 && template.state == State::Retired
-                && !copies.nested.iter().any(|(_, within)| *within == template.pid)
+                && !copies.nested.iter().any(|copy| copy.template == template.pid)
         };
         let over: Vec<i32> = copies.templates.iter().filter(is_over).map(|t| t.pid).collect();
         over.into_iter().for_each(|pid| self.end_template(pid));
@@ -441,6 +558,13 @@ impl Spawner {
             let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
         }
         self.copies.templates.retain(|template| template.pid != pid);
+        self.thaw_within(pid);
+    }
+
+    /// Lets the copies of a template that ends go on, so that they can end: until they have, it has not.
+    pub(super) fn thaw_within(&self, template: i32) {
+        let within = self.copies.nested.iter().filter(|copy| copy.template == template);
+        within.for_each(|copy| self.machine.thaw(copy.slot));
     }
 
     fn discard_unborn(&mut self, waiting: Waiting, is_lost: bool) {

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
-use super::{NAMESPACES, TEMPLATE_FD, look};
+use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
 use crate::protocol::{Adopt, InitReport, LOG_PIPE_FD};
@@ -53,6 +53,9 @@ pub(crate) struct Work<'a> {
     pub(crate) word: &'a Channel,
     /// Whether the template may be a function's program.
     pub(crate) is_function: bool,
+    /// The first process of the copy's environment, and its user and group of the host.
+    pub(crate) first: i32,
+    pub(crate) owner: (u32, u32),
     /// Of the first process of the copy's environment, which has been told to wait for it.
     pub(crate) control: &'a Channel,
     /// What the program gets: output pipe, stream, log pipe if there is one.
@@ -100,6 +103,9 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
         true => look::at_function(work.template, template, copy, &OURS[..3 + work.ends.len()])?,
         false => Vec::new(),
     };
+    if work.is_function {
+        luggage::bring(template.as_raw(), work.first, work.owner)?;
+    }
     let mut first = Held::new(copy, &watch)?;
     ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
     let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();

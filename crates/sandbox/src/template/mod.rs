@@ -16,6 +16,7 @@
 //! template.
 
 mod look;
+mod luggage;
 pub(crate) mod midwife;
 pub(crate) mod nest;
 mod trace;

@@ -52,7 +52,7 @@ def denied(path):
         return False
     except OSError:
         return True
-print(denied("/x"), denied("/var/task/x"), denied("/opt/x"), denied("/etc/x"), os.listdir("/tmp"))
+print(denied("/x"), denied("/var/task/x"), denied("/opt/x"), denied("/etc/x"), sorted(os.listdir("/tmp")))
 open("/tmp/own", "w").write("own")
 open("/proc/self/comm", "w").write("named")
 print(os.stat("/tmp").st_dev != os.stat("/").st_dev, open("/proc/self/comm").read().strip())
@@ -203,6 +203,9 @@ const ONE: &str = r#"
 listener = socket.create_server(("127.0.0.1", 0))
 connection = socket.create_connection(listener.getsockname())
 number, text = 40, open("/etc/passwd")
+os.mkdir("/tmp/left")
+open("/tmp/left/file", "w").write("left")
+os.symlink("/etc/passwd", "/tmp/link")
 text.readline()
 sys.stdout.write("in the template\n")
 sys.stdout.flush()
@@ -227,19 +230,21 @@ async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
     let mut tasks = Vec::new();
     for (at, launch) in launches.enumerate() {
         let sandbox = launch.await.unwrap();
-        let line = "print(number, connection.recv(1), text.readline().split(':')[0])\n";
+        let line = "print(number, connection.recv(1), open('/tmp/left/file').read())\n\
+                    open('/tmp/left/file', 'a').write('more')\n";
         let line = format!("{line}os._exit({at} if not sys.stdout.flush() else 9)");
         tasks.push(tokio::spawn(async move { told(sandbox, &line).await }));
     }
     for (at, task) in tasks.into_iter().enumerate() {
         let (text, code, _) = task.await.unwrap();
-        // The place in a file that was open before is shared by all, as after every fork.
-        assert!(text.starts_with("42 b'' "), "{text}");
+        // What one of them writes is not the other's.
+        assert_eq!(text, "42 b'' left\n");
         assert_eq!(code, Some(at as i32));
     }
     let sandbox = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
     let (text, code, _) = told(sandbox, LOOKS).await;
     let seen = SEEN.replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5, 6]");
+    let seen = seen.replace("True []", "True ['left', 'link']");
     assert_eq!((text.as_str(), code), (format!("{seen}1\n5\nTrue True\n").as_str(), Some(0)));
     // What is left of them ends with it.
     let mut left = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
@@ -263,7 +268,7 @@ async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
         ),
         ("import mmap\nshared = mmap.mmap(-1, 4096)", "shares memory"),
         ("import time\nif not os.fork(): time.sleep(600)", "other processes"),
-        ("open('/tmp/x', 'w').close()", "files in /tmp"),
+        ("socket.socket(socket.AF_UNIX).bind('/tmp/socket')", "a pipe or a socket"),
         ("written = open('/tmp/x', 'w')\nos.unlink('/tmp/x')", "open for writing"),
         ("import select\nqueue = select.epoll()", "eventpoll"),
         ("pipe = os.pipe()", "pipe:"),
@@ -317,7 +322,7 @@ async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
         refused(sandboxes, &spec, number, why).await;
     }
     // One that forks twice has one copy, and its own child.
-    let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: os.fork(); os.wait()\n\
+    let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: import time; os.fork(); time.sleep(600)\n\
                  else: stream.sendall(b'loaded\\n'); exec(stream.recv(99).decode())\n";
     let spec = python(spec, &[STANDS, twice]);
     let mut template = sandboxes.launch_as(&spec, Role::Becomes(50)).await.unwrap();

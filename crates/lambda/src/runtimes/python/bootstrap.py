@@ -8,9 +8,13 @@ function imports it, `traceback` when something goes wrong. When the platform cl
 process ends quietly.
 
 A template stands still when it has loaded itself (with its function, or without one: a zygote) and is
-forked for each environment that is wanted. A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
-the function's variables and working directory, and goes on as above. Nothing here may have kept a
+forked for each environment that is wanted. A spare is started before there is a function: it
+rehearses, asks what it becomes and waits, takes on the function's variables and working directory, and goes on as above. Nothing here may have kept a
 variable of the function's before that.
+
+With SnapStart the function's hooks are called: those that come before a snapshot once its module is
+imported, those that come after when the platform says that the environment is restored. In a template,
+which others are forked from, that is said to what is forked from it only.
 
 One file, standard library only, Python 3.8 and later.
 """
@@ -92,6 +96,12 @@ class _Connection:
                 os.environ[name] = value
         del os.environ["_LAMBIC_RUNTIME_FD"]
         os.chdir(becomes["cwd"])
+
+    def restored(self):
+        """Waits until the platform says that this environment is restored."""
+        self.send(self.head("GET", "restore/next", ""))
+        if self.receive()[0] != b"200":
+            _end()
 
     def head(self, method, path, more):
         agent = "lambic-python/%d.%d" % sys.version_info[:2]
@@ -731,6 +741,98 @@ def _begin(connection):
     sys.exit(1)
 
 
+def _failed(connection, path, kind, status):
+    """Reports the exception that a hook has raised, and ends."""
+    document = _from_exception("")
+    _log_error(document)
+    kind = "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
+    connection.report(path, json.dumps(document).encode(), kind)
+    _flush()
+    sys.exit(status)
+
+
+def _hooks(name):
+    """What the function has registered, by AWS's package or ours."""
+    registered = getattr(sys.modules.get("snapshot_restore_py"), name, None)
+    return registered() if registered else []
+
+
+def _snapshot(connection, is_template):
+    """Calls the hooks before and after the snapshot; exit codes and error types are AWS's."""
+    try:
+        before = _hooks("get_before_snapshot")
+        while before:
+            hook, args, kwargs = before.pop()
+            hook(*args, **kwargs)
+    except Exception:
+        _failed(connection, "init/error", "Runtime.BeforeSnapshotError", 64)
+    _flush()
+    if is_template:
+        kept = _kept_files("/tmp")
+        # Not answered here.
+        connection.send(connection.head("GET", "restore/next", ""))
+        _wait_as_template(connection)
+        _bring(kept)
+        _reseed()
+    connection.restored()
+    try:
+        for hook, args, kwargs in _hooks("get_after_restore"):
+            hook(*args, **kwargs)
+    except Exception:
+        _failed(connection, "restore/error", "Runtime.AfterRestoreError", 65)
+    _flush()
+
+
+def _kept_files(root):
+    """What is in a folder, files opened: what is forked has a folder of its own there, which is empty."""
+    kept = []
+    for folder, folders, files in os.walk(root):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            kind = status.st_mode & 0o170000
+            if kind == 0o120000:
+                kept.append((path, status, os.readlink(path), None))
+            elif kind == 0o040000:
+                kept.append((path, status, None, None))
+            elif kind == 0o100000:
+                kept.append((path, status, None, os.open(path, os.O_RDONLY)))
+    return kept
+
+
+def _bring(kept):
+    """Puts it into the folder of what was forked."""
+    for path, status, link, source in kept:
+        if link is not None:
+            os.symlink(link, path)
+            continue
+        if source is None:
+            os.mkdir(path)
+        else:
+            target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            at = 0
+            while True:
+                count = os.sendfile(target, source, at, 1 << 24)
+                if not count:
+                    break
+                at += count
+            os.close(target)
+            os.close(source)
+    # Last: what is put into a folder changes its time, and may not be allowed by its mode.
+    for path, status, link, _ in reversed(kept):
+        if link is None:
+            os.chmod(path, status.st_mode & 0o7777)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _reseed():
+    """Random numbers that are drawn from a state in memory: every environment has its own."""
+    for name in ("random", "numpy.random"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.seed()
+
+
 def _header_text(text):
     return "".join(c for c in text if " " <= c <= "~")
 
@@ -801,7 +903,8 @@ def _main():
     _prepare_streams()
     _follow_children()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
-    is_zygote = is_spare and os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
+    is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
+    is_zygote = is_spare and is_template
     connection = _Connection()
     if is_spare:
         _rehearse()
@@ -814,7 +917,10 @@ def _main():
     connection.begin()
     _configure()
     _prepare()
-    _serve(connection, _begin(connection))
+    handler = _begin(connection)
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _snapshot(connection, is_template)
+    _serve(connection, handler)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@
 //! checks each. It ends when the daemon's socket closes, and ends every environment with it.
 
 mod copies;
+mod waits;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::SpawnerConfig;
@@ -29,6 +29,7 @@ use crate::spares::{Spare, Spares};
 use crate::trial::stands;
 use crate::{init, sys, unisolated};
 use copies::{Copies, Wanted};
+use waits::{Happened, Next, at_most, take_signals};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
@@ -567,46 +568,4 @@ impl Spawner {
     fn ahead(&self) -> impl Iterator<Item = &Waiting> {
         self.ready.iter().chain(self.spares.iter()).chain(self.unborn())
     }
-}
-
-/// What the spawner does when nobody wants anything.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    MakeWaiting,
-    StartSpare,
-    /// Something is missing, but somebody may be at work.
-    Pause,
-    Nothing,
-}
-
-/// What a wait came to.
-struct Happened {
-    daemon: bool,
-    children: bool,
-    network: bool,
-    /// By process id, and whether it is that its program has loaded itself.
-    spares: Vec<(i32, bool)>,
-    copies: bool,
-    /// Time is up.
-    nothing: bool,
-}
-
-/// A wait that is not longer than `ms`.
-fn at_most(timeout: PollTimeout, ms: u16) -> PollTimeout {
-    let longer = timeout.is_none() || i32::from(timeout) > i32::from(ms);
-    if longer { PollTimeout::from(ms) } else { timeout }
-}
-
-/// Blocks the signals that a terminal or a service manager sends to the daemon, and reads SIGCHLD.
-fn take_signals() -> Result<SignalFd, String> {
-    let mut children = SigSet::empty();
-    children.add(Signal::SIGCHLD);
-    let mut blocked = children;
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
-        blocked.add(signal);
-    }
-    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)
-        .map_err(|error| format!("signal mask: {error}"))?;
-    SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|error| format!("signalfd: {error}"))
 }

@@ -121,9 +121,6 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
         }
         // Changing the user has cleared it.
         sys::die_with_parent().map_err(|error| format!("parent death signal: {error}"))?;
-        if stands(BarrierKind::UserNamespace) {
-            limit_shared_objects();
-        }
         if stands(BarrierKind::HostName) {
             nix::unistd::sethostname("sandbox").map_err(|error| format!("host name: {error}"))?;
         }
@@ -142,6 +139,9 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
+        if stands(BarrierKind::UserNamespace) {
+            limit_shared_objects();
+        }
         attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;
     }
     control
@@ -217,7 +217,9 @@ fn become_user(uid: u32, gid: u32) -> Result<(), String> {
 }
 
 /// The kernel counts these per user and user namespace, up to the host's own user: an environment
-/// gets a small part. Where the kernel does not let it, the descriptors' limit is the bound.
+/// gets a small part. Where the kernel does not let it, the descriptors' limit is the bound. It is said
+/// in the environment's own `/proc`: in that of the host the kernel keeps an entry of the same name for
+/// each environment that there ever was, and walks through all of them.
 fn limit_shared_objects() {
     for (name, most) in [("max_inotify_instances", "16"), ("max_inotify_watches", "8192")] {
         let _ = std::fs::write(format!("/proc/sys/user/{name}"), most);

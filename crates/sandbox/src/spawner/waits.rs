@@ -1,0 +1,47 @@
+//! What the spawner waits for, and how it comes out of it.
+
+use nix::poll::PollTimeout;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What the spawner does when nobody wants anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    MakeWaiting,
+    StartSpare,
+    /// Something is missing, but somebody may be at work.
+    Pause,
+    Nothing,
+}
+
+/// What a wait came to.
+pub(super) struct Happened {
+    pub(super) daemon: bool,
+    pub(super) children: bool,
+    pub(super) network: bool,
+    /// By process id, and whether it is that its program has loaded itself.
+    pub(super) spares: Vec<(i32, bool)>,
+    pub(super) copies: bool,
+    /// Time is up.
+    pub(super) nothing: bool,
+}
+
+/// A wait that is not longer than `ms`.
+pub(super) fn at_most(timeout: PollTimeout, ms: u16) -> PollTimeout {
+    let longer = timeout.is_none() || i32::from(timeout) > i32::from(ms);
+    if longer { PollTimeout::from(ms) } else { timeout }
+}
+
+/// Blocks the signals that a terminal or a service manager sends to the daemon, and reads SIGCHLD.
+pub(super) fn take_signals() -> Result<SignalFd, String> {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    let mut blocked = children;
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
+        blocked.add(signal);
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)
+        .map_err(|error| format!("signal mask: {error}"))?;
+    SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|error| format!("signalfd: {error}"))
+}

@@ -269,7 +269,8 @@ def test_the_report_tells_true_figures(functions):
     for report in (first, second):
         assert 0 <= report.billed - report.duration - (report.init or 0) < 1 or 0 <= report.billed - report.duration < 1
         assert report.billed == int(report.billed)
-    assert 5 <= first.used < 100 <= second.used <= 256
+    # An environment that is a copy has of the interpreter only what it has written to itself.
+    assert 2 <= first.used < 100 <= second.used <= 256
 
 
 def test_a_fast_function_is_measured_fast(functions, echo):

@@ -22,8 +22,10 @@ use super::shell::{Grant, Shell};
 #[derive(Default)]
 pub(super) struct Patience {
     moments: BinaryHeap<Moment>,
-    /// What a task sleeps until. Another one sleeps as well where an earlier moment has come later.
+    /// What the task sleeps until that is responsible; one that was before ends when it wakes.
     watched: Option<Instant>,
+    /// Tells that task from those.
+    watch: u64,
 }
 
 /// The end of one request's patience.
@@ -56,14 +58,26 @@ impl PartialEq for Moment {
 impl Eq for Moment {}
 
 impl Patience {
-    /// One more request waits until `at`. Whether a task has to be started that sleeps until then.
-    fn add(&mut self, at: Instant, ticket: Ticket, tell: oneshot::Sender<bool>) -> bool {
+    /// One more request waits until `at`. The number of the task that has to be started, sleeps until
+    /// then and is responsible from now on, if there has to be one.
+    fn add(&mut self, at: Instant, ticket: Ticket, tell: oneshot::Sender<bool>) -> Option<u64> {
         self.moments.push(Moment { at, ticket, tell });
         let is_first = self.watched.is_none_or(|watched| at < watched);
-        if is_first {
+        is_first.then(|| {
             self.watched = Some(at);
+            self.watch += 1;
+            self.watch
+        })
+    }
+
+    /// Whom the task of this number tells when it wakes; `None` if it is not responsible any more.
+    fn wake(&mut self, watch: u64, now: Instant) -> Option<Vec<(Ticket, oneshot::Sender<bool>)>> {
+        if watch != self.watch {
+            return None;
         }
-        is_first
+        let due = std::iter::from_fn(|| self.due(now)).collect();
+        self.watched = self.next();
+        Some(due)
     }
 
     /// Takes out a request that has waited long enough.
@@ -98,8 +112,8 @@ impl Shell {
                 Answer::WaitBriefly(patience) => {
                     let (tell, told) = oneshot::channel();
                     impatient = Some(told);
-                    if inner.patience.add(now + patience, ticket, tell) {
-                        self.watch(patience);
+                    if let Some(watch) = inner.patience.add(now + patience, ticket, tell) {
+                        self.watch(watch, patience);
                     }
                 }
                 _ => {}
@@ -135,18 +149,18 @@ impl Shell {
     }
 
     /// Sleeps, and tells those whose patience is at its end; until nobody waits patiently.
-    fn watch(self: &Arc<Shell>, patience: Duration) {
+    fn watch(self: &Arc<Shell>, watch: u64, patience: Duration) {
         let (shell, mut left) = (self.clone(), patience);
         let watching = async move {
             loop {
                 shell.common.rt.sleep(left).await;
                 let now = shell.common.rt.instant();
                 let mut inner = shell.lock();
-                while let Some((ticket, tell)) = inner.patience.due(now) {
+                let Some(due) = inner.patience.wake(watch, now) else { return };
+                for (ticket, tell) in due {
                     // One that has gone since then needs to be told nothing.
                     let _ = tell.send(inner.pool.impatient(ticket));
                 }
-                inner.patience.watched = inner.patience.next();
                 let Some(next) = inner.patience.watched else { return };
                 left = next.saturating_duration_since(now);
             }
@@ -167,10 +181,10 @@ mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut patience = Patience::default();
         let mut told = Vec::new();
-        for (ticket, ms, is_first) in [(1, 30, true), (2, 40, false), (3, 10, true), (4, 35, false)]
+        for (ticket, ms, watch) in [(1, 30, Some(1)), (2, 40, None), (3, 10, Some(2)), (4, 35, None)]
         {
             let (tell, receiver) = oneshot::channel();
-            assert_eq!(patience.add(at(ms), ticket, tell), is_first, "{ticket}");
+            assert_eq!(patience.add(at(ms), ticket, tell), watch, "{ticket}");
             told.push(receiver);
         }
         assert!(patience.due(at(9)).is_none());
@@ -182,5 +196,25 @@ mod tests {
         assert_eq!(due(&mut patience, 30), None);
         assert_eq!((due(&mut patience, 99), due(&mut patience, 99)), (Some(4), Some(2)));
         assert_eq!((patience.next(), due(&mut patience, 99)), (None, None));
+    }
+
+    #[test]
+    fn one_task_is_responsible_at_a_time() {
+        let now = Rt::simulated(1).instant();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut patience = Patience::default();
+        let mut told = Vec::new();
+        let mut add = |patience: &mut Patience, ms| {
+            let (tell, receiver) = oneshot::channel();
+            told.push(receiver);
+            patience.add(at(ms), ms, tell)
+        };
+        assert_eq!((add(&mut patience, 50), add(&mut patience, 10)), (Some(1), Some(2)));
+        assert_eq!(patience.wake(2, at(10)).map(|due| due.len()), Some(1));
+        assert_eq!(patience.watched, Some(at(50)), "the second goes on with what is left");
+        assert!(patience.wake(1, at(50)).is_none(), "the first ends");
+        assert_eq!(patience.wake(2, at(50)).map(|due| due.len()), Some(1));
+        assert_eq!(patience.watched, None);
+        assert_eq!(add(&mut patience, 70), Some(3));
     }
 }

@@ -310,10 +310,14 @@ impl Pool {
     }
 
     /// The start of an environment failed once. It is tried again inside the invocation of the
-    /// request that is returned, which has it from now on.
+    /// request that is returned, which has it from now on; `None` if nobody waits for it.
     pub fn claim(&mut self, id: EnvironmentId) -> Option<Ticket> {
         let environment = self.environments.get(&id)?;
         if !matches!(environment.slot, Slot::Starting { .. }) {
+            return None;
+        }
+        if self.impatient_ones() == 0 && self.busy() + self.settling > 0 {
+            // Those who wait patiently wait for another one.
             return None;
         }
         let ticket = self.next_waiter(true)?;

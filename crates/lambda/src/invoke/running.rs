@@ -205,12 +205,13 @@ impl Running {
 
     /// The runtime has ended; an answer that it had written whole still counts.
     pub(super) async fn settle_answer(&mut self, exit: Exit) {
-        self.desk.exited(exit);
-        if self.desk.life() == Life::Answering {
+        // Nobody writes any more, so what is on its way is soon read.
+        if matches!(self.desk.life(), Life::Running | Life::Answering) {
             let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
             let quiet = self.connections.acquire_many(all);
             let _ = self.rt.within(LAST_WORDS_MAX, quiet).await;
         }
+        self.desk.exited(exit);
         if self.desk.life() == Life::Answering {
             self.desk.exited(exit);
         }

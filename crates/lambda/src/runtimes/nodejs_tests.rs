@@ -394,3 +394,19 @@ async fn records_of_several_lines_keep_their_place() {
     assert!(lines[2].ends_with("\tINFO\ttwo"), "{}", said.log);
     assert_eq!((lines[1], &lines[3..5]), ("one", &["three", "four"][..]));
 }
+
+#[tokio::test]
+async fn a_process_that_is_about_to_end_takes_no_other_event() {
+    for code in [
+        "exports.handler = async () => { Promise.reject(new Error('left behind')); return 'ok'; };",
+        "const later = async () => { for (let i = 0; i < 50; i++) await 0; process.exit(0); };\
+         exports.handler = async () => { later(); return 'ok'; };",
+    ] {
+        let function = Function::new(RUNTIME, "index.handler", &[("index.js", code)]).await;
+        for number in 1..4 {
+            let said = function.call("{}").await;
+            assert_eq!((&said.value, said.is_error), (&json!("ok"), false), "{code}: {said:?}");
+            assert_eq!(function.launches(), number, "{code}");
+        }
+    }
+}

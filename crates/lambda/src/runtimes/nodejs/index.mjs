@@ -216,6 +216,9 @@ class Connection {
     this.isConfirmed = true;
     this.posting = false;
     this.exitCode = undefined;
+    // See `respond`. Whatever ends the process, what the handler has returned is told.
+    this.answer = undefined;
+    process.on('exit', () => this.finish(''));
     for (const event of ['end', 'close', 'error']) this.socket.on(event, () => process.exit(0));
   }
 
@@ -251,18 +254,30 @@ class Connection {
     }
   }
 
-  // Sends JSON that the handler returned, and asks for the next event at once if it is short.
+  // Sends JSON that the handler returned, and asks for the next event at once if it is short. Not before
+  // this turn of the event loop is over: a promise that nobody waits for may have been rejected in it,
+  // and a process that is about to end takes no other event.
   respond(route, text, callback) {
     if (text.length > JOINED_BYTES_MAX) {
       this.post(route, text, { 'Content-Type': 'application/json' }, callback);
       return;
     }
     const [begin, end] = this.jsonHead;
-    const length = Buffer.byteLength(text);
-    this.hasAsked = true;
-    this.isConfirmed = false;
-    this.write(Buffer.from(`${begin}${route}${end}${length}\r\n\r\n${text}${this.nextRequest}`));
-    callback();
+    this.answer = `${begin}${route}${end}${Buffer.byteLength(text)}\r\n\r\n${text}`;
+    setImmediate(() => {
+      this.hasAsked = true;
+      this.isConfirmed = false;
+      this.finish(this.nextRequest);
+      callback();
+    });
+  }
+
+  // Sends the answer that is held back, if there is one, and `more`.
+  finish(more) {
+    if (this.answer === undefined) return;
+    const text = this.answer + more;
+    this.answer = undefined;
+    this.write(Buffer.from(text));
   }
 
   post(route, body, headers, callback) {

@@ -768,11 +768,9 @@ def _snapshot(connection, is_template):
         _failed(connection, "init/error", "Runtime.BeforeSnapshotError", 64)
     _flush()
     if is_template:
-        kept = _kept_files("/tmp")
         # Not answered here.
         connection.send(connection.head("GET", "restore/next", ""))
         _wait_as_template(connection)
-        _bring(kept)
         _reseed()
     connection.restored()
     try:
@@ -781,48 +779,6 @@ def _snapshot(connection, is_template):
     except Exception:
         _failed(connection, "restore/error", "Runtime.AfterRestoreError", 65)
     _flush()
-
-
-def _kept_files(root):
-    """What is in a folder, files opened: what is forked has a folder of its own there, which is empty."""
-    kept = []
-    for folder, folders, files in os.walk(root):
-        for name in folders + files:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            kind = status.st_mode & 0o170000
-            if kind == 0o120000:
-                kept.append((path, status, os.readlink(path), None))
-            elif kind == 0o040000:
-                kept.append((path, status, None, None))
-            elif kind == 0o100000:
-                kept.append((path, status, None, os.open(path, os.O_RDONLY)))
-    return kept
-
-
-def _bring(kept):
-    """Puts it into the folder of what was forked."""
-    for path, status, link, source in kept:
-        if link is not None:
-            os.symlink(link, path)
-            continue
-        if source is None:
-            os.mkdir(path)
-        else:
-            target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            at = 0
-            while True:
-                count = os.sendfile(target, source, at, 1 << 24)
-                if not count:
-                    break
-                at += count
-            os.close(target)
-            os.close(source)
-    # Last: what is put into a folder changes its time, and may not be allowed by its mode.
-    for path, status, link, _ in reversed(kept):
-        if link is None:
-            os.chmod(path, status.st_mode & 0o7777)
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _reseed():
@@ -919,7 +875,8 @@ def _main():
     _prepare()
     handler = _begin(connection)
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-        _snapshot(connection, is_template)
+        # What has been copied from a zygote is none itself.
+        _snapshot(connection, is_template and not is_zygote)
     _serve(connection, handler)
 
 

@@ -307,7 +307,9 @@ impl Machine {
             true => self.network.connect(pid)?,
             false => (Way::None, None),
         };
-        let go = Go { doors: doors.len(), tmp_disk: disk.is_some(), way: arrival };
+        let is_template = matches!(place, Place::Template);
+        let tmp_disk = disk.is_some();
+        let go = Go { doors: doors.len(), is_template, tmp_disk, way: arrival };
         let descriptors: Vec<_> =
             doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
         control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;

@@ -298,6 +298,8 @@ pub(crate) struct AtHand {
 pub(crate) struct Go {
     /// Control groups that it enters by itself; their descriptors come first.
     pub(crate) doors: usize,
+    /// Whether others are made inside its namespaces, which are not to share what it may have.
+    pub(crate) is_template: bool,
     /// Whether `/tmp` is a disk.
     pub(crate) tmp_disk: bool,
     /// What to do for the way out, if there is one.

@@ -179,6 +179,12 @@ fn make_file_system(image: &File) -> Result<(), String> {
 /// A copy of `template` in a file without a name, holes kept as holes.
 fn copy_sparse(template: &File, folder: &Path) -> io::Result<File> {
     let copy = anonymous_file(folder)?;
+    copy_data(template, &copy)?;
+    Ok(copy)
+}
+
+/// Writes what is in one file into another, empty one; holes are kept as holes.
+pub(crate) fn copy_data(template: &File, copy: &File) -> io::Result<()> {
     let length = template.metadata()?.len();
     copy.set_len(length)?;
     let mut buffer = vec![0; 256 * 1024];
@@ -203,7 +209,7 @@ fn copy_sparse(template: &File, folder: &Path) -> io::Result<File> {
         }
         position = end;
     }
-    Ok(copy)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -181,7 +181,8 @@ mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut patience = Patience::default();
         let mut told = Vec::new();
-        for (ticket, ms, watch) in [(1, 30, Some(1)), (2, 40, None), (3, 10, Some(2)), (4, 35, None)]
+        for (ticket, ms, watch) in
+            [(1, 30, Some(1)), (2, 40, None), (3, 10, Some(2)), (4, 35, None)]
         {
             let (tell, receiver) = oneshot::channel();
             assert_eq!(patience.add(at(ms), ticket, tell), watch, "{ticket}");

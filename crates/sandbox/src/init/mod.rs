@@ -139,7 +139,7 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
         rootfs::build_and_enter(&setup.root, &setup.etc)?;
-        if stands(BarrierKind::UserNamespace) {
+        if stands(BarrierKind::UserNamespace) && !go.is_template {
             limit_shared_objects();
         }
         attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;

@@ -73,9 +73,8 @@ impl Understudy {
             error: Mutex::default(),
         }));
         let stack = vec![0; STACK_BYTES].leak();
-        let pid = sys::clone_sharing_memory(stack, play, stage, status.as_fd());
+        let pid = sys::clone_sharing_memory(stack, play, stage, status.as_fd(), theirs);
         let pid = pid.map_err(|error| format!("fork: {error}"))?;
-        drop(theirs);
         match lock(&stage.error).take() {
             None => Ok(Understudy { pid: Pid::from_raw(pid), status, stage }),
             Some(StartError::Step(step)) => Err(step),

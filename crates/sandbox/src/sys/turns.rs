@@ -17,6 +17,7 @@ pub(crate) fn clone_sharing_memory<T: Sync + 'static>(
     life: fn(&'static T) -> !,
     stage: &'static T,
     status: BorrowedFd<'_>,
+    theirs: OwnedFd,
 ) -> io::Result<i32> {
     struct Start<T: 'static> {
         life: fn(&'static T) -> !,
@@ -46,6 +47,8 @@ pub(crate) fn clone_sharing_memory<T: Sync + 'static>(
         }
         .into(),
     )?;
+    // Their end of `status`, of which they have a copy: if they end without a word, it is the last one.
+    drop(theirs);
     hear_word::<0>(status);
     Ok(pid as i32)
 }

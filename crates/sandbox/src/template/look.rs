@@ -3,13 +3,16 @@
 //! why it is no template.
 
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use nix::unistd::Pid;
 
+use super::TEMPLATE_FD;
+
 /// What of a program that may be a function's keeps it from being copied; `init` is the first process
-/// of its environment, and `ours` what the program has from us. Gives the numbers of its sockets, whose other ends know nothing of a copy.
+/// of its environment, and `ours` what the program has from us. Gives the numbers of its sockets, whose
+/// other ends know nothing of a copy.
 pub(super) fn at_function(
     init: i32,
     template: Pid,
@@ -40,18 +43,26 @@ pub(super) fn children(pid: Pid) -> Result<Vec<i32>, String> {
     Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// Memory that is shared stays so in a copy, which would then not be one.
+/// Folders of the system, whose files nobody inside can write.
+const SYSTEM: [&str; 3] = ["/usr/", "/lib/", "/lib64/"];
+
+/// Memory that is shared stays so in a copy, which would then not be one. That it cannot be written now
+/// says nothing: who has it can make it so.
 fn shares_no_memory(template: Pid) -> Result<(), String> {
     let maps = fs::read_to_string(format!("/proc/{template}/maps")).map_err(|e| e.to_string())?;
     let shared = maps.lines().find(|line| {
         let rights = line.split(' ').nth(1).unwrap_or_default().as_bytes();
-        rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's')
+        let file = line.splitn(6, ' ').nth(5).unwrap_or_default().trim_start();
+        let is_of_the_system =
+            rights.get(1) == Some(&b'-') && SYSTEM.iter().any(|folder| file.starts_with(folder));
+        rights.get(3) == Some(&b's') && !is_of_the_system
     });
-    shared.map_or(Ok(()), |_| Err("it shares memory that can be written".to_owned()))
+    shared.map_or(Ok(()), |_| Err("it shares memory".to_owned()))
 }
 
 fn sockets(copy: Pid, ours: &[i32]) -> Result<Vec<i32>, String> {
     let folder = PathBuf::from(format!("/proc/{copy}/fd"));
+    let word = fs::metadata(folder.join(TEMPLATE_FD.to_string())).map_err(|e| e.to_string())?.ino();
     let mut sockets = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten() {
         let number: i32 = match entry.file_name().to_str().and_then(|name| name.parse().ok()) {
@@ -60,9 +71,12 @@ fn sockets(copy: Pid, ours: &[i32]) -> Result<Vec<i32>, String> {
         };
         let opened = fs::metadata(entry.path()).map_err(|error| error.to_string())?;
         let kind = opened.file_type();
-        if kind.is_socket() {
+        if kind.is_socket() && opened.ino() == word {
+            return Err("it has the template's socket twice".to_owned());
+        } else if kind.is_socket() {
             sockets.push(number);
-        } else if kind.is_fifo() || !(kind.is_file() || kind.is_dir() || kind.is_char_device()) {
+        } else if !(kind.is_file() && opened.nlink() > 0 || kind.is_char_device()) {
+            // A file without a name may be memory, and a folder leads to the template's own files.
             let target = fs::read_link(entry.path()).unwrap_or_default();
             return Err(format!("it has {} open", target.display()));
         } else if kind.is_file() && !is_only_read(copy, number) {

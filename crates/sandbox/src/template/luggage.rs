@@ -8,8 +8,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
+use crate::tmpdisk::copy_data;
+
 /// Most files and folders that are brought along, and how deep folders may be.
 const FILES_MAX: u32 = 20_000;
+/// Most that is written for a copy: what a `/tmp` of the usual size holds. Holes stay holes.
+const BYTES_MAX: u64 = 520 << 20;
 const DEPTH_MAX: u32 = 64;
 /// What permissions have beside those of users.
 const MODE: u32 = 0o777;
@@ -18,7 +22,7 @@ const MODE: u32 = 0o777;
 /// this user and group of the host.
 pub(super) fn bring(from: i32, to: i32, owner: (u32, u32)) -> Result<(), String> {
     let place = |pid: i32| format!("/proc/{pid}/root/tmp");
-    let mut bringing = Bringing { owner, left: FILES_MAX };
+    let mut bringing = Bringing { owner, left: FILES_MAX, bytes_left: BYTES_MAX };
     let brought = bringing.folder(Path::new(&place(from)), Path::new(&place(to)), 0);
     brought.map_err(|error| format!("bringing along what is in /tmp: {error}"))
 }
@@ -26,6 +30,7 @@ pub(super) fn bring(from: i32, to: i32, owner: (u32, u32)) -> Result<(), String>
 struct Bringing {
     owner: (u32, u32),
     left: u32,
+    bytes_left: u64,
 }
 
 impl Bringing {
@@ -55,6 +60,9 @@ impl Bringing {
             fs::create_dir(to)?;
             self.folder(from, to, depth + 1)?;
         } else if kind.is_file() {
+            let bytes = found.blocks().saturating_mul(512);
+            self.bytes_left =
+                self.bytes_left.checked_sub(bytes).ok_or_else(|| io::Error::other("too much"))?;
             copy(from, to)?;
         } else {
             return Err(io::Error::other("there is a pipe or a socket"));
@@ -71,9 +79,9 @@ impl Bringing {
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut from = open(from, OpenOptions::new().read(true))?;
-    let mut to = open(to, OpenOptions::new().write(true).create_new(true))?;
-    io::copy(&mut from, &mut to).map(drop)
+    let from = open(from, OpenOptions::new().read(true))?;
+    let to = open(to, OpenOptions::new().write(true).create_new(true))?;
+    copy_data(&from, &to)
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
@@ -95,7 +103,9 @@ mod tests {
         symlink("a", at("folder")).unwrap();
         let own = fs::metadata(at("a")).unwrap();
         let owner = (own.uid(), own.gid());
-        Bringing { owner, left: 10 }.folder(from.path(), to.path(), 0).unwrap();
+        Bringing { owner, left: 10, bytes_left: 1 << 20 }
+            .folder(from.path(), to.path(), 0)
+            .unwrap();
         let there = |name: &str| to.path().join(name);
         assert_eq!(fs::read_to_string(there("a/b/file")).unwrap(), "text");
         let (before, after) = (fs::metadata(at("a/b/file")), fs::metadata(there("a/b/file")));
@@ -104,8 +114,12 @@ mod tests {
         assert_eq!(fs::read_link(there("a/link")).unwrap(), Path::new("/etc/passwd"));
         assert_eq!(fs::read_link(there("folder")).unwrap(), Path::new("a"));
         let again = tempfile::tempdir().unwrap();
-        let too_many = Bringing { owner, left: 4 }.folder(from.path(), again.path(), 0);
+        let too_many =
+            Bringing { owner, left: 4, bytes_left: 1 << 20 }.folder(from.path(), again.path(), 0);
         assert!(too_many.is_err());
+        let too_much = Bringing { owner, left: 10, bytes_left: 1 };
+        let again = tempfile::tempdir().unwrap();
+        assert!({ too_much }.folder(from.path(), again.path(), 0).is_err());
     }
 
     #[test]
@@ -113,6 +127,10 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let _socket = std::os::unix::net::UnixListener::bind(from.path().join("socket")).unwrap();
         let owner = (0, 0);
-        assert!(Bringing { owner, left: 10 }.folder(from.path(), to.path(), 0).is_err());
+        assert!(
+            Bringing { owner, left: 10, bytes_left: 1 << 20 }
+                .folder(from.path(), to.path(), 0)
+                .is_err()
+        );
     }
 }

@@ -30,9 +30,9 @@ use crate::trial::stands;
 const PATIENCE_MS: u16 = 5_000;
 /// How long a program that may be hostile can take to fork.
 const FORKS_IN_MS: u16 = 1_000;
-/// Descriptors that a program has from us: its input, its pipes and its stream, a template's socket, the
-/// log pipe if there is one.
-const OURS: [i32; 6] = [0, 1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
+/// Descriptors that a program has from us and that are replaced in a copy: its pipes and its stream, a
+/// template's socket, the log pipe if there is one. Its input is looked at as any other.
+const OURS: [i32; 5] = [1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
 /// Longest message with descriptors that a copy takes.
 const BODY_BYTES: u64 = 64;
 /// Memory that a copy is given for what it is made to do.
@@ -100,7 +100,7 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     born.push(copy);
     look::has_one_thread(template)?;
     let sockets = match work.is_function {
-        true => look::at_function(work.template, template, copy, &OURS[..3 + work.ends.len()])?,
+        true => look::at_function(work.template, template, copy, &OURS[..2 + work.ends.len()])?,
         false => Vec::new(),
     };
     if work.is_function {
@@ -120,15 +120,19 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     if !moved {
         (work.move_in)(last.pid.as_raw())?;
     }
-    let inside = has_no_rights(last.pid)?;
+    let inside = has_no_rights(last.pid, work.owner)?;
+    is_inside(last.pid, &opened)?;
     // Those between go, first the younger: its child then belongs to the environment.
     for pid in [between.pid, copy] {
         kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
         watch.gone(pid)?;
+        // Its number may be somebody else's from now on.
+        born.retain(|one| *one != pid);
     }
     adopt(work.control, inside)?;
     ptrace::setoptions(last.pid, Options::empty()).map_err(failed("letting it go"))?;
     ptrace::detach(last.pid, None).map_err(failed("letting it go"))?;
+    born.clear();
     ptrace::detach(template, None).map_err(failed("letting the template go"))
 }
 
@@ -179,6 +183,10 @@ fn enter(
     handed.extend(work.groups.iter().map(AsFd::as_fd));
     handed.push(deaf.as_fd());
     let numbers = hand_over(copy, page, work.word, &handed)?;
+    let ours = &OURS[..2 + work.ends.len()];
+    if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {
+        return Err("it has closed what it was given".to_owned());
+    }
     let (spaces, rest) = numbers.split_at(NAMESPACES.len());
     let (rules, rest) = rest.split_at(opened.len() - NAMESPACES.len());
     let (ends, rest) = rest.split_at(work.ends.len());
@@ -296,7 +304,7 @@ fn drop_capabilities(copy: &mut Held<'_>, page: u64) -> Result<(), String> {
 }
 
 /// Makes sure of it; its number inside.
-fn has_no_rights(pid: Pid) -> Result<i32, String> {
+fn has_no_rights(pid: Pid, owner: (u32, u32)) -> Result<i32, String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -313,6 +321,21 @@ fn has_no_rights(pid: Pid) -> Result<i32, String> {
     if !is_closed {
         return Err("it is not filtered".to_owned());
     }
+    let is_all = |name: &str, id: u32| of(name).split_whitespace().all(|one| one == id.to_string());
+    if !is_all("Uid:", owner.0) || !is_all("Gid:", owner.1) {
+        return Err("it has not become its user".to_owned());
+    }
     let inside = of("NSpid:").split_whitespace().last().and_then(|pid| pid.parse().ok());
     inside.ok_or_else(|| "it has no number inside".to_owned())
+}
+
+/// Makes sure that it is in each of the namespaces that were opened for it.
+fn is_inside(pid: Pid, opened: &[OwnedFd]) -> Result<(), String> {
+    for ((name, _), space) in NAMESPACES.iter().zip(opened) {
+        let ours = identity(&format!("/proc/self/fd/{}", space.as_raw_fd()))?;
+        if identity(&format!("/proc/{pid}/ns/{name}"))? != ours {
+            return Err(format!("it is not in its {name} namespace"));
+        }
+    }
+    Ok(())
 }

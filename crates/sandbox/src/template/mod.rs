@@ -43,7 +43,7 @@ pub(crate) const NAMESPACES: [(&str, CloneFlags); 7] = [
 ];
 
 /// Barriers that a copy has in another way than its template, so that there is none without them.
-const NEEDED: [BarrierKind; 8] = [
+const NEEDED: [BarrierKind; 9] = [
     BarrierKind::UserNamespace,
     BarrierKind::HostUser,
     BarrierKind::ProcessNamespace,
@@ -52,6 +52,7 @@ const NEEDED: [BarrierKind; 8] = [
     BarrierKind::HostName,
     BarrierKind::CgroupNamespace,
     BarrierKind::ClosedDescriptors,
+    BarrierKind::Landlock,
 ];
 
 /// Whether there can be templates.

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,11 @@ fn go(
     run: impl FnOnce(),
 ) -> Result<(), String> {
     let step = |name: &'static str| move |errno: nix::errno::Errno| format!("{name}: {errno}");
+    // Whoever makes a user namespace bounds all that is in it by its own limits.
+    for resource in [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPENDING] {
+        let (_, most) = getrlimit(resource).map_err(step("limits"))?;
+        setrlimit(resource, most, most).map_err(step("limits"))?;
+    }
     setns(processes, CloneFlags::CLONE_NEWPID).map_err(step("the template's processes"))?;
     setns(users, CloneFlags::CLONE_NEWUSER).map_err(step("the template's users"))?;
     let (uid, gid) = (Uid::from_raw(UID_INSIDE), Gid::from_raw(GID_INSIDE));

@@ -133,6 +133,9 @@ impl<'a> Held<'a> {
         let registers = ptrace::getregs(pid).map_err(failed("reading registers"))?;
         let held = Held::with(pid, watch, registers)?;
         arch::check(&registers, |at, bytes| held.memory.read_exact_at(bytes, at))?;
+        let (at, code) = arch::enter(&registers);
+        // From now on the page is its own: where others can change it, this cannot be done.
+        held.memory.write_all_at(&code, at).map_err(|error| format!("its code: {error}"))?;
         Ok(held)
     }
 
@@ -228,6 +231,11 @@ mod arch {
         if code == ENTER { Ok(()) } else { Err("it did not enter the kernel as usual".to_owned()) }
     }
 
+    /// Where the instruction is that enters the kernel, and what it is.
+    pub(crate) fn enter(born: &Registers) -> (u64, [u8; 2]) {
+        (born.rip.wrapping_sub(ENTER.len() as u64), ENTER)
+    }
+
     /// Flags of the template's fork, and where the child writes its number.
     pub(crate) fn fork_of(born: &Registers) -> Result<(u64, u64), String> {
         let signal = libc::SIGCHLD as u64;
@@ -267,6 +275,10 @@ mod arch {
         _: impl Fn(u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), String> {
         Err("the registers of this machine are not known".to_owned())
+    }
+
+    pub(crate) fn enter(_: &Registers) -> (u64, [u8; 0]) {
+        (0, [])
     }
 
     pub(crate) fn fork_of(_: &Registers) -> Result<(u64, u64), String> {

@@ -146,13 +146,18 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
     let tells = "print(hash('x'), open('/var/task/file').read())\n\
                  for n in ('user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'):\n    \
                  print(os.readlink('/proc/self/ns/' + n))\nprint(os.urandom(8))";
-    let mut seen = Vec::new();
+    // All of them at the same time: users are given again when their environments are gone.
+    let mut living = Vec::new();
     for _ in 0..3 {
         wait_for(sandboxes, 2).await;
         let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
         let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.control().pid()));
         let user =
             status.unwrap().lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned();
+        living.push((user, sandbox));
+    }
+    let mut seen = Vec::new();
+    for (user, sandbox) in living {
         let (text, code, _) = told(sandbox, tells).await;
         assert_eq!(code, Some(0), "{text}");
         seen.push((user, text.lines().map(str::to_owned).collect::<Vec<_>>()));
@@ -269,7 +274,22 @@ async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
         ("import mmap\nshared = mmap.mmap(-1, 4096)", "shares memory"),
         ("import time\nif not os.fork(): time.sleep(600)", "other processes"),
         ("socket.socket(socket.AF_UNIX).bind('/tmp/socket')", "a pipe or a socket"),
-        ("written = open('/tmp/x', 'w')\nos.unlink('/tmp/x')", "open for writing"),
+        ("written = open('/tmp/x', 'w')", "open for writing"),
+        ("nameless = open('/tmp/x', 'w+')\nos.unlink('/tmp/x')", "(deleted) open"),
+        ("folder = os.open('/tmp', os.O_RDONLY)", "/tmp open"),
+        // What cannot be written now can be made so later.
+        (
+            "import mmap\nfd = os.memfd_create('m')\nos.ftruncate(fd, 4096)\n\
+             shared = mmap.mmap(fd, 4096, prot=mmap.PROT_READ)\nos.close(fd)",
+            "shares memory",
+        ),
+        (
+            "fd = os.memfd_create('m')\nread = os.open('/proc/self/fd/%d' % fd, os.O_RDONLY)\nos.close(fd)",
+            "memfd:m",
+        ),
+        ("fd = os.memfd_create('m')\nos.dup2(fd, 0)\nos.close(fd)", "memfd:m"),
+        ("os.dup2(6, 0)", "twice"),
+        ("os.close(2)", "closed"),
         ("import select\nqueue = select.epoll()", "eventpoll"),
         ("pipe = os.pipe()", "pipe:"),
     ];

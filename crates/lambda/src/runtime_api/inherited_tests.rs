@@ -114,10 +114,13 @@ async fn answers(bench: &Bench, mut io: DuplexStream, bytes: &[u8]) -> Vec<Strin
         // It may hang up in the middle.
         let _ = write.write_all(bytes).await;
         let _ = write.shutdown().await;
+    };
+    // Meanwhile, because nobody reads on while it waits for an event, and then it cannot be written.
+    let close = async {
         bench.rt.sleep(std::time::Duration::from_millis(20)).await;
         bench.desk.close(Exit::default());
     };
-    let (_, _) = tokio::join!(talk, read.read_to_end(&mut all));
+    let (_, _, _) = tokio::join!(talk, close, read.read_to_end(&mut all));
     let text = String::from_utf8_lossy(&all).into_owned();
     let mut lines: Vec<String> = text
         .split("\r\n")
@@ -127,6 +130,18 @@ async fn answers(bench: &Bench, mut io: DuplexStream, bytes: &[u8]) -> Vec<Strin
         .collect();
     lines.sort();
     lines
+}
+
+/// A runtime that asks for its next event and writes on, more than anybody takes.
+#[tokio::test(start_paused = true)]
+async fn who_writes_on_while_it_waits_is_answered_as_by_hyper() {
+    let huge = format!("A: {}\r\n", "x".repeat(300 * 1024));
+    let on = request("GET", "runtime/invocation/next", &huge, "");
+    let bytes = [response("a", "1"), next(), on].concat();
+    let (ours, hypers) = (Bench::new(), Bench::new());
+    let of_ours = answers(&ours, ours.inherit().io, &bytes).await;
+    assert!(of_ours.iter().any(|line| line.contains("202 Accepted")), "{of_ours:?}");
+    assert_eq!(of_ours, answers(&hypers, hypers.connect().io, &bytes).await);
 }
 
 proptest! {

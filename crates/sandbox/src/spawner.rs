@@ -538,6 +538,7 @@ impl Spawner {
 
     /// The daemon is gone: end everything, wait for it, remove the groups.
     fn end_all(&mut self) {
+        self.copies.end_midwives();
         let all: Vec<(u32, i32, &OwnedFd, &Way)> = (self.running.iter())
             .map(|r| (r.slot, r.pid, &r.pidfd, &r.way))
             .chain(self.ahead().map(|w| (w.slot, w.pid, &w.pidfd, &w.way)))

@@ -3,15 +3,16 @@
 //! There are two sorts. A zygote has nothing of any function: it is started like a spare, and the
 //! spares of its kind are copied from it. The other is an environment of a function that has
 //! finished its initialization. A template makes one copy at a time; the work is done by a process of
-//! its own (`template::midwife`) while the spawner goes on serving. A copy lives inside its template's
-//! process namespace and ends with it, so a zygote that is not wanted any more stays until the last of
-//! its copies has ended.
+//! its own (`template::midwife`) while the spawner goes on serving. A copy lives and ends with its template's
+//! process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use super::waits::is_readable;
 use super::{Running, Spawner, UNWANTED};
 use crate::channel::Channel;
 use crate::machine::{Place, Waiting, group_name};
@@ -86,6 +87,8 @@ struct Birth {
     purpose: Purpose,
     template: i32,
     waiting: Waiting,
+    /// The process that brings the two together, and what it says in the end.
+    midwife: Option<i32>,
     report: Channel,
     /// The environment for it has ended meanwhile.
     is_lost: bool,
@@ -136,6 +139,13 @@ impl Copies {
             || self.templates.iter().any(|template| template.state == State::Starting)
     }
 
+    /// Ends those that bring copies in, and what they hold: nobody can end while it is held.
+    pub(super) fn end_midwives(&self) {
+        for midwife in self.births.iter().filter_map(|birth| birth.midwife) {
+            let _ = kill(Pid::from_raw(midwife), Signal::SIGKILL);
+        }
+    }
+
     /// What tells that a copy is made, or that a zygote has loaded itself or ended.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let reports = self.births.iter().map(|birth| birth.report.as_fd());
@@ -182,14 +192,12 @@ impl Copies {
 
     /// An environment has ended.
     pub(super) fn has_ended(&mut self, pid: i32) {
+        // Its number may be somebody else's from now on.
+        let of_it = self.births.iter_mut().filter(|birth| birth.midwife == Some(pid));
+        of_it.for_each(|birth| birth.midwife = None);
         self.templates.retain(|template| template.pid != pid);
         self.nested.retain(|copy| copy.pid != pid);
     }
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 impl Spawner {
@@ -300,8 +308,8 @@ impl Spawner {
         ends: Vec<OwnedFd>,
     ) -> Result<(), String> {
         let begun = prepared.and_then(|()| self.fork_midwife(&purpose, template, &waiting, ends));
-        let report = match begun {
-            Ok(report) => report,
+        let (midwife, report) = match begun {
+            Ok(begun) => begun,
             Err(reason) => {
                 self.discard(waiting);
                 let wanted = match purpose {
@@ -315,7 +323,9 @@ impl Spawner {
             template.state = State::Busy;
         }
         self.copies.nested.push(Nested { pid: waiting.pid, slot: waiting.slot, template });
-        self.copies.births.push(Birth { purpose, template, waiting, report, is_lost: false });
+        let birth =
+            Birth { purpose, template, waiting, midwife: Some(midwife), report, is_lost: false };
+        self.copies.births.push(birth);
         Ok(())
     }
 
@@ -325,14 +335,17 @@ impl Spawner {
         template: i32,
         waiting: &Waiting,
         ends: Vec<OwnedFd>,
-    ) -> Result<Channel, String> {
+    ) -> Result<(i32, Channel), String> {
         let groups = self.machine.doors(waiting.slot)?;
         let (report, theirs) = Channel::pair().map_err(|error| error.to_string())?;
         let known = self.copies.template(template).ok_or("there is no such template")?;
-        if sys::fork().map_err(|error| format!("fork: {error}"))?.is_some() {
-            return Ok(report);
+        let spawner = std::process::id();
+        if let Some(midwife) = sys::fork().map_err(|error| format!("fork: {error}"))? {
+            return Ok((midwife, report));
         }
-        let _ = sys::die_with_parent();
+        if sys::die_with_parent().is_err() || std::os::unix::process::parent_id() != spawner {
+            sys::exit_now(1);
+        }
         sys::set_process_name(c"lambic-midwife");
         let work = Work {
             template,
@@ -389,7 +402,7 @@ impl Spawner {
     }
 
     fn finish(&mut self, birth: Birth) {
-        let Birth { purpose, template, waiting, report, is_lost } = birth;
+        let Birth { purpose, template, waiting, report, is_lost, .. } = birth;
         let said = report.receive().ok().flatten().map(|packet| packet.parse());
         let outcome = match said {
             Some(Ok(Outcome::Delivered)) => Ok(()),

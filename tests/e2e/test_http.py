@@ -210,18 +210,14 @@ def test_health_and_metrics(server):
 
 
 def test_metrics_tell_of_invocations(server, functions):
-    def figure(name):
-        text = request(server.port, "GET", "/metrics").body.decode()
-        return int(re.search(rf"^{name} (\d+)$", text, re.M).group(1))
-
     names = ["lambic_invocations_total", "lambic_invocation_errors_total", "lambic_cold_starts_total"]
-    before = [figure(name) for name in names]
+    before = [server.figure(name) for name in names]
     name = functions.python("def handler(event, context): return 1 / event\n")
     assert functions.invoke(name, 1).error is None
     assert functions.invoke(name, 0).error == "Unhandled"
-    more = [figure(name) - was for name, was in zip(names, before)]
+    more = [server.figure(name) - was for name, was in zip(names, before)]
     assert more == [2, 1, 1], more
-    assert figure("lambic_environments") >= 1 and figure("lambic_memory_promised_mb") >= 128
+    assert server.figure("lambic_environments") >= 1 and server.figure("lambic_memory_promised_mb") >= 128
 
 
 def test_the_caller_s_trace_reaches_the_function(server, functions):

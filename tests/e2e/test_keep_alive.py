@@ -3,7 +3,6 @@
 import pytest
 
 from support.functions import Functions, invoke
-from support.http import request
 
 DEAR = """
 import time
@@ -11,11 +10,6 @@ time.sleep(2)
 def handler(event, context): return "dear"
 """
 CHEAP = "def handler(event, context): return 'cheap'\n"
-
-
-def figure(server, name):
-    text = request(server.port, "GET", "/metrics").body.decode()
-    return int(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
 def is_cold(client, name):
@@ -34,9 +28,9 @@ def test_who_makes_room(fresh_server, policy):
     assert not any(is_cold(client, dear) for _ in range(5))
     # The one that is worth least is the one that was used last.
     assert not is_cold(client, cheap)
-    assert figure(server, "lambic_environments_evicted_total") == 0
+    assert server.figure("lambic_environments_evicted_total") == 0
     assert is_cold(client, third)
-    assert figure(server, "lambic_environments_evicted_total") == 1
-    assert figure(server, "lambic_memory_promised_mb") == 256
+    assert server.figure("lambic_environments_evicted_total") == 1
+    assert server.figure("lambic_memory_promised_mb") == 256
     assert is_cold(client, dear) == (policy == "fixed")
     assert server.stop() == 0

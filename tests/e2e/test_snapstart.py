@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import re
-import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -51,12 +50,8 @@ class Snapped:
     """A server whose functions have SnapStart."""
 
     def __init__(self, server):
-        self.server, self.client = server, server.client()
+        self.server, self.client, self.figure = server, server.client(), server.figure
         self.functions = Functions(self.client)
-
-    def figure(self, name):
-        with urllib.request.urlopen(f"{self.server.endpoint}/metrics", timeout=10) as reply:
-            return int(re.search(rf"^{name} (\d+)$", reply.read().decode(), re.M)[1])
 
     def create(self, source, **settings):
         return self.functions.create(source, Runtime=RUNTIME, SnapStart=ON, **settings)

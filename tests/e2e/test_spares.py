@@ -6,12 +6,11 @@ import pathlib
 import re
 import signal
 import subprocess
-import urllib.request
 
 import pytest
 
 from support.extensions import publish
-from support.functions import NODE, PYTHON, RUBY, Functions, invoke, zip_of
+from support.functions import NODE, PYTHON, RUBY, Functions, invoke
 from support.server import Server
 from support.tools import need
 from support.traces import Traces, is_frozen
@@ -26,13 +25,8 @@ class Made:
     """A server, its client, and what its spares come to."""
 
     def __init__(self, server):
-        self.server, self.client = server, server.client()
+        self.server, self.client, self.figure = server, server.client(), server.figure
         self.functions = Functions(self.client)
-
-    def figure(self, name):
-        with urllib.request.urlopen(f"{self.server.endpoint}/metrics", timeout=10) as reply:
-            text = reply.read().decode()
-        return int(re.search(rf"^{name} (\d+)$", text, re.M)[1])
 
     def wait_for_spares(self, count):
         """Until so many wait at least, of all kinds that are in use."""

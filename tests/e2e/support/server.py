@@ -139,6 +139,11 @@ class Server:
         """Interpreters that wait for a function."""
         return [pid for pid in self.started() if waits_as(pid) == "spare"]
 
+    def figure(self, name):
+        """What /metrics counts under this name now."""
+        with urllib.request.urlopen(f"{self.endpoint}/metrics", timeout=10) as reply:
+            return int(re.search(rf"^{name} (\d+)$", reply.read().decode(), re.M)[1])
+
     def zygotes(self):
         """Interpreters of which spares are copies."""
         return [pid for pid in self.started() if waits_as(pid) == "zygote"]

@@ -382,15 +382,16 @@ def _follow_children():
     import _posixsubprocess
 
     def telling(function):
-        def tell_and_call(*args):
+        def tell_and_call(*args, **kwargs):
             _tell_children()
-            return function(*args)
+            return function(*args, **kwargs)
 
         return tell_and_call
 
     _posixsubprocess.fork_exec = telling(_posixsubprocess.fork_exec)
-    os.execv = telling(os.execv)
-    os.system = telling(os.system)
+    # From 3.13 on `subprocess` has the second start what is named by its path.
+    for name in ("execv", "posix_spawn", "posix_spawnp", "system"):
+        setattr(os, name, telling(getattr(os, name)))
     os.register_at_fork(before=_tell_children)
 
 

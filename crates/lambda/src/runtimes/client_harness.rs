@@ -146,7 +146,7 @@ impl Processes {
                 assert_eq!(spare.argv, plan.argv);
                 assert!(plan.binds.starts_with(&spare.binds));
                 becomes = Some(becoming::document(&variables(&plan.env), &outside(&plan.cwd)));
-                (variables(&spare.env), "/".to_owned())
+                (variables(&spare.env), outside(&spare.cwd))
             }
             None => (variables(&plan.env), outside(&plan.cwd)),
         };

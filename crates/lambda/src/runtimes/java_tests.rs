@@ -1,0 +1,1 @@
+//! The Java client as a real process.

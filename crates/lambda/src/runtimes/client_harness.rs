@@ -295,6 +295,11 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
         Self { invoker, processes, version: Arc::new(version), _folder: folder }
     }
 
+    /// Where its package is.
+    pub(super) fn package(&self) -> &std::path::Path {
+        &self.version.bundle_path
+    }
+
     /// The same function with a log as JSON; what the platform says of successes is left out.
     pub(super) fn with_json_log(self, application: Level) -> Self {
         let log_format = LogFormat::Json { application, system: Level::Warn };

@@ -236,6 +236,7 @@ impl Packs {
         let variable = |name: &str| std::env::var(name).ok();
         let mut searched = probe::search_dirs(variable);
         searched.extend(probe::version_roots(variable));
+        searched.extend(probe::java_settings());
         searched.extend(Packs::bind_roots(config));
         searched
     }

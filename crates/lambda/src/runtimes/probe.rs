@@ -39,7 +39,9 @@ pub(super) fn search_dirs(variable: impl Fn(&str) -> Option<String>) -> Vec<Path
     let java_home = variable("JAVA_HOME").filter(|home| home.starts_with('/'));
     dirs.extend(java_home.map(|home| PathBuf::from(home).join("bin")));
     for root in version_roots(variable) {
-        dirs.extend(subfolders(&root).into_iter().map(|version| version.join("bin")));
+        // Packages of Java leave files between the folders.
+        let versions = subfolders(&root).into_iter().filter(|version| version.is_dir());
+        dirs.extend(versions.map(|version| version.join("bin")));
     }
     let mut seen = HashSet::new();
     // The shims of version managers are scripts that choose by folder; they tell nothing.
@@ -110,6 +112,15 @@ fn names(family: Family) -> Vec<(String, Option<Hint>)> {
 /// Folders with gems that are apart from their interpreter.
 pub(super) fn gem_folders() -> Vec<PathBuf> {
     subfolders(Path::new(DEBIAN_GEMS))
+}
+
+/// Where Debian keeps what the packages of Java read when they start.
+pub(super) fn java_settings() -> Vec<PathBuf> {
+    let is_of_java = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_dir() && name.is_some_and(|name| name.starts_with("java-"))
+    };
+    subfolders(Path::new("/etc")).into_iter().filter(is_of_java).collect()
 }
 
 /// `…/v20.11.0/bin/node`, `…/3.13.0/bin/python3`, `…/ruby-3.4.1/bin/ruby` and `…/java-17-openjdk/bin/java`

@@ -259,7 +259,7 @@ mod tests {
     async fn a_java_that_does_not_work_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let clients = Clients::install(dir.path()).unwrap();
-        let executable = dir.path().join("java");
+        let executable = dir.path().join("broken");
         std::os::unix::fs::symlink("/bin/false", &executable).unwrap();
         let pack = Pack {
             family: Family::Java,

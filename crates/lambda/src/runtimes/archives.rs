@@ -92,6 +92,11 @@ pub(super) fn class_path(through: &str) -> String {
     super::clients::JAVA_CLASS_PATH.map(|jar| format!("{through}/{jar}")).join(":")
 }
 
+/// Tells our client where it is.
+pub(super) fn home(client: &str) -> String {
+    format!("-Dlambic.home={client}")
+}
+
 /// Where the class path begins in environments and in the run here.
 pub(super) const THROUGH: &str = "/proc/self/cwd";
 /// Our client's first class.
@@ -199,7 +204,8 @@ fn keep(kept: &Kept, maps: &str) -> Result<(), String> {
 async fn run(rt: &Rt, pack: &Pack, kept: &Kept, option: Option<String>) -> Result<String, String> {
     let mut command = tokio::process::Command::new(&pack.executable);
     command.args(options(pack.release, HEAP_KB)).args(option);
-    command.args(["-cp", &class_path(THROUGH), MAIN]).arg(&kept.client).arg("archive");
+    command.arg(home(&kept.client.to_string_lossy()));
+    command.args(["-cp", &class_path(THROUGH), MAIN, "archive"]);
     command.env_clear().env("LC_ALL", "C.UTF-8").env("PATH", "/usr/bin:/bin");
     command.current_dir(&kept.client).stdin(Stdio::null()).kill_on_drop(true);
     let ended = rt.within(RUN_MAX, command.output()).await;
@@ -247,8 +253,9 @@ mod tests {
                 Some(Way::Aot) => ("-XX:AOTMode=on", "-Xlog:class+load"),
                 _ => ("-Xshare:on", "-Xlog:class+load"),
             };
-            command.args([on, told, "-cp", &class_path(THROUGH), MAIN]).arg(&clients.java);
-            let output = command.arg("archive").current_dir(&clients.java).output().await.unwrap();
+            command.args([on, told, &home(clients.java.to_str().unwrap())]);
+            command.args(["-cp", &class_path(THROUGH), MAIN, "archive"]);
+            let output = command.current_dir(&clients.java).output().await.unwrap();
             let text = String::from_utf8_lossy(&output.stdout);
             let line = text.lines().find(|line| line.contains("lambic.runtime.Main ")).unwrap();
             assert!(output.status.success() && line.contains("shared objects file"), "{line}");

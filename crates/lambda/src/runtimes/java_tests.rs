@@ -1,5 +1,6 @@
 //! The Java client as a real process: what a function and its caller see is what AWS shows.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -427,4 +428,20 @@ async fn jars_of_the_package_and_of_layers_are_found_in_their_order() {
     jar(classes.path(), &other.package().join("lib/a.jar"));
     let other = other.with_layers(layer.path());
     assert_eq!(other.call("1").await.value, "package");
+}
+
+#[tokio::test]
+async fn a_wrapper_gets_the_command_line_and_may_change_it() {
+    let script = "#!/bin/bash\nset -- \"${@:1:$#-1}\" -Xmx77m \"${@: -1}\"\nexec \"$@\"\n";
+    let own = [("AWS_LAMBDA_EXEC_WRAPPER", "/var/task/wrapper"), ("OWN", "1")];
+    let function = function_with("Does", &own, None, false).await;
+    let wrapper = function.package().join("wrapper");
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for _ in 0..2 {
+        let said = function.call(r#"{"do": "process"}"#).await;
+        assert!(said.value["heap"].as_u64().is_some_and(|mb| mb <= 77), "{said:?}");
+        assert_eq!((&said.value["file"], &said.value["own"]), (&json!("from the package"), &json!("1")));
+    }
+    assert_eq!(function.launches(), 1);
 }

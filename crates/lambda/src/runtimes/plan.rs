@@ -360,9 +360,10 @@ fn java(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
     argv.extend(pack.archive.as_deref().map(archives::option));
     // It begins in the client's folder, see `archives`; what Java takes for the working directory it
     // learns only once.
-    argv.push(format!("-Duser.dir={TASK}"));
+    argv.extend([format!("-Duser.dir={TASK}"), archives::home(RUNTIME)]);
     argv.extend(["-cp".to_owned(), archives::class_path(archives::THROUGH)]);
-    argv.extend([archives::MAIN, RUNTIME].map(str::to_owned));
+    // The last word, before which wrappers put what they add.
+    argv.push(archives::MAIN.to_owned());
     let variables = vec![
         // Texts and names of files are UTF-8 on AWS, whose machines have the locale of LANG.
         pair("LC_ALL", "C.UTF-8"),

@@ -16,6 +16,8 @@ import java.util.ServiceLoader;
 
 /** Between JSON and objects, by AWS's own library, or by what the function brings. */
 final class Json {
+    private static final String SERVICE = "META-INF/services/com.amazonaws.services.lambda.runtime.CustomPojoSerializer";
+
     private final ClassLoader loader;
     private final CustomPojoSerializer own;
     private final Map<Type, PojoSerializer<Object>> known = new HashMap<>();
@@ -24,6 +26,11 @@ final class Json {
     /** @throws Failure when the function brings several of its own */
     Json(ClassLoader loader) {
         this.loader = loader;
+        // Looking for itself takes a loader of services far longer.
+        if (loader.getResource(SERVICE) == null) {
+            own = null;
+            return;
+        }
         Iterator<CustomPojoSerializer> found = ServiceLoader.load(CustomPojoSerializer.class, loader).iterator();
         own = found.hasNext() ? found.next() : null;
         if (own != null && found.hasNext()) {

@@ -67,11 +67,11 @@ final class Main {
         this.variables = variables;
     }
 
-    /** {@code arguments}: the folder of this client. */
+    /** With an argument it makes an archive; wrappers of functions put options of Java before the last word. */
     public static void main(String[] arguments) throws Exception {
-        String home = arguments[0];
+        String home = System.getProperty("lambic.home");
         Native.load(home);
-        if (arguments.length > 1) {
+        if (arguments.length > 0) {
             Archive.make(home);
             return;
         }

@@ -15,7 +15,7 @@ from support.wait import until
 DOES = "lambic.Does"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-EVENTS = [None, 1.5, 10**15, "ünï ☃ \U0001f600 \x00 \u2028", [1, [2, {"a": None}]], {"key": "välue", "nested": {"list": [1]}, "": 0}]
+EVENTS = [None, 1.5, 10**15, "ünï ☃ \U0001f600 \x00 \u2028", [1, [2, {"a": [None]}]], {"key": "välue", "nested": {"list": [1]}, "": 0}]
 
 
 @pytest.fixture(scope="module")

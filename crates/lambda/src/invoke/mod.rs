@@ -22,6 +22,7 @@ pub mod fault;
 mod figures;
 mod functions;
 pub mod history;
+pub(crate) mod imports;
 mod invocation;
 #[cfg(test)]
 mod keep_tests;

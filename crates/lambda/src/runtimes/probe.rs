@@ -10,7 +10,7 @@ use lambic_rt::Rt;
 use super::packs::{Family, Pack, Release, is_host_system};
 
 /// An interpreter that does not say its version within this time is left out.
-const PROBE_MAX: Duration = Duration::from_secs(10);
+pub(super) const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Python ids that exist or may exist soon.
 const PYTHON_MINORS: std::ops::RangeInclusive<u32> = 8..=16;
 /// Releases of Ruby by which Debian names its programs, past and soon.
@@ -184,7 +184,7 @@ fn has_gems(folder: &Path, prefix: &Path) -> bool {
 }
 
 /// Of the lines of a process's memory map.
-fn libraries<'a>(maps: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn libraries<'a>(maps: impl Iterator<Item = &'a str>) -> Vec<String> {
     let files = maps.filter_map(|line| Path::new(line.split_whitespace().nth(5)?).file_name());
     let mut names: Vec<String> =
         files.filter_map(|name| library_name(name.to_str()?)).map(str::to_owned).collect();

@@ -138,7 +138,7 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
     let spec = Spec { binds: vec![bind], ..prepared.clone() };
     sandboxes.keep_copied_spares(KIND, prepared, 2).unwrap();
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap();
     assert!(sandbox.is_from_spare);
     let (text, code, _) = told(sandbox, LOOKS).await;
     assert_eq!((text.as_str(), code), (format!("{SEEN}1\n5\nTrue True\n").as_str(), Some(0)));
@@ -150,7 +150,7 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
     let mut living = Vec::new();
     for _ in 0..3 {
         wait_for(sandboxes, 2).await;
-        let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+        let sandbox = sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap();
         let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.control().pid()));
         let user =
             status.unwrap().lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned();
@@ -179,13 +179,13 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
 /// The limits come with the function, and count from the copy's beginning.
 async fn limits(sandboxes: &Sandboxes, spec: &Spec) {
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
     let control = sandbox.control();
     let (text, _, oom) = told(sandbox, "x = b'x' * 400_000_000\nprint('y')").await;
     assert!(oom && text.is_empty(), "{text}");
     assert!(control.memory_peak_bytes() <= 128 << 20);
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
     let bomb = "import time\ntry:\n    for _ in range(200):\n        os.fork() or time.sleep(60)\n\
                 except OSError as error:\n    print(error.errno, flush=True)\n    os._exit(4)";
     let (text, code, _) = told(sandbox, bomb).await;
@@ -193,7 +193,7 @@ async fn limits(sandboxes: &Sandboxes, spec: &Spec) {
     // One that is killed, and one that is stopped first.
     wait_for(sandboxes, 2).await;
     for freezes in [false, true] {
-        let mut sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+        let mut sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
         if freezes {
             sandbox.control().freeze().unwrap();
         }

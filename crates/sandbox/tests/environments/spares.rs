@@ -58,7 +58,7 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     assert_eq!(sandboxes.has_spares(), mode == Mode::Privileged);
     if !sandboxes.has_spares() {
         sandboxes.keep_spares(KIND, &prepared, 1).unwrap();
-        let sandbox = sandboxes.launch_from_spare(&prepared, KIND).await.unwrap();
+        let sandbox = sandboxes.launch_from_spare(&prepared, KIND, None).await.unwrap();
         assert!(!sandbox.is_from_spare);
         return;
     }
@@ -112,7 +112,7 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
 /// More than there are spares: each gets an environment, and none the same.
 async fn many_at_once(sandboxes: &Sandboxes, spec: &Spec) {
     wait_for(sandboxes, KIND, 2).await;
-    let launches = (0..6).map(|_| sandboxes.launch_from_spare(spec, KIND));
+    let launches = (0..6).map(|_| sandboxes.launch_from_spare(spec, KIND, None));
     let mut pids = Vec::new();
     let mut tasks = Vec::new();
     for launch in launches {

@@ -153,7 +153,7 @@ pub(crate) async fn make(
     let has_own = || pack.as_deref().is_some_and(|pack| spare::has_own_of(pack, version));
     let is_plain = extensions.is_none() && version.file_system.is_none();
     let spare = spare.filter(|_| is_plain && !has_own());
-    let sdk_spare = sdk_spare(common, version, pack.as_ref(), spare.as_ref(), &env);
+    let sdk_spare = sdk_spare(common, version, pack.as_ref(), spare.as_ref(), &env).await;
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -190,10 +190,11 @@ pub(crate) async fn spare_with_sdk(common: &Common, version: &Version) -> Option
     let start = managed(&pack, common.packs.clients(), version.memory_mb);
     let plain = spare::prepared(&start, &pack, version.tmp_mb, &version.environment)?;
     let closure = common.packs.learn_sdk(&pack).await?;
-    closure.prepared(&plain, &pack, version, &version.environment)
+    let layers = version.layers_path.as_ref();
+    closure.prepared(&plain, &pack, (&version.bundle_path, layers), &version.environment)
 }
 
-fn sdk_spare(
+async fn sdk_spare(
     common: &Arc<Common>,
     version: &Version,
     pack: Option<&Arc<Pack>>,
@@ -201,11 +202,14 @@ fn sdk_spare(
     env: &[(String, String)],
 ) -> Option<Prepared> {
     let (pack, plain) = (pack?, plain?);
-    if pack.family != Family::Python || !common.function(version).imports.has(version) {
+    if pack.family != Family::Python || !common.has_imported_sdk(version).await {
         return None;
     }
     match common.packs.sdk(pack) {
-        Ok(closure) => closure?.prepared(plain, pack, version, env),
+        Ok(closure) => {
+            let layers = version.layers_path.as_ref();
+            closure?.prepared(plain, pack, (&version.bundle_path, layers), env)
+        }
         Err(_) => {
             common.learn_sdk(pack.clone());
             None

@@ -18,7 +18,6 @@ use super::probe::{PROBE_MAX, libraries, library_name};
 use super::spare::has_entry;
 use crate::invoke::imports::SDK;
 use crate::invoke::launcher::{Edition, Prepared};
-use crate::state::version::Version;
 
 /// Tells our client what to import.
 const IMPORTS_NAME: &str = "_LAMBIC_IMPORTS";
@@ -60,13 +59,13 @@ impl Closure {
         self.folders.iter().all(|(place, known)| edition(place) == *known)
     }
 
-    /// What a spare with the SDK is started with, if this version finds what such a spare has; `env` are
-    /// its variables.
+    /// What a spare with the SDK is started with, if a function with this package and these
+    /// layers finds what such a spare has; `env` are its variables.
     pub(super) fn prepared(
         &self,
         plain: &Prepared,
         pack: &Pack,
-        version: &Version,
+        (task, layers): (&PathBuf, Option<&PathBuf>),
         env: &[(String, String)],
     ) -> Option<Prepared> {
         let value = |env: &[(String, String)], name: &str| {
@@ -76,7 +75,6 @@ impl Closure {
         if self.variables.iter().filter(|name| !name.is_empty()).any(is_other) {
             return None;
         }
-        let (task, layers) = (&version.bundle_path, version.layers_path.as_ref());
         let modules = places(pack, task, layers);
         if has_entry(modules, |file| self.is_looked_for(file)) {
             return None;
@@ -119,8 +117,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::invoke::fake::{Machine, exited, script};
-    use crate::invoke::{InvokeConfig, launcher};
     use crate::runtimes::packs::{Family, Release};
 
     fn pack() -> Pack {
@@ -143,22 +139,18 @@ mod tests {
     fn plain() -> Prepared {
         let env = vec![("LANG".to_owned(), "C".to_owned())];
         let (binds, argv, edition, modules) = Default::default();
-        launcher::Prepared { binds, argv, env, edition, modules, forks: true }
+        Prepared { binds, argv, env, edition, modules, forks: true }
     }
 
-    #[tokio::test]
-    async fn who_brings_anything_of_it_has_its_own() {
-        let machine =
-            Machine::with_spares(InvokeConfig::default(), script(async |_| exited(0)));
+    #[test]
+    fn who_brings_anything_of_it_has_its_own() {
         let [task, layers, installed] = [(); 3].map(|()| tempfile::tempdir().unwrap());
-        let mut version = machine.version(1);
-        version.bundle_path = task.path().to_owned();
-        version.layers_path = Some(layers.path().to_owned());
+        let (own, opt) = (task.path().to_owned(), layers.path().to_owned());
         let closure = closure(installed.path());
         let may = |env: &[(&str, &str)]| {
             let env: Vec<(String, String)> =
                 env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-            closure.prepared(&plain(), &pack(), &version, &env).is_some()
+            closure.prepared(&plain(), &pack(), (&own, Some(&opt)), &env).is_some()
         };
         fs::write(task.path().join("app.py"), "").unwrap();
         assert!(may(&[("TABLE", "t"), ("LANG", "de")]));

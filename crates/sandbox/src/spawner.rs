@@ -8,6 +8,7 @@
 
 mod choice;
 mod copies;
+mod patience;
 mod waits;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -80,7 +80,8 @@ impl Common {
         let is_known = imports.lock().is_some();
         if !is_known && let Some(store) = self.store.get() {
             let found = store.table::<ImportsRecord>().get(&key(version)).await;
-            let found = found.inspect_err(|error| tracing::warn!(%error, "what a function imports"));
+            let found =
+                found.inspect_err(|error| tracing::warn!(%error, "what a function imports"));
             let record = found.ok().flatten().map(|stored| stored.value);
             imports.lock().get_or_insert_with(|| record.unwrap_or_default());
         }
@@ -119,8 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_code_of_the_same_version_is_a_stranger() {
-        let machine =
-            Machine::with_spares(InvokeConfig::default(), script(async |_| exited(0)));
+        let machine = Machine::with_spares(InvokeConfig::default(), script(async |_| exited(0)));
         let version = |number: &str, package: &str| {
             let (version, bundle) = (number.into(), package.into());
             Version { version, bundle, ..machine.version(1) }

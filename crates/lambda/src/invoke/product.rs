@@ -92,9 +92,7 @@ impl Launcher for SandboxLauncher {
             let spec = self.spec(plan);
             let launched = match (role, kind) {
                 (Some(role), _) => self.sandboxes.launch_as(&spec, sandbox_role(role)).await,
-                (None, Some(kind)) => {
-                    self.sandboxes.launch_from_spare(&spec, kind, second).await
-                },
+                (None, Some(kind)) => self.sandboxes.launch_from_spare(&spec, kind, second).await,
                 (None, None) => self.sandboxes.launch(&spec).await,
             };
             let sandbox = launched.map_err(fault)?;

@@ -99,7 +99,10 @@ fn gem_name(folder: &str) -> &str {
     &folder[..end.unwrap_or(folder.len())]
 }
 
-pub(super) fn has_entry(folders: impl Iterator<Item = PathBuf>, is_it: impl Fn(&str) -> bool) -> bool {
+pub(super) fn has_entry(
+    folders: impl Iterator<Item = PathBuf>,
+    is_it: impl Fn(&str) -> bool,
+) -> bool {
     let mut entries = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     entries.any(|entry| entry.file_name().to_str().is_some_and(&is_it))
 }

@@ -902,6 +902,15 @@ def _import_sdks(names):
     """In a spare. There is no function yet, nor any variable of one."""
     for name in names.split(","):
         importlib.import_module(name)
+    _rehearse_sdks()
+
+
+def _rehearse_sdks():
+    """What uses the SDK begins with a session. One that nobody gets, and with no function's variables, has
+    the memory that it takes there for the next."""
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].session.Session(region_name="us-east-1")
+        gc.collect()
 
 
 def _main():
@@ -920,6 +929,10 @@ def _main():
         # That it is there.
         connection.send(b"\n")
         _wait_as_template(connection)
+    if is_zygote:
+        # What is done in the copy has its own memory.
+        _rehearse()
+        _rehearse_sdks()
     if is_spare:
         connection.become()
     connection.begin()

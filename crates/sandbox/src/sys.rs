@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::path::Path;
 
 mod priority;
+pub(crate) mod threads;
 mod turns;
 
 pub(crate) use priority::{set_promptness, set_urgent};

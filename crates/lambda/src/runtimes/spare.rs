@@ -58,8 +58,7 @@ pub(super) fn prepared(
     let mut env = defaults(start.lang.as_deref(), start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
     let edition = edition(pack)?;
-    // Node.js has threads from its beginning.
-    let forks = pack.family == Family::Python;
+    let forks = matches!(pack.family, Family::Python | Family::Nodejs);
     Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition, forks })
 }
 

@@ -1,10 +1,11 @@
 //! Environments that are copies of a template, and the templates.
 //!
-//! There are two sorts. A zygote has nothing of any function: it is started like a spare, and the
-//! spares of its kind are copied from it. The other is an environment of a function that has
-//! finished its initialization. A template makes one copy at a time; the work is done by a process of
+//! There are two sorts. A zygote has nothing of any function: it is started like a spare, and spares of
+//! its kind are copied from it. The other is an environment of a function that is initialized. A template makes one copy at a time; the work is done by a process of
 //! its own (`template::midwife`) while the spawner goes on serving. A copy lives and ends with its template's
 //! process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
+
+mod trust;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -166,13 +167,6 @@ impl Copies {
         self.templates.iter_mut().find(is_it)
     }
 
-    fn has_failed(&mut self, kind: u64) {
-        match self.failures.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.failures.push((kind, 1)),
-        }
-    }
-
     fn template(&mut self, pid: i32) -> Option<&mut Template> {
         self.templates.iter_mut().find(|template| template.pid == pid)
     }
@@ -183,11 +177,6 @@ impl Copies {
             return Next::Fresh;
         }
         self.zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
-    }
-
-    /// A kind is asked for again: what has failed is tried again.
-    pub(super) fn try_again(&mut self, kind: u64) {
-        self.failures.retain(|(known, _)| *known != kind);
     }
 
     /// An environment has ended.

@@ -30,11 +30,24 @@ pub(super) fn at_function(
 
 /// Only the thread that forks is copied.
 pub(super) fn has_one_thread(template: Pid) -> Result<(), String> {
-    let folder = fs::read_dir(format!("/proc/{template}/task")).map_err(|e| e.to_string())?;
-    match folder.count() {
+    match threads(template)?.len() {
         1 => Ok(()),
         count => Err(format!("it has {count} threads")),
     }
+}
+
+pub(super) fn threads(pid: Pid) -> Result<Vec<Pid>, String> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw);
+    Ok(folder.flatten().filter_map(number).collect())
+}
+
+/// How a process is numbered in its own process namespace.
+pub(super) fn number_inside(pid: Pid) -> Result<i32, String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let inside = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+    inside.ok_or_else(|| "it has no number inside".to_owned())
 }
 
 pub(super) fn children(pid: Pid) -> Result<Vec<i32>, String> {

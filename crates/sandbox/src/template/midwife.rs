@@ -18,7 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::Renewal;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
+use super::whole::Whole;
 use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -94,34 +96,53 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
     let program = look::children(Pid::from_raw(work.template))?;
     let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
-    ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
-    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
-    let copy = watch.birth(template)?;
-    born.push(copy);
-    look::has_one_thread(template)?;
-    let sockets = match work.is_function {
-        true => look::at_function(work.template, template, copy, &OURS[..2 + work.ends.len()])?,
-        false => Vec::new(),
+    // Only our own clients have threads and stand as a template.
+    let mut whole = match !work.is_function && look::threads(template)?.len() > 1 {
+        true => Some(Whole::hold(template, &watch)?),
+        false => None,
     };
-    if work.is_function {
-        luggage::bring(template.as_raw(), work.first, work.owner)?;
-    }
-    let mut first = Held::new(copy, &watch)?;
+    let mut came = Came::default();
+    let (mut first, like) = match &mut whole {
+        Some(whole) => {
+            let first = whole.fork()?;
+            born.push(first.pid);
+            came.renewal = Some(whole.renewal(&work.ends, &OURS[..2 + work.ends.len()])?);
+            (first, whole.like())
+        }
+        None => {
+            let copy = told_to_fork(template, work, &watch, born)?;
+            if work.is_function {
+                let ours = &OURS[..2 + work.ends.len()];
+                came.sockets = look::at_function(work.template, template, copy, ours)?;
+                luggage::bring(template.as_raw(), work.first, work.owner)?;
+            }
+            let first = Held::new(copy, &watch)?;
+            let like = fork_of(&first.registers)?;
+            (first, like)
+        }
+    };
+    let copy = first.pid;
     ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
     let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();
-    let moved = enter(&mut first, work, &opened, &sockets, &folder)?;
+    let moved = enter(&mut first, work, &opened, &came, &folder)?;
     let mut between = first.fork(None)?;
     born.push(between.pid);
-    let mut last = between.fork(Some(fork_of(&first.registers)?))?;
+    let mut last = between.fork(Some(like))?;
     born.push(last.pid);
     last.must("a session of its own", libc::SYS_setsid, &[])?;
-    last.put_back()?;
+    if whole.is_none() {
+        last.put_back()?;
+    }
     ptrace::setoptions(last.pid, held()).map_err(failed("its filter"))?;
     if !moved {
         (work.move_in)(last.pid.as_raw())?;
     }
     let inside = has_no_rights(last.pid, work.owner)?;
     is_inside(last.pid, &opened)?;
+    let threads = match &whole {
+        Some(whole) => whole.complete(&mut last, inside)?,
+        None => Vec::new(),
+    };
     // Those between go, first the younger: its child then belongs to the environment.
     for pid in [between.pid, copy] {
         kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
@@ -130,10 +151,38 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
         born.retain(|one| *one != pid);
     }
     adopt(work.control, inside)?;
-    ptrace::setoptions(last.pid, Options::empty()).map_err(failed("letting it go"))?;
-    ptrace::detach(last.pid, None).map_err(failed("letting it go"))?;
+    for thread in threads.into_iter().chain([last.pid]) {
+        ptrace::setoptions(thread, Options::empty()).map_err(failed("letting it go"))?;
+        ptrace::detach(thread, None).map_err(failed("letting it go"))?;
+    }
     born.clear();
-    ptrace::detach(template, None).map_err(failed("letting the template go"))
+    match whole {
+        Some(whole) => whole.let_go(),
+        None => ptrace::detach(template, None).map_err(failed("letting the template go")),
+    }
+}
+
+/// What comes with a copy, or has to be made again for it.
+#[derive(Default)]
+struct Came {
+    /// The numbers of connections whose other ends know nothing of a copy.
+    sockets: Vec<i32>,
+    renewal: Option<Renewal>,
+}
+
+/// A template that forks itself is told to. Its child.
+fn told_to_fork(
+    template: Pid,
+    work: &Work<'_>,
+    watch: &Watch,
+    born: &mut Vec<Pid>,
+) -> Result<Pid, String> {
+    ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
+    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
+    let copy = watch.birth(template)?;
+    born.push(copy);
+    look::has_one_thread(template)?;
+    Ok(copy)
 }
 
 /// The environment is furnished: its namespaces, and the rules of its files if there are any.
@@ -162,7 +211,7 @@ fn enter(
     copy: &mut Held<'_>,
     work: &Work<'_>,
     opened: &[OwnedFd],
-    sockets: &[i32],
+    came: &Came,
     folder: &std::path::Path,
 ) -> Result<bool, String> {
     let page = copy.must(
@@ -219,9 +268,13 @@ fn enter(
             copy.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags])?;
         }
     }
-    for socket in sockets {
+    for socket in &came.sockets {
         let deaf = [deaf[0], *socket as u64, closed];
         copy.must("a connection's end", libc::SYS_dup3, &deaf)?;
+    }
+    if let Some(renewal) = &came.renewal {
+        let given = hand_over(copy, page, work.word, &renewal.made())?;
+        renewal.put(copy, page, &given)?;
     }
     for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
         copy.must("closing", libc::SYS_close, &[*number])?;
@@ -325,8 +378,7 @@ fn has_no_rights(pid: Pid, owner: (u32, u32)) -> Result<i32, String> {
     if !is_all("Uid:", owner.0) || !is_all("Gid:", owner.1) {
         return Err("it has not become its user".to_owned());
     }
-    let inside = of("NSpid:").split_whitespace().last().and_then(|pid| pid.parse().ok());
-    inside.ok_or_else(|| "it has no number inside".to_owned())
+    look::number_inside(pid)
 }
 
 /// Makes sure that it is in each of the namespaces that were opened for it.

@@ -10,7 +10,8 @@
 // A handler that streams its response writes to the stream of `streaming.mjs`, which is only loaded
 // for such a handler. A spare, which is started before there is a function, rehearses and then takes on
 // the function's variables and working directory in `spare.mjs`; nothing here may have kept a variable
-// before that. No packages, Node.js 18 and later.
+// before that. One that others are copied from stands still in `zygote.mjs` before it asks. No packages,
+// Node.js 18 and later.
 
 import fs from 'node:fs';
 import net from 'node:net';
@@ -719,6 +720,9 @@ if (process.env._LAMBIC_SPARE !== undefined) {
   const spare = await import('./spare.mjs');
   await spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
   [requestId, whenEmpty] = [undefined, () => {}];
+  if (process.env._LAMBIC_TEMPLATE !== undefined) {
+    (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+  }
   await spare.become(connection);
 }
 patchConsole();

@@ -65,13 +65,15 @@ struct Thread {
     /// As they are after its call, and with which it takes that up again.
     stopped: Registers,
     resumes: Registers,
+    /// The signals that it blocks. Whoever is made to do a call step by step does not block all of them
+    /// any more.
+    mask: u64,
 }
 
 /// What else a thread has.
 struct Own {
     number_at: u64,
     state: Vec<u8>,
-    mask: u64,
     noted: threads::Noted,
     robust: (u64, u64),
     name: Vec<u8>,
@@ -153,6 +155,8 @@ impl<'a> Whole<'a> {
             made.push(self.make(copy, thread)?);
         }
         let first = self.threads.first().ok_or("it has no thread")?;
+        threads::set_signal_mask(copy.pid.as_raw(), first.mask)
+            .map_err(|error| format!("its signals: {error}"))?;
         ptrace::setregs(copy.pid, first.resumes).map_err(failed("setting registers"))?;
         Ok(made)
     }
@@ -175,7 +179,7 @@ impl<'a> Whole<'a> {
         made.must("its name", libc::SYS_prctl, &[libc::PR_SET_NAME as u64, at])?;
         let set = |error: std::io::Error| format!("a thread's state: {error}");
         threads::set_extended_state(id.as_raw(), &own.state).map_err(set)?;
-        threads::set_signal_mask(id.as_raw(), own.mask).map_err(set)?;
+        threads::set_signal_mask(id.as_raw(), thread.mask).map_err(set)?;
         ptrace::setregs(id, thread.resumes).map_err(failed("setting registers"))?;
         Ok(id)
     }
@@ -196,6 +200,8 @@ impl<'a> Whole<'a> {
             }
         }
         for thread in std::mem::take(&mut self.threads) {
+            let masked = threads::set_signal_mask(thread.id.as_raw(), thread.mask);
+            masked.map_err(|error| format!("a thread's signals: {error}"))?;
             ptrace::setregs(thread.id, thread.resumes).map_err(failed("setting registers"))?;
             ptrace::detach(thread.id, None).map_err(failed("letting the template go"))?;
         }
@@ -230,7 +236,6 @@ impl Own {
         Ok(Own {
             number_at,
             state: threads::extended_state(id).map_err(told)?,
-            mask: threads::signal_mask(id).map_err(told)?,
             noted: threads::noted(id).map_err(told)?,
             robust: robust_list(thread.id)?,
             name,
@@ -309,7 +314,11 @@ fn at(id: Pid, watch: &Watch, stopped: Registers, resumes: Registers) -> Result<
     let mut found = code;
     held.read(at, &mut found)?;
     match found == code {
-        true => Ok(Thread { id, stopped, resumes }),
+        true => {
+            let mask = threads::signal_mask(id.as_raw());
+            let mask = mask.map_err(|error| format!("a thread's signals: {error}"))?;
+            Ok(Thread { id, stopped, resumes, mask })
+        }
         false => Err("a thread did not enter the kernel as usual".to_owned()),
     }
 }

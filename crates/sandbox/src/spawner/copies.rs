@@ -53,6 +53,8 @@ struct Template {
     pid: i32,
     slot: u32,
     word: Channel,
+    /// Whether a copy of it has come to life.
+    is_proven: bool,
     /// Of a zygote: its control channel, and our ends of its output and of its stream.
     kept: Option<(Channel, OwnedFd, OwnedFd)>,
 }
@@ -283,7 +285,8 @@ impl Spawner {
         prepared?;
         let kept = Some((control, ends.output, ends.stream));
         let (whose, state) = (Whose::Kind(kind), State::Starting);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, kept });
+        let is_proven = false;
+        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
         Ok(())
     }
 
@@ -344,6 +347,7 @@ impl Spawner {
             owner: self.machine.host_ids(waiting.slot),
             control: &waiting.control,
             ends,
+            trial: trust::trial(purpose, known),
             groups,
             move_in: &|pid| match &self.machine.groups {
                 Some(groups) => groups
@@ -402,6 +406,7 @@ impl Spawner {
         if let Some(known) = self.copies.template(template) {
             // What has failed once fails again: it holds what cannot be copied, or is hostile.
             known.state = if outcome.is_ok() { State::Ready } else { State::Retired };
+            known.is_proven |= outcome.is_ok();
             let slot = known.slot;
             if !is_zygote {
                 let _ = self.machine.group(slot).set_frozen(true);
@@ -491,7 +496,8 @@ impl Spawner {
         let (pid, slot) = (waiting.pid, waiting.slot);
         self.hand_over(id, waiting, assigned, None)?;
         let (whose, state) = (Whose::Function(number), State::Ready);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, kept: None });
+        let (kept, is_proven) = (None, false);
+        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
         Ok(())
     }
 

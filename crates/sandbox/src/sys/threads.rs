@@ -1,5 +1,7 @@
 //! What `ptrace` tells and sets of a thread that is held, and nix does not offer.
 
+#![allow(unsafe_code, reason = "part of `sys`")]
+
 use std::io;
 
 use super::check;
@@ -13,20 +15,8 @@ const GET_REGISTERS: libc::c_long = 0x4204;
 const SET_REGISTERS: libc::c_long = 0x4205;
 const GET_MASK: libc::c_long = 0x420a;
 const SET_MASK: libc::c_long = 0x420b;
-const GET_RSEQ: libc::c_long = 0x420f;
 /// Bytes of a set of signals, as the kernel has it.
 const MASK_BYTES: usize = 8;
-
-/// Where a thread has told the kernel to note on which processor it runs (`rseq`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Noted {
-    pub(crate) at: u64,
-    pub(crate) bytes: u32,
-    pub(crate) signature: u32,
-    flags: u32,
-    pad: u32,
-}
 
 /// The state of the processor's extensions.
 pub(crate) fn extended_state(thread: i32) -> io::Result<Vec<u8>> {
@@ -65,17 +55,6 @@ pub(crate) fn set_signal_mask(thread: i32, mask: u64) -> io::Result<()> {
     // SAFETY: the kernel reads 8 bytes, which is what it is told that there are.
     check(unsafe { libc::syscall(libc::SYS_ptrace, SET_MASK, thread, MASK_BYTES, from) })?;
     Ok(())
-}
-
-/// See [`Noted`]; all zero if it has told nothing.
-pub(crate) fn noted(thread: i32) -> io::Result<Noted> {
-    let mut noted = Noted::default();
-    let into = &raw mut noted;
-    let bytes = std::mem::size_of::<Noted>();
-    // SAFETY: the kernel writes at most `bytes` bytes to the structure, which is laid out as in
-    // linux/ptrace.h.
-    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_RSEQ, thread, bytes, into) })?;
-    Ok(noted)
 }
 
 /// Where a thread keeps the list of locks that are given free when it ends, and its length.

@@ -18,12 +18,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{Pid, pipe2};
 
+use super::block::Block;
 use super::trace::{Held, failed};
 
 /// Most that is in a pipe that a runtime uses for itself.
 const PIPE_BYTES_MAX: usize = 4_096;
-/// Most that are made again.
+/// Most that are made again, and that is waited for.
 const MADE_MAX: usize = 24;
+const WAITED_MAX: usize = 64;
 /// `struct epoll_event`, which is packed on x86-64.
 const EVENT_BYTES: usize = 12;
 
@@ -106,8 +108,10 @@ impl Renewal {
         for ends in pipes.values() {
             renewal.made.extend(pipe(&folder, ends)?);
         }
-        match renewal.made.len() {
-            count if count > MADE_MAX => Err(format!("it has {count} pipes and the like")),
+        match (renewal.made.len(), renewal.waited.len()) {
+            (made, waited) if made > MADE_MAX || waited > WAITED_MAX => {
+                Err(format!("it has {made} pipes and the like and waits for {waited}"))
+            }
             _ => Ok(renewal),
         }
     }
@@ -116,26 +120,32 @@ impl Renewal {
         self.made.iter().map(|made| made.made.as_fd()).collect()
     }
 
-    /// Puts them where they belong, in a copy that was handed them under these numbers and has its pipes
-    /// and its stream already; `page` is memory that it can be made to use.
-    pub(super) fn put(&self, copy: &mut Held<'_>, page: u64, given: &[u64]) -> Result<(), String> {
+    /// Has them put where they belong, in a copy that was handed them under these numbers and has its pipes
+    /// and its stream by then; at `room` there is memory for [`WAITED_MAX`] events.
+    pub(super) fn put(
+        &self,
+        copy: &Held<'_>,
+        block: &mut Block,
+        room: u64,
+        given: &[u64],
+    ) -> Result<(), String> {
         for (made, given) in self.made.iter().zip(given) {
             let flags = if made.closes { libc::O_CLOEXEC as u64 } else { 0 };
-            copy.must("a descriptor", libc::SYS_dup3, &[*given, made.number as u64, flags])?;
+            block.must("a descriptor", libc::SYS_dup3, &[*given, made.number as u64, flags]);
         }
         for given in given {
-            copy.must("closing", libc::SYS_close, &[*given])?;
+            block.must("closing", libc::SYS_close, &[*given]);
         }
+        let mut events = Vec::with_capacity(self.waited.len() * EVENT_BYTES);
         for waited in &self.waited {
-            let mut event = [0; EVENT_BYTES];
-            event[..4].copy_from_slice(&waited.events.to_ne_bytes());
-            event[4..].copy_from_slice(&waited.data.to_ne_bytes());
-            copy.write(page, &event)?;
             let add = libc::EPOLL_CTL_ADD as u64;
-            let arguments = [waited.epoll as u64, add, waited.number as u64, page];
-            copy.must("what is waited for", libc::SYS_epoll_ctl, &arguments)?;
+            let event = room + events.len() as u64;
+            let arguments = [waited.epoll as u64, add, waited.number as u64, event];
+            block.must("what is waited for", libc::SYS_epoll_ctl, &arguments);
+            events.extend(waited.events.to_ne_bytes());
+            events.extend(waited.data.to_ne_bytes());
         }
-        Ok(())
+        copy.write(room, &events)
     }
 }
 

@@ -12,12 +12,14 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, alarm};
 use serde::{Deserialize, Serialize};
 
+use super::block::Block;
 use super::kernel::Renewal;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
 use super::whole::Whole;
@@ -30,6 +32,8 @@ use crate::trial::stands;
 
 /// How long the first process may take to open what it has to, or to give up its rights.
 const PATIENCE_MS: u16 = 5_000;
+/// And the whole of it, with what is brought along. This process ends then, and with it the copy.
+const ALL_S: u32 = 30;
 /// How long a program that may be hostile can take to fork.
 const FORKS_IN_MS: u16 = 1_000;
 /// Descriptors that a program has from us and that are replaced in a copy: its pipes and its stream, a
@@ -38,11 +42,16 @@ const OURS: [i32; 5] = [1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
 /// Longest message with descriptors that a copy takes.
 const BODY_BYTES: u64 = 64;
 /// Memory that a copy is given for what it is made to do.
-const PAGE_BYTES: u64 = 4_096;
-/// Where in it what is: the folder, the message's head, where its text goes, its descriptors.
+const ROOM_BYTES: u64 = 3 * 4_096;
+/// Where in it what is: what is written to control groups, its capabilities, what it waits for, the head of
+/// the message, where its text goes, its descriptors, the folder, the list of calls.
+const CAPABILITIES_AT: u64 = 64;
+const EVENTS_AT: u64 = 128;
 const HEAD_AT: u64 = 1_024;
 const TEXT_AT: u64 = 1_200;
 const RIGHTS_AT: u64 = 2_048;
+const FOLDER_AT: u64 = 3_072;
+const LIST_AT: u64 = 4_096;
 const CAPABILITIES: u64 = 64;
 /// Of the structures of `capset`, from linux/capability.h.
 const VERSION_3: u32 = 0x2008_0522;
@@ -62,6 +71,8 @@ pub(crate) struct Work<'a> {
     pub(crate) control: &'a Channel,
     /// What the program gets: output pipe, stream, log pipe if there is one.
     pub(crate) ends: Vec<OwnedFd>,
+    /// The other end of its stream, if it is only trusted to live when it has said something there.
+    pub(crate) trial: Option<BorrowedFd<'a>>,
     /// The control groups of its environment, where a process can move itself.
     pub(crate) groups: Vec<File>,
     /// Moves a process into them from outside, where it cannot.
@@ -80,6 +91,7 @@ pub(crate) enum Outcome {
 /// Does it. The copy ends with its environment, whatever happens.
 pub(crate) fn deliver(work: &Work<'_>) -> Outcome {
     let mut born = Vec::new();
+    alarm::set(ALL_S);
     match try_deliver(work, &mut born) {
         Ok(()) => Outcome::Delivered,
         Err(why) => {
@@ -96,31 +108,7 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
     let program = look::children(Pid::from_raw(work.template))?;
     let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
-    // Only our own clients have threads and stand as a template.
-    let mut whole = match !work.is_function && look::threads(template)?.len() > 1 {
-        true => Some(Whole::hold(template, &watch)?),
-        false => None,
-    };
-    let mut came = Came::default();
-    let (mut first, like) = match &mut whole {
-        Some(whole) => {
-            let first = whole.fork()?;
-            born.push(first.pid);
-            came.renewal = Some(whole.renewal(&work.ends, &OURS[..2 + work.ends.len()])?);
-            (first, whole.like())
-        }
-        None => {
-            let copy = told_to_fork(template, work, &watch, born)?;
-            if work.is_function {
-                let ours = &OURS[..2 + work.ends.len()];
-                came.sockets = look::at_function(work.template, template, copy, ours)?;
-                luggage::bring(template.as_raw(), work.first, work.owner)?;
-            }
-            let first = Held::new(copy, &watch)?;
-            let like = fork_of(&first.registers)?;
-            (first, like)
-        }
-    };
+    let Begun { mut first, like, came, whole } = begin(work, template, &watch, born)?;
     let copy = first.pid;
     ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
     let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();
@@ -130,6 +118,7 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     let mut last = between.fork(Some(like))?;
     born.push(last.pid);
     last.must("a session of its own", libc::SYS_setsid, &[])?;
+    last.restore_restarts(first.restartable())?;
     if whole.is_none() {
         last.put_back()?;
     }
@@ -161,9 +150,46 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     }
     born.clear();
     match whole {
-        Some(whole) => whole.let_go(),
-        None => ptrace::detach(template, None).map_err(failed("letting the template go")),
+        Some(whole) => whole.let_go()?,
+        None => ptrace::detach(template, None).map_err(failed("letting the template go"))?,
     }
+    work.trial.map_or(Ok(()), look::has_come_to_life)
+}
+
+/// A copy that has just been born, of a template that is held.
+struct Begun<'a> {
+    first: Held<'a>,
+    /// How it was forked, for those that come after it.
+    like: (u64, u64),
+    came: Came,
+    /// Of a template with threads.
+    whole: Option<Whole<'a>>,
+}
+
+fn begin<'a>(
+    work: &Work<'_>,
+    template: Pid,
+    watch: &'a Watch,
+    born: &mut Vec<Pid>,
+) -> Result<Begun<'a>, String> {
+    let ours = &OURS[..2 + work.ends.len()];
+    let mut came = Came::default();
+    // Only our own clients have threads and stand as a template.
+    if !work.is_function && look::threads(template)?.len() > 1 {
+        let mut whole = Whole::hold(template, watch)?;
+        let first = whole.fork()?;
+        born.push(first.pid);
+        came.renewal = Some(whole.renewal(&work.ends, ours)?);
+        return Ok(Begun { first, like: whole.like(), came, whole: Some(whole) });
+    }
+    let copy = told_to_fork(template, work, watch, born)?;
+    if work.is_function {
+        came.sockets = look::at_function(work.template, template, copy, ours)?;
+        luggage::bring(template.as_raw(), work.first, work.owner)?;
+    }
+    let first = Held::new(copy, watch)?;
+    let like = fork_of(&first.registers)?;
+    Ok(Begun { first, like, came, whole: None })
 }
 
 /// What comes with a copy, or has to be made again for it.
@@ -216,26 +242,22 @@ fn enter(
     work: &Work<'_>,
     opened: &[OwnedFd],
     came: &Came,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> Result<bool, String> {
-    let page = copy.must(
-        "memory",
-        libc::SYS_mmap,
-        &[
-            0,
-            PAGE_BYTES,
-            (libc::PROT_READ | libc::PROT_WRITE) as u64,
-            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64,
-            u64::MAX,
-            0,
-        ],
-    )?;
+    let rights = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    let wanted = [0, ROOM_BYTES, rights, kind, u64::MAX, 0];
+    let room = copy.must("memory", libc::SYS_mmap, &wanted)?;
     let deaf = deaf_socket()?;
     let mut handed: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
     handed.extend(work.ends.iter().map(AsFd::as_fd));
     handed.extend(work.groups.iter().map(AsFd::as_fd));
     handed.push(deaf.as_fd());
-    let numbers = hand_over(copy, page, work.word, &handed)?;
+    let numbers = hand_over(copy, room, work.word, &handed)?;
+    let renewed = match &came.renewal {
+        Some(renewal) => Some((renewal, hand_over(copy, room, work.word, &renewal.made())?)),
+        None => None,
+    };
     let ours = &OURS[..2 + work.ends.len()];
     if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {
         return Err("it has closed what it was given".to_owned());
@@ -245,75 +267,75 @@ fn enter(
     let (ends, rest) = rest.split_at(work.ends.len());
     let (groups, deaf) = rest.split_at(work.groups.len());
 
-    copy.write(page, b"0\0")?;
-    let mut moved = !groups.is_empty();
-    for group in groups {
-        moved &= copy.call(libc::SYS_write, &[*group, page, 1])? == 1;
-    }
+    let mut block = Block::default();
+    // Else the kernel would write to memory that the copy has, too, when this one ends.
+    block.must("its number", libc::SYS_set_tid_address, &[0]);
+    copy.write(room, b"0\0")?;
+    let moves: Vec<usize> = groups
+        .iter()
+        .map(|group| block.may("its group", libc::SYS_write, &[*group, room, 1]))
+        .collect();
     for ((name, _), space) in NAMESPACES.iter().zip(spaces) {
-        copy.must(name, libc::SYS_setns, &[*space, 0])?;
+        block.must(name, libc::SYS_setns, &[*space, 0]);
     }
     let (uid, gid) = (u64::from(UID_INSIDE), u64::from(GID_INSIDE));
-    copy.must("its group", libc::SYS_setresgid, &[gid, gid, gid])?;
-    copy.must("its user", libc::SYS_setresuid, &[uid, uid, uid])?;
+    block.must("its group", libc::SYS_setresgid, &[gid, gid, gid]);
+    block.must("its user", libc::SYS_setresuid, &[uid, uid, uid]);
     if stands(BarrierKind::Capabilities) {
-        drop_capabilities(copy, page)?;
+        drop_capabilities(copy, &mut block, room)?;
     }
     // What it has of itself below /proc is its own again.
-    copy.must("dumpable", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1])?;
+    block.must("dumpable", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]);
     for rules in rules {
-        copy.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0])?;
+        block.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0]);
     }
     let closed = libc::O_CLOEXEC as u64;
     // Processes that the program starts get its output, not its stream.
     let targets = [&[(1, 0), (2, 0)][..], &[(3, closed)], &[(LOG_PIPE_FD as u64, 0)]];
     for (end, targets) in ends.iter().zip(targets) {
         for (target, flags) in targets {
-            copy.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags])?;
+            block.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags]);
         }
     }
     for socket in &came.sockets {
-        let deaf = [deaf[0], *socket as u64, closed];
-        copy.must("a connection's end", libc::SYS_dup3, &deaf)?;
+        block.must("a connection's end", libc::SYS_dup3, &[deaf[0], *socket as u64, closed]);
     }
-    if let Some(renewal) = &came.renewal {
-        let given = hand_over(copy, page, work.word, &renewal.made())?;
-        renewal.put(copy, page, &given)?;
+    if let Some((renewal, given)) = &renewed {
+        renewal.put(copy, &mut block, room + EVENTS_AT, given)?;
     }
     for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
-        copy.must("closing", libc::SYS_close, &[*number])?;
+        block.must("closing", libc::SYS_close, &[*number]);
     }
     if let Some(text) = folder.to_str().filter(|text| (2..1_000).contains(&text.len())) {
-        copy.write(page, &[text.as_bytes(), b"\0"].concat())?;
+        copy.write(room + FOLDER_AT, &[text.as_bytes(), b"\0"].concat())?;
         // One that it has not got here (below /tmp) is the root instead.
-        let _ = copy.call(libc::SYS_chdir, &[page])?;
+        block.may("its folder", libc::SYS_chdir, &[room + FOLDER_AT]);
     }
-    copy.must("memory", libc::SYS_munmap, &[page, PAGE_BYTES])?;
-    Ok(moved)
+    let results = block.run(copy, room + LIST_AT, ROOM_BYTES - LIST_AT)?;
+    copy.must("memory", libc::SYS_munmap, &[room, ROOM_BYTES])?;
+    Ok(!moves.is_empty() && moves.iter().all(|at| results[*at] == 1))
 }
 
 /// Hands it descriptors on the template's socket, and makes sure that these are what it has got. Their
 /// numbers.
 fn hand_over(
     copy: &mut Held<'_>,
-    page: u64,
+    room: u64,
     word: &Channel,
     handed: &[BorrowedFd<'_>],
 ) -> Result<Vec<u64>, String> {
     word.send(&(), handed).map_err(|error| format!("handing over: {error}"))?;
     // `struct msghdr`, and after it the one `struct iovec`.
-    let room = PAGE_BYTES - RIGHTS_AT;
-    let text = page + TEXT_AT;
-    let head = page + HEAD_AT;
+    let (head, text, rights_at) = (room + HEAD_AT, room + TEXT_AT, room + RIGHTS_AT);
     let vector = head + 56;
-    let words = [0, 0, vector, 1, page + RIGHTS_AT, room, 0, text, BODY_BYTES];
+    let words = [0, 0, vector, 1, rights_at, FOLDER_AT - RIGHTS_AT, 0, text, BODY_BYTES];
     let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
     copy.write(head, &bytes)?;
     let flags = (libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64;
     copy.must("taking descriptors", libc::SYS_recvmsg, &[TEMPLATE_FD as u64, head, flags])?;
     // `struct cmsghdr`: its length, level and type; the numbers follow.
     let mut rights = vec![0; 16 + 4 * handed.len()];
-    copy.read(page + RIGHTS_AT, &mut rights)?;
+    copy.read(rights_at, &mut rights)?;
     let length = u64::from_ne_bytes(rights[..8].try_into().map_err(|_| "no length")?);
     if length != rights.len() as u64 {
         return Err("not all descriptors came".to_owned());
@@ -345,18 +367,16 @@ fn deaf_socket() -> Result<OwnedFd, String> {
 }
 
 /// As a program of any environment.
-fn drop_capabilities(copy: &mut Held<'_>, page: u64) -> Result<(), String> {
+fn drop_capabilities(copy: &Held<'_>, block: &mut Block, room: u64) -> Result<(), String> {
     for capability in 0..CAPABILITIES {
-        let drop = [libc::PR_CAPBSET_DROP as u64, capability];
-        // The first that this kernel has not.
-        if copy.call(libc::SYS_prctl, &drop)? != 0 {
-            break;
-        }
+        // This kernel may not have them all; none may be left.
+        block.may("capabilities", libc::SYS_prctl, &[libc::PR_CAPBSET_DROP as u64, capability]);
     }
     let words = [VERSION_3, 0, 0, 0, 0, 0, 0, 0];
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    copy.write(page, &bytes)?;
-    copy.must("capabilities", libc::SYS_capset, &[page, page + 8])?;
+    let at = room + CAPABILITIES_AT;
+    copy.write(at, &bytes)?;
+    block.must("capabilities", libc::SYS_capset, &[at, at + 8]);
     Ok(())
 }
 

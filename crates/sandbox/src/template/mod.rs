@@ -18,6 +18,7 @@
 //! A zygote that has threads does not fork itself, it is made to, and its copy is given threads in place
 //! of all that it has (`whole`) and what they wait for in the kernel (`kernel`).
 
+mod block;
 mod kernel;
 mod look;
 mod luggage;

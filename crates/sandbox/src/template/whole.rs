@@ -7,6 +7,9 @@
 //! stack, signals and number that the library of threads has noted of it, and all of them take up their
 //! calls again. What they wait for is in memory, which is the copy's own, or in the kernel, which is
 //! made again (`kernel`). The first of them finds the template's socket closed: so it knows.
+//!
+//! Only a zygote is copied so, whose program is ours. What is looked at here is not for fear of it: a copy
+//! is whole or there is none.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -17,24 +20,25 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::TEMPLATE_FD;
+use super::block::Block;
 use super::kernel::Renewal;
-use super::look;
 use super::trace::{Held, Registers, Watch, failed, held};
-use crate::sys::threads;
+use super::{look, resting};
+use crate::sys::{restartable_area, threads};
 
 /// A program may have as many threads.
 const THREADS_MAX: usize = 64;
-/// How often a thread may stop for something else before it enters the kernel.
+/// How often a thread may stop for something else before it stops where it is told to.
 const STOPS_MAX: u32 = 64;
 /// What the first thread may do after it has said that it is there, before it waits for the word.
 const CALLS_MAX: u32 = 2_000;
 /// How often it is made to fork for one copy.
 const FORKS_MAX: u32 = 4;
-/// Below the top of a stack nothing is kept that is not in use, but for what a function that calls no
-/// other has there.
-const BELOW_STACK: u64 = 256;
-/// From asm-generic/signal-defs: there is no stack for signals.
-const NO_STACK: i32 = 2;
+/// Below the end of a stack there is nothing that is in use, but for what a function that calls no
+/// other has there (128 bytes). So much of it is used.
+const ROOM_BYTES: u64 = 1_024;
+const NAME_BYTES: u64 = 16;
+const LIST_BYTES: u64 = 768;
 /// Of the child of a `fork`, with the number that the library of threads keeps.
 const FORK: u64 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
 /// As the library of threads makes one.
@@ -70,62 +74,62 @@ struct Thread {
     mask: u64,
 }
 
-/// What else a thread has.
-struct Own {
-    number_at: u64,
-    state: Vec<u8>,
-    noted: threads::Noted,
-    robust: (u64, u64),
-    name: Vec<u8>,
-}
-
 impl<'a> Whole<'a> {
     /// Holds it.
     pub(super) fn hold(template: Pid, watch: &'a Watch) -> Result<Whole<'a>, String> {
-        let mut threads: Vec<Thread> = Vec::new();
-        // Those that are held make no others; who came meanwhile is found by looking once more.
+        let mut stopped: Vec<Pid> = Vec::new();
+        // Those that have stopped make no others; who came meanwhile is found by looking once more.
         loop {
-            let before = threads.len();
-            for id in look::threads(template)? {
-                if threads.iter().all(|known| known.id != id) {
-                    threads.push(hold(id, id == template, watch)?);
-                }
-            }
-            if threads.len() == before {
+            let mut new = look::threads(template)?;
+            new.retain(|id| !stopped.contains(id));
+            if new.is_empty() {
                 break;
             }
-            if threads.len() > THREADS_MAX {
-                return Err(format!("it has {} threads", threads.len()));
+            stop(&new, watch)?;
+            stopped.extend(new);
+            if stopped.len() > THREADS_MAX {
+                return Err(format!("it has {} threads", stopped.len()));
             }
         }
-        threads.sort_by_key(|thread| thread.id != template);
+        stopped.sort_by_key(|id| *id != template);
+        let threads: Vec<Thread> = stopped
+            .into_iter()
+            .map(|id| rest(id, id == template, watch))
+            .collect::<Result<_, String>>()?;
         let first = threads.first().ok_or("it has no thread")?;
         let mut main = Held::with(template, watch, first.stopped)?;
+        for thread in &threads {
+            let (at, code) = resting::enters(&thread.stopped);
+            let mut found = code;
+            main.read(at, &mut found)?;
+            if found != code {
+                return Err("a thread did not enter the kernel as usual".to_owned());
+            }
+        }
         let number_at = number_at(&mut main)?;
         Ok(Whole { template, watch, threads, main, number_at })
     }
 
     /// Makes it fork. The copy, held, with one thread.
     pub(super) fn fork(&mut self) -> Result<Held<'a>, String> {
-        let copy = self.main.fork(Some(self.like()))?;
-        if layout(copy.pid)? == layout(self.template)? {
-            return Ok(copy);
-        }
-        // There is memory that is kept from copies. The first time only: it stays as it is made.
-        let _ = kill(copy.pid, Signal::SIGKILL);
-        self.watch.gone(copy.pid)?;
-        for (from, to) in kept_from_copies(self.template)? {
-            let advice = [from, to - from, libc::MADV_DOFORK as u64];
-            self.main.must("memory for copies", libc::SYS_madvise, &advice)?;
-        }
-        let copy = self.main.fork(Some(self.like()))?;
-        match layout(copy.pid)? == layout(self.template)? {
-            true => Ok(copy),
-            false => {
+        let mut copy = self.main.copy(self.like())?;
+        let wanted = layout(self.template)?;
+        if layout(copy.pid)? != wanted {
+            // There is memory that is kept from copies. The first time only: it stays as it is made.
+            let _ = kill(copy.pid, Signal::SIGKILL);
+            self.watch.gone(copy.pid)?;
+            for (from, to) in kept_from_copies(self.template)? {
+                let advice = [from, to - from, libc::MADV_DOFORK as u64];
+                self.main.must("memory for copies", libc::SYS_madvise, &advice)?;
+            }
+            copy = self.main.copy(self.like())?;
+            if layout(copy.pid)? != layout(self.template)? {
                 let _ = kill(copy.pid, Signal::SIGKILL);
-                Err("it has memory that cannot be copied".to_owned())
+                return Err("it has memory that cannot be copied".to_owned());
             }
         }
+        copy.stop_restarts()?;
+        Ok(copy)
     }
 
     /// How a process that is to be the copy is forked: flags, and where its number goes.
@@ -150,37 +154,46 @@ impl<'a> Whole<'a> {
             .map_err(failed("watching for threads"))?;
         let (head, length) = robust_list(self.template)?;
         copy.must("its locks", libc::SYS_set_robust_list, &[head, length])?;
+        let first = self.threads.first().ok_or("it has no thread")?;
+        let name = name(self.template)?;
         let mut made = Vec::new();
         for thread in self.threads.iter().skip(1) {
-            made.push(self.make(copy, thread)?);
+            made.push(self.make(copy, first, thread, &name)?);
         }
-        let first = self.threads.first().ok_or("it has no thread")?;
-        threads::set_signal_mask(copy.pid.as_raw(), first.mask)
-            .map_err(|error| format!("its signals: {error}"))?;
-        ptrace::setregs(copy.pid, first.resumes).map_err(failed("setting registers"))?;
+        go_on_as(copy.pid, first)?;
         Ok(made)
     }
 
-    fn make(&self, copy: &mut Held<'a>, thread: &Thread) -> Result<Pid, String> {
-        let own = Own::of(thread, self.watch)?;
-        let stack = super::resting::stack(&thread.stopped);
-        let place = super::resting::place(&thread.stopped);
-        let arguments = [THREAD, stack, 0, own.number_at, place];
-        let id = copy.clone_thread(&arguments)?;
-        let mut made = Held::with(id, self.watch, thread.stopped)?;
-        if own.noted.at != 0 {
-            let noted = own.noted;
-            let arguments = [noted.at, u64::from(noted.bytes), 0, u64::from(noted.signature)];
-            made.must("its processor", libc::SYS_rseq, &arguments)?;
+    fn make(
+        &self,
+        copy: &mut Held<'a>,
+        first: &Thread,
+        like: &Thread,
+        known: &[u8],
+    ) -> Result<Pid, String> {
+        let (stack, place) = (resting::stack(&like.stopped), resting::place(&like.stopped));
+        // The library keeps it at the same place of what each thread has of its own.
+        let number_at = place + (self.number_at - resting::place(&first.stopped));
+        let id = copy.clone_thread(&[THREAD, stack, 0, number_at, place])?;
+        let mut made = Held::with(id, self.watch, like.stopped)?;
+        let mut block = Block::default();
+        let told = |error: std::io::Error| format!("a thread's state: {error}");
+        if let Some(area) = restartable_area(like.id.as_raw()).map_err(told)? {
+            let arguments = [area.at, u64::from(area.bytes), 0, u64::from(area.signature)];
+            block.must("its processor", libc::SYS_rseq, &arguments);
         }
-        made.must("its locks", libc::SYS_set_robust_list, &[own.robust.0, own.robust.1])?;
-        let at = stack - BELOW_STACK;
-        made.write(at, &own.name)?;
-        made.must("its name", libc::SYS_prctl, &[libc::PR_SET_NAME as u64, at])?;
-        let set = |error: std::io::Error| format!("a thread's state: {error}");
-        threads::set_extended_state(id.as_raw(), &own.state).map_err(set)?;
-        threads::set_signal_mask(id.as_raw(), thread.mask).map_err(set)?;
-        ptrace::setregs(id, thread.resumes).map_err(failed("setting registers"))?;
+        let (head, length) = robust_list(like.id)?;
+        block.must("its locks", libc::SYS_set_robust_list, &[head, length]);
+        let name = name(like.id)?;
+        let name_at = stack - ROOM_BYTES;
+        if name != known {
+            made.write(name_at, &name)?;
+            block.must("its name", libc::SYS_prctl, &[libc::PR_SET_NAME as u64, name_at]);
+        }
+        block.run(&mut made, name_at + NAME_BYTES, LIST_BYTES)?;
+        let state = threads::extended_state(like.id.as_raw()).map_err(told)?;
+        threads::set_extended_state(id.as_raw(), &state).map_err(told)?;
+        go_on_as(id, like)?;
         Ok(id)
     }
 
@@ -200,9 +213,7 @@ impl<'a> Whole<'a> {
             }
         }
         for thread in std::mem::take(&mut self.threads) {
-            let masked = threads::set_signal_mask(thread.id.as_raw(), thread.mask);
-            masked.map_err(|error| format!("a thread's signals: {error}"))?;
-            ptrace::setregs(thread.id, thread.resumes).map_err(failed("setting registers"))?;
+            go_on_as(thread.id, &thread)?;
             ptrace::detach(thread.id, None).map_err(failed("letting the template go"))?;
         }
         Ok(())
@@ -216,73 +227,79 @@ impl Drop for Whole<'_> {
     }
 }
 
-impl Own {
-    fn of(thread: &Thread, watch: &Watch) -> Result<Own, String> {
-        let mut held = Held::with(thread.id, watch, thread.stopped)?;
-        let number_at = number_at(&mut held)?;
-        let at = super::resting::stack(&thread.stopped) - BELOW_STACK;
-        held.must("its stack for signals", libc::SYS_sigaltstack, &[0, at])?;
-        let mut stack = [0; 12];
-        held.read(at, &mut stack)?;
-        if i32::from_ne_bytes([stack[8], stack[9], stack[10], stack[11]]) != NO_STACK {
-            return Err("one of its threads has a stack for signals".to_owned());
-        }
-        let id = thread.id.as_raw();
-        let told = |error: std::io::Error| format!("a thread's state: {error}");
-        let mut name = fs::read(format!("/proc/{id}/comm")).map_err(told)?;
-        // The kernel ends it with a new line, and is to be told with a zero.
-        name.pop();
-        name.push(0);
-        Ok(Own {
-            number_at,
-            state: threads::extended_state(id).map_err(told)?,
-            noted: threads::noted(id).map_err(told)?,
-            robust: robust_list(thread.id)?,
-            name,
-        })
-    }
+/// Has a thread go on where `like` was stopped, once it is let go.
+fn go_on_as(id: Pid, like: &Thread) -> Result<(), String> {
+    threads::set_signal_mask(id.as_raw(), like.mask)
+        .map_err(|error| format!("a thread's signals: {error}"))?;
+    ptrace::setregs(id, like.resumes).map_err(failed("setting registers"))
 }
 
 fn robust_list(thread: Pid) -> Result<(u64, u64), String> {
     threads::robust_list(thread.as_raw()).map_err(|error| format!("its locks: {error}"))
 }
 
+/// What a thread is called, ended as the kernel wants to be told.
+fn name(thread: Pid) -> Result<Vec<u8>, String> {
+    let mut name = fs::read(format!("/proc/{thread}/comm")).map_err(|error| error.to_string())?;
+    name.pop();
+    name.push(0);
+    Ok(name)
+}
+
 /// Where the library of threads keeps the number of a thread, as it has told the kernel.
 fn number_at(thread: &mut Held<'_>) -> Result<u64, String> {
-    let at = super::resting::stack(&thread.registers) - BELOW_STACK;
+    let at = resting::stack(&thread.registers) - ROOM_BYTES;
     let get = [libc::PR_GET_TID_ADDRESS as u64, at];
     thread.must("where its number is", libc::SYS_prctl, &get)?;
     let mut number_at = [0; 8];
     thread.read(at, &mut number_at)?;
     match u64::from_ne_bytes(number_at) {
-        0 => Err("a thread of it has no number in memory".to_owned()),
-        at => Ok(at),
+        at if at > resting::place(&thread.registers) => Ok(at),
+        _ => Err("it has no number in memory".to_owned()),
     }
 }
 
-/// Holds one thread where it waits, or where it next enters the kernel; the first one where it waits for
-/// the word.
-fn hold(id: Pid, is_first: bool, watch: &Watch) -> Result<Thread, String> {
+/// Stops threads, wherever they are.
+fn stop(threads: &[Pid], watch: &Watch) -> Result<(), String> {
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEFORK;
-    ptrace::seize(id, options).map_err(failed("holding a thread"))?;
-    ptrace::interrupt(id).map_err(failed("stopping a thread"))?;
-    for _ in 0..STOPS_MAX {
-        match watch.next(id)? {
-            WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_STOP) => break,
-            WaitStatus::Stopped(_, signal) => {
-                ptrace::cont(id, signal).map_err(failed("letting it go on"))?;
+    for id in threads {
+        ptrace::seize(*id, options).map_err(failed("holding a thread"))?;
+        ptrace::interrupt(*id).map_err(failed("stopping a thread"))?;
+    }
+    for id in threads {
+        let mut has_stopped = false;
+        for _ in 0..STOPS_MAX {
+            match watch.next(*id)? {
+                WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_STOP) => {
+                    has_stopped = true;
+                    break;
+                }
+                WaitStatus::Stopped(_, signal) => {
+                    ptrace::cont(*id, signal).map_err(failed("letting it go on"))?;
+                }
+                WaitStatus::PtraceEvent(..) => {
+                    ptrace::cont(*id, None).map_err(failed("letting it go on"))?;
+                }
+                other => return Err(format!("a thread has ended: {other:?}")),
             }
-            WaitStatus::PtraceEvent(..) => {
-                ptrace::cont(id, None).map_err(failed("letting it go on"))?;
-            }
-            other => return Err(format!("a thread has ended: {other:?}")),
+        }
+        if !has_stopped {
+            return Err("a thread does not stop".to_owned());
         }
     }
+    Ok(())
+}
+
+/// Where a thread that has stopped waits, or where it next enters the kernel; the first one where it waits
+/// for the word.
+fn rest(id: Pid, is_first: bool, watch: &Watch) -> Result<Thread, String> {
+    let mask = threads::signal_mask(id.as_raw());
+    let mask = mask.map_err(|error| format!("a thread's signals: {error}"))?;
     let is_place =
-        |registers: &Registers| !is_first || super::resting::reads(registers, TEMPLATE_FD as u64);
-    let registers = ptrace::getregs(id).map_err(failed("reading registers"))?;
-    if let Some(resumes) = super::resting::again(&registers).filter(|_| is_place(&registers)) {
-        return at(id, watch, registers, resumes);
+        |registers: &Registers| !is_first || resting::reads(registers, TEMPLATE_FD as u64);
+    let stopped = ptrace::getregs(id).map_err(failed("reading registers"))?;
+    if let Some(resumes) = resting::again(&stopped).filter(|_| is_place(&stopped)) {
+        return Ok(Thread { id, stopped, resumes, mask });
     }
     for _ in 0..CALLS_MAX {
         ptrace::syscall(id, None).map_err(failed("letting it go on"))?;
@@ -292,35 +309,23 @@ fn hold(id: Pid, is_first: bool, watch: &Watch) -> Result<Thread, String> {
             other => return Err(format!("a thread has ended: {other:?}")),
         }
         let entering = ptrace::getregs(id).map_err(failed("reading registers"))?;
-        if !super::resting::is_entering(&entering) || !is_place(&entering) {
+        if !resting::is_entering(&entering) || !is_place(&entering) {
             continue;
         }
-        ptrace::setregs(id, super::resting::without_call(&entering))
+        ptrace::setregs(id, resting::without_call(&entering))
             .map_err(failed("setting registers"))?;
         ptrace::syscall(id, None).map_err(failed("letting it go on"))?;
         if !matches!(watch.next(id)?, WaitStatus::PtraceSyscall(_)) {
             return Err("a thread did not stop".to_owned());
         }
-        let after = ptrace::getregs(id).map_err(failed("reading registers"))?;
-        return at(id, watch, after, super::resting::call_again(&after, &entering));
+        let stopped = ptrace::getregs(id).map_err(failed("reading registers"))?;
+        let resumes = resting::call_again(&stopped, &entering);
+        // It may have changed them.
+        let mask = threads::signal_mask(id.as_raw());
+        let mask = mask.map_err(|error| format!("a thread's signals: {error}"))?;
+        return Ok(Thread { id, stopped, resumes, mask });
     }
     Err("a thread of it does not wait".to_owned())
-}
-
-/// There, if it entered the kernel as usual.
-fn at(id: Pid, watch: &Watch, stopped: Registers, resumes: Registers) -> Result<Thread, String> {
-    let held = Held::with(id, watch, stopped)?;
-    let (at, code) = super::resting::enters(&stopped);
-    let mut found = code;
-    held.read(at, &mut found)?;
-    match found == code {
-        true => {
-            let mask = threads::signal_mask(id.as_raw());
-            let mask = mask.map_err(|error| format!("a thread's signals: {error}"))?;
-            Ok(Thread { id, stopped, resumes, mask })
-        }
-        false => Err("a thread did not enter the kernel as usual".to_owned()),
-    }
 }
 
 /// Where a process has memory, and what it is.

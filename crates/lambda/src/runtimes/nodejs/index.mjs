@@ -721,7 +721,7 @@ if (process.env._LAMBIC_SPARE !== undefined) {
   await spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
   [requestId, whenEmpty] = [undefined, () => {}];
   if (process.env._LAMBIC_TEMPLATE !== undefined) {
-    (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
   }
   await spare.become(connection);
 }

@@ -11,7 +11,7 @@ const TEMPLATE_FD = 6;
 const DRAWS_MAX = 1024;
 
 // Returns in each copy, and never in the zygote.
-export function standAsTemplate(stream) {
+export async function standAsTemplate(stream) {
   // A copy that collects what has been left here would write to, and so have, memory of its own.
   for (let round = 0; round < 2; round += 1) globalThis.gc?.();
   const word = Buffer.alloc(64);
@@ -30,6 +30,8 @@ export function standAsTemplate(stream) {
     Object.defineProperty(process, 'pid', { ...known, value: pid });
   }
   drawAnew();
+  // By another thread, which wakes this one: the platform trusts a zygote whose first copy comes so far.
+  await fs.promises.stat('/');
 }
 
 // `crypto` draws from OpenSSL, which knows a copy by its number. `Math.random()` draws from a state that

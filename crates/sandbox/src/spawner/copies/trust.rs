@@ -1,8 +1,20 @@
 //! Which kinds of spares are copied no more, because copies of them or what these are made from have
 //! failed: they are started by themselves, until the daemon asks for the kind anew.
 
-use super::{Copies, State};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::{Copies, Purpose, State, Template};
 use crate::spares::FAILURES_MAX;
+
+/// The first copy of a zygote has to come to life before others are made: our end of its stream.
+pub(super) fn trial<'a>(purpose: &'a Purpose, zygote: &Template) -> Option<BorrowedFd<'a>> {
+    match purpose {
+        Purpose::Spare { stream, .. } | Purpose::Wanted { stream, .. } => {
+            (!zygote.is_proven).then(|| stream.as_fd())
+        }
+        Purpose::Launch { .. } => None,
+    }
+}
 
 impl Copies {
     /// Something of this kind could not be copied, or did not live.

@@ -1,5 +1,6 @@
 """Spares of Node.js that are copies of one process with all of its threads: they do what others do."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -119,7 +120,6 @@ def test_a_copy_waits_for_its_own_things_only(copied):
              for _ in range(4)]
     for name in names:
         copied.from_spare(name, {"rounds": 1})
-    import concurrent.futures
     with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
         answers = list(pool.map(lambda name: invoke(copied.client, name, {"rounds": 500}), names))
     assert [answer.value for answer in answers] == [500] * 4
@@ -130,7 +130,7 @@ def test_a_zygote_that_is_killed_is_replaced(copied):
     [zygote] = copied.server.zygotes()
     os.kill(zygote, signal.SIGKILL)
     until(lambda: copied.server.zygotes() not in ([], [zygote]), "another zygote")
-    assert copied.from_spare(copied.function(), {"check": "timers"}).error is None
+    assert invoke(copied.client, copied.function(), {"check": "timers"}).error is None
 
 
 def test_without_zygotes_each_is_started_by_itself(tmp_path_factory):

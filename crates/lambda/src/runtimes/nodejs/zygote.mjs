@@ -30,8 +30,10 @@ export async function standAsTemplate(stream) {
     Object.defineProperty(process, 'pid', { ...known, value: pid });
   }
   drawAnew();
-  // By another thread, which wakes this one: the platform trusts a zygote whose first copy comes so far.
-  await fs.promises.stat('/');
+  // A turn of the event loop: the platform trusts a zygote whose first copy comes so far.
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 // `crypto` draws from OpenSSL, which knows a copy by its number. `Math.random()` draws from a state that

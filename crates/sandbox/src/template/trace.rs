@@ -202,11 +202,7 @@ impl<'a> Held<'a> {
         loop {
             ptrace::step(self.pid, None).map_err(failed("a step"))?;
             match self.watch.next(self.pid)? {
-                WaitStatus::PtraceEvent(
-                    _,
-                    _,
-                    libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_CLONE,
-                ) => {
+                WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_FORK) => {
                     self.child = Some(self.watch.born(self.pid)?);
                 }
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => break,
@@ -245,13 +241,6 @@ impl<'a> Held<'a> {
         self.must("a fork", libc::SYS_clone, &[flags, 0, 0, thread, 0])?;
         let child = self.child.take().ok_or("a fork without a child")?;
         Held::with(child, self.watch, self.registers)
-    }
-
-    /// Makes it make a thread, with these arguments of `clone`.
-    pub(super) fn clone_thread(&mut self, arguments: &[u64]) -> Result<Pid, String> {
-        self.child = None;
-        self.must("a thread", libc::SYS_clone, arguments)?;
-        self.child.take().ok_or_else(|| "a thread that is none".to_owned())
     }
 
     pub(super) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), String> {

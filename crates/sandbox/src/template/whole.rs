@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use super::TEMPLATE_FD;
 use super::block::Block;
 use super::kernel::Renewal;
-use super::trace::{Held, Registers, Watch, failed, held};
+use super::trace::{Held, Registers, Watch, failed};
 use super::{look, resting};
 use crate::sys::{restartable_area, threads};
 
@@ -41,12 +41,13 @@ const NAME_BYTES: u64 = 16;
 const LIST_BYTES: u64 = 768;
 /// Of the child of a `fork`, with the number that the library of threads keeps.
 const FORK: u64 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
-/// As the library of threads makes one.
+/// As the library of threads makes one, and held as the one that makes it.
 const THREAD: u64 = (libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
     | libc::CLONE_SIGHAND
     | libc::CLONE_THREAD
+    | libc::CLONE_PTRACE
     | libc::CLONE_SYSVSEM
     | libc::CLONE_SETTLS
     | libc::CLONE_CHILD_SETTID
@@ -150,31 +151,40 @@ impl<'a> Whole<'a> {
         if look::number_inside(self.template)? == inside {
             return Err("it has the number of its template".to_owned());
         }
-        ptrace::setoptions(copy.pid, held() | Options::PTRACE_O_TRACECLONE)
-            .map_err(failed("watching for threads"))?;
-        let (head, length) = robust_list(self.template)?;
-        copy.must("its locks", libc::SYS_set_robust_list, &[head, length])?;
         let first = self.threads.first().ok_or("it has no thread")?;
+        let others = self.threads.iter().skip(1);
+        let (head, length) = robust_list(self.template)?;
+        let mut block = Block::default();
+        block.must("its locks", libc::SYS_set_robust_list, &[head, length]);
+        for thread in others.clone() {
+            let (stack, place) = (resting::stack(&thread.stopped), resting::place(&thread.stopped));
+            // The library keeps it at the same place of what each thread has of its own.
+            let number_at = place + (self.number_at - resting::place(&first.stopped));
+            block.must("a thread", libc::SYS_clone, &[THREAD, stack, 0, number_at, place]);
+        }
+        let room = resting::stack(&first.stopped) - ROOM_BYTES;
+        block.run(copy, room, LIST_BYTES)?;
         let name = name(self.template)?;
-        let mut made = Vec::new();
-        for thread in self.threads.iter().skip(1) {
-            made.push(self.make(copy, first, thread, &name)?);
+        let mut made = look::threads(copy.pid)?;
+        made.retain(|id| *id != copy.pid);
+        if made.len() != others.len() {
+            return Err("not all of its threads came".to_owned());
+        }
+        for id in &made {
+            if !matches!(self.watch.next(*id)?, WaitStatus::PtraceEvent(..)) {
+                return Err("a thread of a copy did not stop".to_owned());
+            }
+            let born = ptrace::getregs(*id).map_err(failed("reading registers"))?;
+            let is_it = |thread: &&Thread| resting::place(&thread.stopped) == resting::place(&born);
+            let like = others.clone().find(is_it).ok_or("a thread of a copy is none of its")?;
+            self.become_like(*id, like, &name)?;
         }
         go_on_as(copy.pid, first)?;
         Ok(made)
     }
 
-    fn make(
-        &self,
-        copy: &mut Held<'a>,
-        first: &Thread,
-        like: &Thread,
-        known: &[u8],
-    ) -> Result<Pid, String> {
-        let (stack, place) = (resting::stack(&like.stopped), resting::place(&like.stopped));
-        // The library keeps it at the same place of what each thread has of its own.
-        let number_at = place + (self.number_at - resting::place(&first.stopped));
-        let id = copy.clone_thread(&[THREAD, stack, 0, number_at, place])?;
+    /// Makes a new thread, which is held, what another one is. `known` is what it is called.
+    fn become_like(&self, id: Pid, like: &Thread, known: &[u8]) -> Result<(), String> {
         let mut made = Held::with(id, self.watch, like.stopped)?;
         let mut block = Block::default();
         let told = |error: std::io::Error| format!("a thread's state: {error}");
@@ -185,7 +195,7 @@ impl<'a> Whole<'a> {
         let (head, length) = robust_list(like.id)?;
         block.must("its locks", libc::SYS_set_robust_list, &[head, length]);
         let name = name(like.id)?;
-        let name_at = stack - ROOM_BYTES;
+        let name_at = resting::stack(&like.stopped) - ROOM_BYTES;
         if name != known {
             made.write(name_at, &name)?;
             block.must("its name", libc::SYS_prctl, &[libc::PR_SET_NAME as u64, name_at]);
@@ -193,8 +203,7 @@ impl<'a> Whole<'a> {
         block.run(&mut made, name_at + NAME_BYTES, LIST_BYTES)?;
         let state = threads::extended_state(like.id.as_raw()).map_err(told)?;
         threads::set_extended_state(id.as_raw(), &state).map_err(told)?;
-        go_on_as(id, like)?;
-        Ok(id)
+        go_on_as(id, like)
     }
 
     /// Lets the template wait on, as it did.

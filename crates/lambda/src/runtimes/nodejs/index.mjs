@@ -718,12 +718,20 @@ function runPlain(handler, headers, body, { fail, succeed }) {
 const connection = new Connection();
 if (process.env._LAMBIC_SPARE !== undefined) {
   const spare = await import('./spare.mjs');
-  await spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
-  [requestId, whenEmpty] = [undefined, () => {}];
-  if (process.env._LAMBIC_TEMPLATE !== undefined) {
+  const rehearse = () => spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
+  await rehearse();
+  if (process.env._LAMBIC_TEMPLATE === undefined) {
+    // What that has left is not to be collected while a function starts.
+    globalThis.gc?.({ type: 'minor' });
+    await spare.become(connection);
+  } else {
     await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    const becomes = spare.become(connection);
+    // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
+    await rehearse();
+    await becomes;
   }
-  await spare.become(connection);
+  [requestId, whenEmpty] = [undefined, () => {}];
 }
 patchConsole();
 connection.start();

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from support.functions import NODE, Functions, invoke
+from support.functions import Functions, invoke
 from support.server import Server
 from support.wait import until
 
@@ -82,14 +82,6 @@ def test_a_zygote_that_is_killed_is_replaced(copied):
     answer = invoke(copied.client, name)
     assert answer.error is None
     assert json.loads(answer.payload)["hash"] != before["hash"]
-
-
-def test_node_has_none(copied):
-    name = copied.functions.create(
-        files={"app.mjs": "export const handler = async () => process.pid;"}, Runtime=NODE, Handler="app.handler"
-    )
-    copied.from_spare(name)
-    assert copied.server.zygotes() == []
 
 
 def test_what_the_kernel_counts_for_each_user_is_each_copys_own(copied):

@@ -155,6 +155,13 @@ impl Spares {
         Some((spare, goes_on))
     }
 
+    /// The last one of this kind that has broken did not break as a spare that is started does.
+    pub(crate) fn is_forgiven(&mut self, id: u64) {
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.id == id) {
+            kind.failures = kind.failures.saturating_sub(1);
+        }
+    }
+
     /// One of this kind could not even be begun.
     pub(crate) fn has_failed(&mut self, id: u64) {
         if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.id == id) {

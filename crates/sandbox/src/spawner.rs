@@ -454,6 +454,10 @@ impl Spawner {
             return;
         }
         let Some((spare, goes_on)) = self.spares.has_broken(pid) else { return };
+        let as_copy = match spare.is_at_hand() {
+            true => None,
+            false => self.copies.has_broken(pid, spare.kind),
+        };
         let said = spare.waiting.control.receive().ok().flatten();
         let why = match said.and_then(|packet| packet.parse().ok()) {
             Some(InitReport::SetupFailed { step }) => step,
@@ -463,7 +467,16 @@ impl Spawner {
             Some(report) => format!("{report:?}"),
             None => "it ended".to_owned(),
         };
-        let (kind, end) = (spare.kind, if goes_on { "" } else { "; no more are tried for now" });
+        let kind = spare.kind;
+        let end = match as_copy {
+            Some(end) => {
+                // It says nothing of those that are started.
+                self.spares.is_forgiven(kind);
+                end
+            }
+            None if goes_on => "",
+            None => "; no more are tried for now",
+        };
         self.tell(format!("a spare has broken: {why}{end}"));
         self.discard(spare.waiting);
         self.tell_at_hand(kind);

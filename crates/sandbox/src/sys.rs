@@ -11,6 +11,7 @@ use std::path::Path;
 
 mod priority;
 mod restartable;
+pub(crate) mod threads;
 mod turns;
 
 pub(crate) use priority::{set_promptness, set_urgent};

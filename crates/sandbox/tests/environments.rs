@@ -19,6 +19,8 @@ mod file_systems;
 mod network;
 #[path = "environments/spares.rs"]
 mod spares;
+#[path = "environments/whole.rs"]
+mod whole;
 
 use std::process::Command;
 use std::time::Duration;
@@ -188,7 +190,8 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
         return;
     }
     if std::env::var_os("COPIES").is_some() {
-        return copies::copies(sandboxes, code, &spec(""), mode).await;
+        copies::copies(sandboxes, code, &spec(""), mode).await;
+        return whole::whole(sandboxes, code, &spec("")).await;
     }
     let ran = run(sandboxes, &spec("id -u; id -g; hostname; echo $$; exit 7")).await;
     assert_eq!(ran.output, "993\n990\nsandbox\n2\n");
@@ -199,6 +202,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
     extensions::extensions(sandboxes, code, &spec("")).await;
     spares::spares(sandboxes, code, &spec(""), mode).await;
     copies::copies(sandboxes, code, &spec(""), mode).await;
+    whole::whole(sandboxes, code, &spec("")).await;
     files(sandboxes, code).await;
     refusals(sandboxes).await;
     resources(sandboxes, mode).await;

@@ -43,6 +43,7 @@ pub(super) const JAVA_CLASS_PATH: [&str; 3] = [JAVA[0].0, JAVA[1].0, JAVA[2].0];
 const PYTHON_REHEARSAL: &str = include_str!("python/_lambic_rehearsal.py");
 const RUBY_REHEARSAL: &str = include_str!("ruby/lambic_rehearsal.rb");
 const NODEJS_SPARE: &str = include_str!("nodejs/spare.mjs");
+const NODEJS_ZYGOTE: &str = include_str!("nodejs/zygote.mjs");
 const NODEJS_REHEARSAL: &str = include_str!("nodejs/rehearsal.cjs");
 
 /// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
@@ -74,6 +75,7 @@ impl Clients {
             (&clients.nodejs, "streaming.mjs", NODEJS_STREAMING),
             (&clients.nodejs, "modules.mjs", NODEJS_MODULES),
             (&clients.nodejs, "spare.mjs", NODEJS_SPARE),
+            (&clients.nodejs, "zygote.mjs", NODEJS_ZYGOTE),
             (&clients.nodejs, "rehearsal.cjs", NODEJS_REHEARSAL),
             (&clients.ruby, "bootstrap.rb", RUBY),
             (&clients.ruby, "lambic_rehearsal.rb", RUBY_REHEARSAL),

@@ -61,8 +61,7 @@ pub(super) fn prepared(
     let mut env = defaults(start.lang.as_deref(), start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
     let edition = edition(pack)?;
-    // Node.js has threads from its beginning.
-    let forks = pack.family == Family::Python;
+    let forks = matches!(pack.family, Family::Python | Family::Nodejs);
     let (binds, argv, modules) = (start.binds.clone(), start.argv.clone(), Vec::new());
     let cwd = start.cwd.unwrap_or("/").to_owned();
     Some(Prepared { binds, argv, env, cwd, edition, modules, forks })

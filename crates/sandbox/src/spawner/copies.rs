@@ -1,12 +1,12 @@
 //! Environments that are copies of a template, and the templates.
 //!
-//! There are two sorts. A zygote has nothing of any function: it is started like a spare, and the
-//! spares of its kind are copied from it. The other is an environment of a function that has
-//! finished its initialization. A template makes one copy at a time; the work is done by a process of
+//! There are two sorts. A zygote has nothing of any function: it is started like a spare, and spares of
+//! its kind are copied from it. The other is an environment of a function that is initialized. A template makes one copy at a time; the work is done by a process of
 //! its own (`template::midwife`) while the spawner goes on serving. A copy lives and ends with its template's
 //! process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
 
 mod launches;
+mod trust;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,6 +55,8 @@ struct Template {
     pid: i32,
     slot: u32,
     word: Channel,
+    /// Whether a copy of it has come to life.
+    is_proven: bool,
     /// Of a zygote: its control channel, and our ends of its output and of its stream.
     kept: Option<(Channel, OwnedFd, OwnedFd)>,
 }
@@ -171,13 +173,6 @@ impl Copies {
         self.templates.iter_mut().find(is_it)
     }
 
-    fn has_failed(&mut self, kind: u64) {
-        match self.failures.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.failures.push((kind, 1)),
-        }
-    }
-
     fn template(&mut self, pid: i32) -> Option<&mut Template> {
         self.templates.iter_mut().find(|template| template.pid == pid)
     }
@@ -188,11 +183,6 @@ impl Copies {
             return Next::Fresh;
         }
         self.zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
-    }
-
-    /// A kind is asked for again: what has failed is tried again.
-    pub(super) fn try_again(&mut self, kind: u64) {
-        self.failures.retain(|(known, _)| *known != kind);
     }
 
     /// An environment has ended.
@@ -299,7 +289,8 @@ impl Spawner {
         prepared?;
         let kept = Some((control, ends.output, ends.stream));
         let (whose, state) = (Whose::Kind(kind), State::Starting);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, kept });
+        let is_proven = false;
+        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
         self.copies.patience.begin();
         Ok(())
     }
@@ -361,6 +352,7 @@ impl Spawner {
             owner: self.machine.host_ids(waiting.slot),
             control: &waiting.control,
             ends,
+            trial: trust::trial(purpose, known),
             groups,
             move_in: &|pid| match &self.machine.groups {
                 Some(groups) => groups
@@ -422,6 +414,7 @@ impl Spawner {
         if let Some(known) = self.copies.template(template) {
             // What has failed once fails again: it holds what cannot be copied, or is hostile.
             known.state = if outcome.is_ok() { State::Ready } else { State::Retired };
+            known.is_proven |= outcome.is_ok();
             let slot = known.slot;
             if !is_zygote {
                 let _ = self.machine.group(slot).set_frozen(true);

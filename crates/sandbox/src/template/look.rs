@@ -3,12 +3,18 @@
 //! why it is no template.
 
 use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::Pid;
 
 use super::TEMPLATE_FD;
+
+/// How long the first copy of a zygote may take until it asks what it becomes, on a busy machine.
+const LIVES_IN_MS: u16 = 5_000;
 
 /// What of a program that may be a function's keeps it from being copied; `init` is the first process
 /// of its environment, and `ours` what the program has from us. Gives the numbers of its sockets, whose
@@ -30,11 +36,36 @@ pub(super) fn at_function(
 
 /// Only the thread that forks is copied.
 pub(super) fn has_one_thread(template: Pid) -> Result<(), String> {
-    let folder = fs::read_dir(format!("/proc/{template}/task")).map_err(|e| e.to_string())?;
-    match folder.count() {
+    match threads(template)?.len() {
         1 => Ok(()),
         count => Err(format!("it has {count} threads")),
     }
+}
+
+pub(super) fn threads(pid: Pid) -> Result<Vec<Pid>, String> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw);
+    Ok(folder.flatten().filter_map(number).collect())
+}
+
+/// Waits until a copy has said something on its stream, of which this is the other end.
+pub(super) fn has_come_to_life(stream: BorrowedFd<'_>) -> Result<(), String> {
+    let mut polled = [PollFd::new(stream, PollFlags::POLLIN)];
+    let said = poll(&mut polled, PollTimeout::from(LIVES_IN_MS)).map_err(|e| e.to_string())?;
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    match (said, recv(stream.as_raw_fd(), &mut [0], look)) {
+        (0, _) => Err(format!("a copy of it did nothing for {LIVES_IN_MS} ms")),
+        (_, Ok(1)) => Ok(()),
+        _ => Err("a copy of it has ended".to_owned()),
+    }
+}
+
+/// How a process is numbered in its own process namespace.
+pub(super) fn number_inside(pid: Pid) -> Result<i32, String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let inside = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+    inside.ok_or_else(|| "it has no number inside".to_owned())
 }
 
 pub(super) fn children(pid: Pid) -> Result<Vec<i32>, String> {

@@ -20,7 +20,9 @@ use nix::unistd::{Pid, alarm};
 use serde::{Deserialize, Serialize};
 
 use super::block::Block;
+use super::kernel::Renewal;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
+use super::whole::Whole;
 use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -41,9 +43,10 @@ const OURS: [i32; 5] = [1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
 const BODY_BYTES: u64 = 64;
 /// Memory that a copy is given for what it is made to do.
 const ROOM_BYTES: u64 = 3 * 4_096;
-/// Where in it what is: what is written to control groups, its capabilities, the head of the message, where
-/// its text goes, its descriptors, the folder, the list of calls.
+/// Where in it what is: what is written to control groups, its capabilities, what it waits for, the head of
+/// the message, where its text goes, its descriptors, the folder, the list of calls.
 const CAPABILITIES_AT: u64 = 64;
+const EVENTS_AT: u64 = 128;
 const HEAD_AT: u64 = 1_024;
 const TEXT_AT: u64 = 1_200;
 const RIGHTS_AT: u64 = 2_048;
@@ -68,6 +71,8 @@ pub(crate) struct Work<'a> {
     pub(crate) control: &'a Channel,
     /// What the program gets: output pipe, stream, log pipe if there is one.
     pub(crate) ends: Vec<OwnedFd>,
+    /// The other end of its stream, if it is only trusted to live when it has said something there.
+    pub(crate) trial: Option<BorrowedFd<'a>>,
     /// The control groups of its environment, where a process can move itself.
     pub(crate) groups: Vec<File>,
     /// Moves a process into them from outside, where it cannot.
@@ -103,35 +108,30 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
     let program = look::children(Pid::from_raw(work.template))?;
     let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
-    ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
-    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
-    let copy = watch.birth(template)?;
-    born.push(copy);
-    look::has_one_thread(template)?;
-    let sockets = match work.is_function {
-        true => look::at_function(work.template, template, copy, &OURS[..2 + work.ends.len()])?,
-        false => Vec::new(),
-    };
-    if work.is_function {
-        luggage::bring(template.as_raw(), work.first, work.owner)?;
-    }
-    let mut first = Held::new(copy, &watch)?;
+    let Begun { mut first, like, came, whole } = begin(work, template, &watch, born)?;
+    let copy = first.pid;
     ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
     let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();
-    let moved = enter(&mut first, work, &opened, &sockets, &folder)?;
+    let moved = enter(&mut first, work, &opened, &came, &folder)?;
     let mut between = first.fork(None)?;
     born.push(between.pid);
-    let mut last = between.fork(Some(fork_of(&first.registers)?))?;
+    let mut last = between.fork(Some(like))?;
     born.push(last.pid);
     last.must("a session of its own", libc::SYS_setsid, &[])?;
     last.restore_restarts(first.restartable())?;
-    last.put_back()?;
+    if whole.is_none() {
+        last.put_back()?;
+    }
     ptrace::setoptions(last.pid, held()).map_err(failed("its filter"))?;
     if !moved {
         (work.move_in)(last.pid.as_raw())?;
     }
     let inside = has_no_rights(last.pid, work.owner)?;
     is_inside(last.pid, &opened)?;
+    let threads = match &whole {
+        Some(whole) => whole.complete(&mut last, inside)?,
+        None => Vec::new(),
+    };
     // Those between go, first the younger: its child then belongs to the environment.
     for pid in [between.pid, copy] {
         kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
@@ -144,10 +144,75 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
         }
     }
     adopt(work.control, inside)?;
-    ptrace::setoptions(last.pid, Options::empty()).map_err(failed("letting it go"))?;
-    ptrace::detach(last.pid, None).map_err(failed("letting it go"))?;
+    for thread in threads.into_iter().chain([last.pid]) {
+        ptrace::setoptions(thread, Options::empty()).map_err(failed("letting it go"))?;
+        ptrace::detach(thread, None).map_err(failed("letting it go"))?;
+    }
     born.clear();
-    ptrace::detach(template, None).map_err(failed("letting the template go"))
+    match whole {
+        Some(whole) => whole.let_go()?,
+        None => ptrace::detach(template, None).map_err(failed("letting the template go"))?,
+    }
+    work.trial.map_or(Ok(()), look::has_come_to_life)
+}
+
+/// A copy that has just been born, of a template that is held.
+struct Begun<'a> {
+    first: Held<'a>,
+    /// How it was forked, for those that come after it.
+    like: (u64, u64),
+    came: Came,
+    /// Of a template with threads.
+    whole: Option<Whole<'a>>,
+}
+
+fn begin<'a>(
+    work: &Work<'_>,
+    template: Pid,
+    watch: &'a Watch,
+    born: &mut Vec<Pid>,
+) -> Result<Begun<'a>, String> {
+    let ours = &OURS[..2 + work.ends.len()];
+    let mut came = Came::default();
+    // Only our own clients have threads and stand as a template.
+    if !work.is_function && look::threads(template)?.len() > 1 {
+        let mut whole = Whole::hold(template, watch)?;
+        let first = whole.fork()?;
+        born.push(first.pid);
+        came.renewal = Some(whole.renewal(&work.ends, ours)?);
+        return Ok(Begun { first, like: whole.like(), came, whole: Some(whole) });
+    }
+    let copy = told_to_fork(template, work, watch, born)?;
+    if work.is_function {
+        came.sockets = look::at_function(work.template, template, copy, ours)?;
+        luggage::bring(template.as_raw(), work.first, work.owner)?;
+    }
+    let first = Held::new(copy, watch)?;
+    let like = fork_of(&first.registers)?;
+    Ok(Begun { first, like, came, whole: None })
+}
+
+/// What comes with a copy, or has to be made again for it.
+#[derive(Default)]
+struct Came {
+    /// The numbers of connections whose other ends know nothing of a copy.
+    sockets: Vec<i32>,
+    renewal: Option<Renewal>,
+}
+
+/// A template that forks itself is told to. Its child.
+fn told_to_fork(
+    template: Pid,
+    work: &Work<'_>,
+    watch: &Watch,
+    born: &mut Vec<Pid>,
+) -> Result<Pid, String> {
+    ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
+    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
+    let copy = watch.birth(template)?;
+    born.push(copy);
+    look::has_one_thread(template)?;
+    Ok(copy)
 }
 
 /// The environment is furnished: its namespaces, and the rules of its files if there are any.
@@ -176,7 +241,7 @@ fn enter(
     copy: &mut Held<'_>,
     work: &Work<'_>,
     opened: &[OwnedFd],
-    sockets: &[i32],
+    came: &Came,
     folder: &Path,
 ) -> Result<bool, String> {
     let rights = (libc::PROT_READ | libc::PROT_WRITE) as u64;
@@ -189,6 +254,10 @@ fn enter(
     handed.extend(work.groups.iter().map(AsFd::as_fd));
     handed.push(deaf.as_fd());
     let numbers = hand_over(copy, room, work.word, &handed)?;
+    let renewed = match &came.renewal {
+        Some(renewal) => Some((renewal, hand_over(copy, room, work.word, &renewal.made())?)),
+        None => None,
+    };
     let ours = &OURS[..2 + work.ends.len()];
     if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {
         return Err("it has closed what it was given".to_owned());
@@ -228,8 +297,11 @@ fn enter(
             block.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags]);
         }
     }
-    for socket in sockets {
+    for socket in &came.sockets {
         block.must("a connection's end", libc::SYS_dup3, &[deaf[0], *socket as u64, closed]);
+    }
+    if let Some((renewal, given)) = &renewed {
+        renewal.put(copy, &mut block, room + EVENTS_AT, given)?;
     }
     for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
         block.must("closing", libc::SYS_close, &[*number]);
@@ -330,8 +402,7 @@ fn has_no_rights(pid: Pid, owner: (u32, u32)) -> Result<i32, String> {
     if !is_all("Uid:", owner.0) || !is_all("Gid:", owner.1) {
         return Err("it has not become its user".to_owned());
     }
-    let inside = of("NSpid:").split_whitespace().last().and_then(|pid| pid.parse().ok());
-    inside.ok_or_else(|| "it has no number inside".to_owned())
+    look::number_inside(pid)
 }
 
 /// Makes sure that it is in each of the namespaces that were opened for it.

@@ -14,13 +14,19 @@
 //! copy is made as the template's user, in the template's namespace. The filter that keeps the
 //! template from entering anything is suspended in the copy as long as it is held, never in the
 //! template.
+//!
+//! A zygote that has threads does not fork itself, it is made to, and its copy is given threads in place
+//! of all that it has (`whole`) and what they wait for in the kernel (`kernel`).
 
 mod block;
+mod kernel;
 mod look;
 mod luggage;
 pub(crate) mod midwife;
 pub(crate) mod nest;
+mod resting;
 mod trace;
+mod whole;
 pub(crate) mod words;
 
 use nix::sched::CloneFlags;

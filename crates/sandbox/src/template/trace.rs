@@ -161,7 +161,7 @@ impl<'a> Held<'a> {
     /// where it wants to go then. None that makes a system call is in one; one that says so anyway would
     /// come to run its own instructions while it has rights. Nobody can say it again: it has one thread,
     /// and shares its memory with nobody who is not held.
-    fn stop_restarts(&mut self) -> Result<(), String> {
+    pub(super) fn stop_restarts(&mut self) -> Result<(), String> {
         let area = sys::restartable_area(self.pid.as_raw());
         self.restartable = area.map_err(|error| format!("its restartable sequences: {error}"))?;
         match self.restartable {
@@ -232,7 +232,11 @@ impl<'a> Held<'a> {
     /// would take longer than all the rest.
     pub(super) fn fork(&mut self, like: Option<(u64, u64)>) -> Result<Held<'a>, String> {
         let (flags, thread) = like.unwrap_or((libc::SIGCHLD as u64, 0));
-        let flags = flags | libc::CLONE_VM as u64;
+        self.copy((flags | libc::CLONE_VM as u64, thread))
+    }
+
+    /// As that, but the new process has memory of its own.
+    pub(super) fn copy(&mut self, (flags, thread): (u64, u64)) -> Result<Held<'a>, String> {
         self.child = None;
         self.must("a fork", libc::SYS_clone, &[flags, 0, 0, thread, 0])?;
         let child = self.child.take().ok_or("a fork without a child")?;

@@ -337,11 +337,27 @@ def stand_as_template():
     os._exit(0)
 
 
+def stand_with_threads():
+    """As that, but it is copied without a fork of its own, with all of its threads."""
+    import threading
+    for _ in range(2):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    os.write(3, b"there")
+    try:
+        while os.read(6, 64):
+            pass
+    except OSError:
+        return
+    os._exit(0)
+
+
 def main(name):
     when = os.environ.get("SPARE")
     if when in ("copied", "from"):
         stand_as_template()
-    if when in ("after", "copied"):
+    if when == "whole":
+        stand_with_threads()
+    if when in ("after", "copied", "whole"):
         tell_and_wait()
     attempt(name)
     if when == "before":

@@ -84,6 +84,8 @@ enum Spare {
     After,
     /// As after, and it was copied from another.
     Copied,
+    /// As that, from one that has threads.
+    Whole,
     /// In what is going to stand as a template.
     Template,
     /// In a copy of one.
@@ -91,8 +93,15 @@ enum Spare {
 }
 
 impl Spare {
-    const ALL: [Spare; 6] =
-        [Spare::No, Spare::Before, Spare::After, Spare::Copied, Spare::Template, Spare::From];
+    const ALL: [Spare; 7] = [
+        Spare::No,
+        Spare::Before,
+        Spare::After,
+        Spare::Copied,
+        Spare::Whole,
+        Spare::Template,
+        Spare::From,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -100,6 +109,7 @@ impl Spare {
             Spare::Before => "before",
             Spare::After => "after",
             Spare::Copied => "copied",
+            Spare::Whole => "whole",
             Spare::Template => "template",
             Spare::From => "from",
         }
@@ -117,7 +127,7 @@ impl Spare {
             _ if attempt.class == Class::Server => false,
             _ if attempt.name == "outlive_the_spawner_while_frozen" => false,
             Spare::Before => !of_function,
-            Spare::After | Spare::Copied | Spare::Template | Spare::From => true,
+            Spare::After | Spare::Copied | Spare::Whole | Spare::Template | Spare::From => true,
         }
     }
 }
@@ -296,8 +306,11 @@ async fn inside(
     let mut template = None;
     let mut sandbox = match spare {
         Spare::No => sandboxes.launch(&spec).await.unwrap(),
-        Spare::Before | Spare::After | Spare::Copied => {
-            from_spare(sandboxes, &spec, spare == Spare::Copied).await
+        Spare::Before | Spare::After => from_spare(sandboxes, &spec, false).await,
+        Spare::Copied | Spare::Whole => {
+            let sandbox = from_spare(sandboxes, &spec, true).await;
+            assert!(is_copy(&sandbox), "it was started");
+            sandbox
         }
         Spare::Template => sandboxes.launch_as(&spec, Role::Becomes(1)).await.unwrap(),
         Spare::From => {
@@ -345,6 +358,14 @@ async fn from_spare(sandboxes: &Sandboxes, spec: &Spec, copied: bool) -> Sandbox
     // Kept open, so that it goes on.
     sandbox.runtime_stream = Some(stream);
     sandbox
+}
+
+/// A copy is in a process namespace of its own inside its template's.
+fn is_copy(sandbox: &Sandbox) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.control().pid()));
+    let status = status.expect("its first process lives");
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 2)
 }
 
 /// A template that has loaded itself and is stopped, and a copy of it.

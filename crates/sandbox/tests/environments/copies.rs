@@ -8,8 +8,8 @@ use lambic_sandbox::{Bind, Event, LaunchError, Mode, Role, Sandbox, Sandboxes, S
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-const KIND: u64 = 21;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const KIND: u64 = 21;
 
 /// Stands as a template; a copy says that it has loaded itself and then does what it is told.
 const STANDS: &str = r#"
@@ -82,13 +82,13 @@ True named
 sandbox True
 ";
 
-fn python(spec: &Spec, parts: &[&str]) -> Spec {
+pub(crate) fn python(spec: &Spec, parts: &[&str]) -> Spec {
     let program = parts.concat();
     let argv = ["/usr/bin/python3", "-I", "-S", "-c", &program].map(str::to_owned).to_vec();
     Spec { argv, ..spec.clone() }
 }
 
-async fn wait_for(sandboxes: &Sandboxes, count: usize) {
+pub(crate) async fn wait_for(sandboxes: &Sandboxes, count: usize) {
     let reached = async {
         while sandboxes.spares_at_hand(KIND) != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -99,7 +99,7 @@ async fn wait_for(sandboxes: &Sandboxes, count: usize) {
 }
 
 /// Tells a copy what to do; what it printed, its exit status, and whether memory ran out.
-async fn told(mut sandbox: Sandbox, line: &str) -> (String, Option<i32>, bool) {
+pub(crate) async fn told(mut sandbox: Sandbox, line: &str) -> (String, Option<i32>, bool) {
     let mut stream = sandbox.runtime_stream.take().unwrap();
     let mut loaded = [0; 7];
     stream.read_exact(&mut loaded).await.unwrap();

@@ -10,7 +10,8 @@
 // A handler that streams its response writes to the stream of `streaming.mjs`, which is only loaded
 // for such a handler. A spare, which is started before there is a function, rehearses and then takes on
 // the function's variables and working directory in `spare.mjs`; nothing here may have kept a variable
-// before that. No packages, Node.js 18 and later.
+// before that. One that others are copied from stands still in `zygote.mjs` before it asks. No packages,
+// Node.js 18 and later.
 
 import fs from 'node:fs';
 import net from 'node:net';
@@ -717,9 +718,20 @@ function runPlain(handler, headers, body, { fail, succeed }) {
 const connection = new Connection();
 if (process.env._LAMBIC_SPARE !== undefined) {
   const spare = await import('./spare.mjs');
-  await spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
+  const rehearse = () => spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
+  await rehearse();
+  if (process.env._LAMBIC_TEMPLATE === undefined) {
+    // What that has left is not to be collected while a function starts.
+    globalThis.gc?.({ type: 'minor' });
+    await spare.become(connection);
+  } else {
+    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    const becomes = spare.become(connection);
+    // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
+    await rehearse();
+    await becomes;
+  }
   [requestId, whenEmpty] = [undefined, () => {}];
-  await spare.become(connection);
 }
 patchConsole();
 connection.start();

@@ -24,8 +24,6 @@ export async function rehearse({ Runtime, loadHandler, jsonRecord, textRecord })
   });
   const { cache } = createRequire(import.meta.url);
   delete cache[path.join(here, 'rehearsal.cjs')];
-  // What that has left is not to be collected while a function starts.
-  globalThis.gc?.({ type: 'minor' });
 }
 
 // Waits until there is a function, and takes on what it was to be started with.

@@ -45,7 +45,8 @@ impl Spawner {
         let (pid, slot) = (waiting.pid, waiting.slot);
         self.hand_over(id, waiting, assigned, None)?;
         let (whose, state) = (Whose::Function(number), State::Ready);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, kept: None });
+        let (kept, is_proven) = (None, false);
+        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
         Ok(())
     }
 

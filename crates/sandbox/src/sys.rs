@@ -10,9 +10,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::path::Path;
 
 mod priority;
+mod restartable;
 mod turns;
 
 pub(crate) use priority::{set_promptness, set_urgent};
+pub(crate) use restartable::{RestartableArea, restartable_area};
 pub(crate) use turns::{clone_sharing_memory, give_word, hear_word};
 
 /// Who returns from [`clone_process`].

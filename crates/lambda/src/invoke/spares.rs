@@ -287,8 +287,8 @@ mod tests {
 
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
-        let (cwd, edition) = ("/".to_owned(), Default::default());
-        Prepared { binds: vec![], argv, env: vec![], cwd, edition, forks: false }
+        let (cwd, edition, modules) = ("/".to_owned(), Default::default(), Vec::new());
+        Prepared { binds: vec![], argv, env: vec![], cwd, edition, modules, forks: false }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {

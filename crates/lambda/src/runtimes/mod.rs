@@ -21,6 +21,7 @@ mod probe;
 mod python_tests;
 #[cfg(test)]
 mod ruby_tests;
+pub(crate) mod sdk;
 mod spare;
 #[cfg(test)]
 mod wrapper_tests;

@@ -15,6 +15,7 @@ use lambic_rt::Rt;
 use super::archives;
 use super::clients::Clients;
 use super::probe::{self, Candidate};
+use super::sdk::Closure;
 
 /// What the configuration says about runtimes.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +84,10 @@ struct Wanted {
     minor: Option<u32>,
 }
 
+/// An interpreter has not been asked yet, or something was installed since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unasked;
+
 /// The runtime packs of this machine.
 pub struct Packs {
     config: PacksConfig,
@@ -94,6 +99,8 @@ pub struct Packs {
     probed: tokio::sync::Mutex<HashMap<PathBuf, Option<Pack>>>,
     /// Held while something is made for an interpreter.
     preparing: tokio::sync::Mutex<()>,
+    /// What the import of AWS's SDK comes to, by interpreter; `None` of one that has none.
+    closures: Mutex<HashMap<PathBuf, Option<Arc<Closure>>>>,
 }
 
 impl Release {
@@ -201,8 +208,8 @@ impl Packs {
     /// Looks for nothing yet.
     pub fn new(config: PacksConfig, clients: Clients, rt: Rt) -> Packs {
         let dirs = probe::search_dirs(|name| std::env::var(name).ok());
-        let (resolved, probed, preparing) = Default::default();
-        Packs { config, rt, clients, dirs, resolved, probed, preparing }
+        let (resolved, probed, preparing, closures) = Default::default();
+        Packs { config, rt, clients, dirs, resolved, probed, preparing, closures }
     }
 
     /// Where the clients that we ship are.
@@ -260,6 +267,28 @@ impl Packs {
         };
         let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.entry(runtime.to_owned()).or_insert(pack).clone())
+    }
+
+    /// What the import of AWS's SDK comes to with this interpreter. `Err`: it has to be asked first.
+    pub(super) fn sdk(&self, pack: &Pack) -> Result<Option<Arc<Closure>>, Unasked> {
+        let closures = self.closures.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = closures.get(&pack.executable).ok_or(Unasked)?.clone();
+        drop(closures);
+        match known {
+            Some(closure) if !closure.is_current() => Err(Unasked),
+            known => Ok(known),
+        }
+    }
+
+    /// As [`Packs::sdk`], but asks it if that has not been done.
+    pub(crate) async fn learn_sdk(&self, pack: &Pack) -> Option<Arc<Closure>> {
+        if let Ok(known) = self.sdk(pack) {
+            return known;
+        }
+        let closure = Closure::of(&self.rt, pack).await.map(Arc::new);
+        let mut closures = self.closures.lock().unwrap_or_else(PoisonError::into_inner);
+        closures.insert(pack.executable.clone(), closure.clone());
+        closure
     }
 
     fn known(&self, runtime: &str) -> Option<Option<Arc<Pack>>> {

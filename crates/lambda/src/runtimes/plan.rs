@@ -76,6 +76,8 @@ pub(crate) struct Made {
     pub(crate) runtime: String,
     /// What a spare is started with that it can be made from.
     pub(crate) spare: Option<Prepared>,
+    /// And what one is started with that has imported the SDK as the function does, which is better.
+    pub(crate) sdk_spare: Option<Prepared>,
     /// What tells the interpreter's file from one that is put in its place.
     pub(crate) edition: Edition,
 }
@@ -123,7 +125,7 @@ pub(crate) enum Access {
 
 /// Decides what an environment of this version is made of. The fault is the invocation's.
 pub(crate) async fn make(
-    common: &Common,
+    common: &Arc<Common>,
     version: &Version,
     access: &Access,
     (log_stream, init_type): (&str, InitType),
@@ -168,6 +170,7 @@ pub(crate) async fn make(
     let has_own = || pack.as_deref().is_some_and(|pack| spare::has_own_of(pack, version));
     let is_plain = extensions.is_none() && version.file_system.is_none();
     let spare = spare.filter(|_| is_plain && !has_own());
+    let sdk_spare = sdk_spare(common, version, pack.as_ref(), spare.as_ref(), &env).await;
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -182,10 +185,11 @@ pub(crate) async fn make(
         log_frames: is_provided(&version.runtime),
         extensions,
         spare: None,
+        second_spare: None,
         template: None,
     };
     let edition = pack.as_deref().and_then(spare::edition).unwrap_or_default();
-    Ok(Made { plan, runtime: start.runtime, spare, edition })
+    Ok(Made { plan, runtime: start.runtime, spare, sdk_spare, edition })
 }
 
 /// What a spare is started with that functions of this configuration can be made from, as far as their
@@ -195,6 +199,39 @@ pub(crate) async fn spare_of(common: &Common, configuration: &Configuration) -> 
     let start = managed(&pack, common.packs.clients(), configuration.memory_mb);
     let environment = configuration.environment.as_ref().map_or(&[][..], |all| &all.0.0);
     spare::prepared(&start, &pack, configuration.tmp_mb, environment)
+}
+
+/// What a spare is started with that this version can be made from, and that has imported the SDK.
+pub(crate) async fn spare_with_sdk(common: &Common, version: &Version) -> Option<Prepared> {
+    let pack = common.packs.resolve(&version.runtime).await.ok()??;
+    let start = managed(&pack, common.packs.clients(), version.memory_mb);
+    let plain = spare::prepared(&start, &pack, version.tmp_mb, &version.environment)?;
+    let closure = common.packs.learn_sdk(&pack).await?;
+    let layers = version.layers_path.as_ref();
+    closure.prepared(&plain, &pack, (&version.bundle_path, layers), &version.environment)
+}
+
+async fn sdk_spare(
+    common: &Arc<Common>,
+    version: &Version,
+    pack: Option<&Arc<Pack>>,
+    plain: Option<&Prepared>,
+    env: &[(String, String)],
+) -> Option<Prepared> {
+    let (pack, plain) = (pack?, plain?);
+    if pack.family != Family::Python || !common.has_imported_sdk(version).await {
+        return None;
+    }
+    match common.packs.sdk(pack) {
+        Ok(closure) => {
+            let layers = version.layers_path.as_ref();
+            closure?.prepared(plain, pack, (&version.bundle_path, layers), env)
+        }
+        Err(_) => {
+            common.learn_sdk(pack.clone());
+            None
+        }
+    }
 }
 
 /// Temporary credentials in the form of AWS's.

@@ -10,7 +10,7 @@ use lambic_rt::Rt;
 use super::packs::{Family, Pack, Release, is_host_system};
 
 /// An interpreter that does not say its version within this time is left out.
-const PROBE_MAX: Duration = Duration::from_secs(10);
+pub(super) const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Python ids that exist or may exist soon.
 const PYTHON_MINORS: std::ops::RangeInclusive<u32> = 8..=16;
 /// Releases of Ruby by which Debian names its programs, past and soon.

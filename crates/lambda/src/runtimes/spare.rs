@@ -63,15 +63,9 @@ pub(super) fn prepared(
     let edition = edition(pack)?;
     // Node.js has threads from its beginning.
     let forks = pack.family == Family::Python;
+    let (binds, argv, modules) = (start.binds.clone(), start.argv.clone(), Vec::new());
     let cwd = start.cwd.unwrap_or("/").to_owned();
-    Some(Prepared {
-        binds: start.binds.clone(),
-        argv: start.argv.clone(),
-        env,
-        cwd,
-        edition,
-        forks,
-    })
+    Some(Prepared { binds, argv, env, cwd, edition, modules, forks })
 }
 
 /// What tells the program's file from one that is put in its place.
@@ -109,7 +103,10 @@ fn gem_name(folder: &str) -> &str {
     &folder[..end.unwrap_or(folder.len())]
 }
 
-fn has_entry(folders: impl Iterator<Item = PathBuf>, is_it: impl Fn(&str) -> bool) -> bool {
+pub(super) fn has_entry(
+    folders: impl Iterator<Item = PathBuf>,
+    is_it: impl Fn(&str) -> bool,
+) -> bool {
     let mut entries = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     entries.any(|entry| entry.file_name().to_str().is_some_and(&is_it))
 }

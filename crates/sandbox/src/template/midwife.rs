@@ -12,12 +12,14 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, alarm};
 use serde::{Deserialize, Serialize};
 
+use super::block::Block;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
 use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
@@ -28,6 +30,8 @@ use crate::trial::stands;
 
 /// How long the first process may take to open what it has to, or to give up its rights.
 const PATIENCE_MS: u16 = 5_000;
+/// And the whole of it, with what is brought along. This process ends then, and with it the copy.
+const ALL_S: u32 = 30;
 /// How long a program that may be hostile can take to fork.
 const FORKS_IN_MS: u16 = 1_000;
 /// Descriptors that a program has from us and that are replaced in a copy: its pipes and its stream, a
@@ -36,11 +40,15 @@ const OURS: [i32; 5] = [1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
 /// Longest message with descriptors that a copy takes.
 const BODY_BYTES: u64 = 64;
 /// Memory that a copy is given for what it is made to do.
-const PAGE_BYTES: u64 = 4_096;
-/// Where in it what is: the folder, the message's head, where its text goes, its descriptors.
+const ROOM_BYTES: u64 = 3 * 4_096;
+/// Where in it what is: what is written to control groups, its capabilities, the head of the message, where
+/// its text goes, its descriptors, the folder, the list of calls.
+const CAPABILITIES_AT: u64 = 64;
 const HEAD_AT: u64 = 1_024;
 const TEXT_AT: u64 = 1_200;
 const RIGHTS_AT: u64 = 2_048;
+const FOLDER_AT: u64 = 3_072;
+const LIST_AT: u64 = 4_096;
 const CAPABILITIES: u64 = 64;
 /// Of the structures of `capset`, from linux/capability.h.
 const VERSION_3: u32 = 0x2008_0522;
@@ -78,6 +86,7 @@ pub(crate) enum Outcome {
 /// Does it. The copy ends with its environment, whatever happens.
 pub(crate) fn deliver(work: &Work<'_>) -> Outcome {
     let mut born = Vec::new();
+    alarm::set(ALL_S);
     match try_deliver(work, &mut born) {
         Ok(()) => Outcome::Delivered,
         Err(why) => {
@@ -115,6 +124,7 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     let mut last = between.fork(Some(fork_of(&first.registers)?))?;
     born.push(last.pid);
     last.must("a session of its own", libc::SYS_setsid, &[])?;
+    last.restore_restarts(first.restartable())?;
     last.put_back()?;
     ptrace::setoptions(last.pid, held()).map_err(failed("its filter"))?;
     if !moved {
@@ -167,26 +177,18 @@ fn enter(
     work: &Work<'_>,
     opened: &[OwnedFd],
     sockets: &[i32],
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> Result<bool, String> {
-    let page = copy.must(
-        "memory",
-        libc::SYS_mmap,
-        &[
-            0,
-            PAGE_BYTES,
-            (libc::PROT_READ | libc::PROT_WRITE) as u64,
-            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64,
-            u64::MAX,
-            0,
-        ],
-    )?;
+    let rights = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    let wanted = [0, ROOM_BYTES, rights, kind, u64::MAX, 0];
+    let room = copy.must("memory", libc::SYS_mmap, &wanted)?;
     let deaf = deaf_socket()?;
     let mut handed: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
     handed.extend(work.ends.iter().map(AsFd::as_fd));
     handed.extend(work.groups.iter().map(AsFd::as_fd));
     handed.push(deaf.as_fd());
-    let numbers = hand_over(copy, page, work.word, &handed)?;
+    let numbers = hand_over(copy, room, work.word, &handed)?;
     let ours = &OURS[..2 + work.ends.len()];
     if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {
         return Err("it has closed what it was given".to_owned());
@@ -196,71 +198,72 @@ fn enter(
     let (ends, rest) = rest.split_at(work.ends.len());
     let (groups, deaf) = rest.split_at(work.groups.len());
 
-    copy.write(page, b"0\0")?;
-    let mut moved = !groups.is_empty();
-    for group in groups {
-        moved &= copy.call(libc::SYS_write, &[*group, page, 1])? == 1;
-    }
+    let mut block = Block::default();
+    // Else the kernel would write to memory that the copy has, too, when this one ends.
+    block.must("its number", libc::SYS_set_tid_address, &[0]);
+    copy.write(room, b"0\0")?;
+    let moves: Vec<usize> = groups
+        .iter()
+        .map(|group| block.may("its group", libc::SYS_write, &[*group, room, 1]))
+        .collect();
     for ((name, _), space) in NAMESPACES.iter().zip(spaces) {
-        copy.must(name, libc::SYS_setns, &[*space, 0])?;
+        block.must(name, libc::SYS_setns, &[*space, 0]);
     }
     let (uid, gid) = (u64::from(UID_INSIDE), u64::from(GID_INSIDE));
-    copy.must("its group", libc::SYS_setresgid, &[gid, gid, gid])?;
-    copy.must("its user", libc::SYS_setresuid, &[uid, uid, uid])?;
+    block.must("its group", libc::SYS_setresgid, &[gid, gid, gid]);
+    block.must("its user", libc::SYS_setresuid, &[uid, uid, uid]);
     if stands(BarrierKind::Capabilities) {
-        drop_capabilities(copy, page)?;
+        drop_capabilities(copy, &mut block, room)?;
     }
     // What it has of itself below /proc is its own again.
-    copy.must("dumpable", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1])?;
+    block.must("dumpable", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]);
     for rules in rules {
-        copy.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0])?;
+        block.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0]);
     }
     let closed = libc::O_CLOEXEC as u64;
     // Processes that the program starts get its output, not its stream.
     let targets = [&[(1, 0), (2, 0)][..], &[(3, closed)], &[(LOG_PIPE_FD as u64, 0)]];
     for (end, targets) in ends.iter().zip(targets) {
         for (target, flags) in targets {
-            copy.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags])?;
+            block.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags]);
         }
     }
     for socket in sockets {
-        let deaf = [deaf[0], *socket as u64, closed];
-        copy.must("a connection's end", libc::SYS_dup3, &deaf)?;
+        block.must("a connection's end", libc::SYS_dup3, &[deaf[0], *socket as u64, closed]);
     }
     for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
-        copy.must("closing", libc::SYS_close, &[*number])?;
+        block.must("closing", libc::SYS_close, &[*number]);
     }
     if let Some(text) = folder.to_str().filter(|text| (2..1_000).contains(&text.len())) {
-        copy.write(page, &[text.as_bytes(), b"\0"].concat())?;
+        copy.write(room + FOLDER_AT, &[text.as_bytes(), b"\0"].concat())?;
         // One that it has not got here (below /tmp) is the root instead.
-        let _ = copy.call(libc::SYS_chdir, &[page])?;
+        block.may("its folder", libc::SYS_chdir, &[room + FOLDER_AT]);
     }
-    copy.must("memory", libc::SYS_munmap, &[page, PAGE_BYTES])?;
-    Ok(moved)
+    let results = block.run(copy, room + LIST_AT, ROOM_BYTES - LIST_AT)?;
+    copy.must("memory", libc::SYS_munmap, &[room, ROOM_BYTES])?;
+    Ok(!moves.is_empty() && moves.iter().all(|at| results[*at] == 1))
 }
 
 /// Hands it descriptors on the template's socket, and makes sure that these are what it has got. Their
 /// numbers.
 fn hand_over(
     copy: &mut Held<'_>,
-    page: u64,
+    room: u64,
     word: &Channel,
     handed: &[BorrowedFd<'_>],
 ) -> Result<Vec<u64>, String> {
     word.send(&(), handed).map_err(|error| format!("handing over: {error}"))?;
     // `struct msghdr`, and after it the one `struct iovec`.
-    let room = PAGE_BYTES - RIGHTS_AT;
-    let text = page + TEXT_AT;
-    let head = page + HEAD_AT;
+    let (head, text, rights_at) = (room + HEAD_AT, room + TEXT_AT, room + RIGHTS_AT);
     let vector = head + 56;
-    let words = [0, 0, vector, 1, page + RIGHTS_AT, room, 0, text, BODY_BYTES];
+    let words = [0, 0, vector, 1, rights_at, FOLDER_AT - RIGHTS_AT, 0, text, BODY_BYTES];
     let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
     copy.write(head, &bytes)?;
     let flags = (libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64;
     copy.must("taking descriptors", libc::SYS_recvmsg, &[TEMPLATE_FD as u64, head, flags])?;
     // `struct cmsghdr`: its length, level and type; the numbers follow.
     let mut rights = vec![0; 16 + 4 * handed.len()];
-    copy.read(page + RIGHTS_AT, &mut rights)?;
+    copy.read(rights_at, &mut rights)?;
     let length = u64::from_ne_bytes(rights[..8].try_into().map_err(|_| "no length")?);
     if length != rights.len() as u64 {
         return Err("not all descriptors came".to_owned());
@@ -292,18 +295,16 @@ fn deaf_socket() -> Result<OwnedFd, String> {
 }
 
 /// As a program of any environment.
-fn drop_capabilities(copy: &mut Held<'_>, page: u64) -> Result<(), String> {
+fn drop_capabilities(copy: &Held<'_>, block: &mut Block, room: u64) -> Result<(), String> {
     for capability in 0..CAPABILITIES {
-        let drop = [libc::PR_CAPBSET_DROP as u64, capability];
-        // The first that this kernel has not.
-        if copy.call(libc::SYS_prctl, &drop)? != 0 {
-            break;
-        }
+        // This kernel may not have them all; none may be left.
+        block.may("capabilities", libc::SYS_prctl, &[libc::PR_CAPBSET_DROP as u64, capability]);
     }
     let words = [VERSION_3, 0, 0, 0, 0, 0, 0, 0];
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    copy.write(page, &bytes)?;
-    copy.must("capabilities", libc::SYS_capset, &[page, page + 8])?;
+    let at = room + CAPABILITIES_AT;
+    copy.write(at, &bytes)?;
+    block.must("capabilities", libc::SYS_capset, &[at, at + 8]);
     Ok(())
 }
 

@@ -15,6 +15,7 @@
 //! template from entering anything is suspended in the copy as long as it is held, never in the
 //! template.
 
+mod block;
 mod look;
 mod luggage;
 pub(crate) mod midwife;

@@ -16,6 +16,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 
+use crate::sys::{self, RestartableArea};
+
+/// Where in its area a process says in which restartable sequence it is, from linux/rseq.h.
+const SEQUENCE_AT: u64 = 8;
 /// How often a template may stop for something else before it forks.
 const STOPS_MAX: u32 = 16;
 /// From linux/ptrace.h: the filter of system calls does not apply while the process is held.
@@ -112,7 +116,7 @@ impl Watch {
     }
 }
 
-pub(super) use arch::{IS_KNOWN, Registers, fork_of};
+pub(super) use arch::{IS_KNOWN, Registers, WALKER, Walk, fork_of};
 
 /// Arguments of a system call.
 pub(super) type Arguments = [u64; 6];
@@ -126,12 +130,15 @@ pub(super) struct Held<'a> {
     memory: File,
     /// Born in the last call.
     child: Option<Pid>,
+    /// What it has given to the kernel for restartable sequences.
+    restartable: Option<RestartableArea>,
 }
 
 impl<'a> Held<'a> {
     pub(super) fn new(pid: Pid, watch: &'a Watch) -> Result<Held<'a>, String> {
         let registers = ptrace::getregs(pid).map_err(failed("reading registers"))?;
-        let held = Held::with(pid, watch, registers)?;
+        let mut held = Held::with(pid, watch, registers)?;
+        held.stop_restarts()?;
         arch::check(&registers, |at, bytes| held.memory.read_exact_at(bytes, at))?;
         let (at, code) = arch::enter(&registers);
         // From now on the page is its own: where others can change it, this cannot be done.
@@ -147,7 +154,43 @@ impl<'a> Held<'a> {
     ) -> Result<Held<'a>, String> {
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
         let memory = memory.map_err(|error| format!("memory: {error}"))?;
-        Ok(Held { pid, watch, registers, memory, child: None })
+        Ok(Held { pid, watch, registers, memory, child: None, restartable: None })
+    }
+
+    /// The kernel may move a process that has been interrupted in what it called a restartable sequence to
+    /// where it wants to go then. None that makes a system call is in one; one that says so anyway would
+    /// come to run its own instructions while it has rights. Nobody can say it again: it has one thread,
+    /// and shares its memory with nobody who is not held.
+    fn stop_restarts(&mut self) -> Result<(), String> {
+        let area = sys::restartable_area(self.pid.as_raw());
+        self.restartable = area.map_err(|error| format!("its restartable sequences: {error}"))?;
+        match self.restartable {
+            Some(area) => self.write(area.at + SEQUENCE_AT, &0_u64.to_ne_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// The kernel forgets the area in a process that shares the memory of another one; the C library
+    /// takes it for known.
+    pub(super) fn restore_restarts(&mut self, area: Option<RestartableArea>) -> Result<(), String> {
+        let Some(area) = area else { return Ok(()) };
+        let arguments = [area.at, u64::from(area.bytes), 0, u64::from(area.signature)];
+        self.must("its restartable sequences", libc::SYS_rseq, &arguments).map(|_| ())
+    }
+
+    /// See [`Held::restore_restarts`].
+    pub(super) fn restartable(&self) -> Option<RestartableArea> {
+        self.restartable
+    }
+
+    /// Where the instruction is with which it enters the kernel.
+    pub(super) fn enters_at(&self) -> u64 {
+        arch::enter(&self.registers).0
+    }
+
+    /// What it does next.
+    pub(super) fn next(&self) -> Result<WaitStatus, String> {
+        self.watch.next(self.pid)
     }
 
     /// Makes it do a system call.
@@ -184,9 +227,12 @@ impl<'a> Held<'a> {
             .map_err(|_| format!("{what}: {}", io::Error::from_raw_os_error(-result as i32)))
     }
 
-    /// Makes it fork; `thread` is where the new process writes its number, if the template's fork did.
+    /// Makes it fork; `thread` is where the new process writes its number, if the template's fork did. Both
+    /// have the same memory: copying it once more, for a process that only stands between two others,
+    /// would take longer than all the rest.
     pub(super) fn fork(&mut self, like: Option<(u64, u64)>) -> Result<Held<'a>, String> {
         let (flags, thread) = like.unwrap_or((libc::SIGCHLD as u64, 0));
+        let flags = flags | libc::CLONE_VM as u64;
         self.child = None;
         self.must("a fork", libc::SYS_clone, &[flags, 0, 0, thread, 0])?;
         let child = self.child.take().ok_or("a fork without a child")?;
@@ -263,6 +309,46 @@ mod arch {
     pub(crate) fn at_birth(born: &Registers) -> Registers {
         Registers { rax: 0, orig_rax: NONE, ..*born }
     }
+
+    /// Walks from `r12` to `r13` through a list of calls (see `block`).
+    #[rustfmt::skip]
+    pub(crate) const WALKER: [u8; 60] = [
+        0x4d, 0x39, 0xec,                   // walk: cmp r12, r13
+        0x73, 0x36,                         //       jae end
+        0x49, 0x8b, 0x04, 0x24,             //       mov rax, [r12]
+        0x49, 0x8b, 0x7c, 0x24, 0x08,       //       mov rdi, [r12 + 8]
+        0x49, 0x8b, 0x74, 0x24, 0x10,       //       mov rsi, [r12 + 16]
+        0x49, 0x8b, 0x54, 0x24, 0x18,       //       mov rdx, [r12 + 24]
+        0x4d, 0x8b, 0x54, 0x24, 0x20,       //       mov r10, [r12 + 32]
+        0x4d, 0x8b, 0x44, 0x24, 0x28,       //       mov r8, [r12 + 40]
+        0x4d, 0x8b, 0x4c, 0x24, 0x30,       //       mov r9, [r12 + 48]
+        0x0f, 0x05,                         //       syscall
+        0x49, 0x89, 0x44, 0x24, 0x38,       //       mov [r12 + 56], rax
+        0x49, 0x3b, 0x44, 0x24, 0x40,       //       cmp rax, [r12 + 64]
+        0x7c, 0x06,                         //       jl end
+        0x49, 0x83, 0xc4, 0x48,             //       add r12, 72
+        0xeb, 0xc5,                         //       jmp walk
+        0xcc,                               // end:  int3
+    ];
+
+    /// One walk.
+    pub(crate) struct Walk {
+        pub(crate) registers: Registers,
+    }
+
+    impl Walk {
+        pub(crate) fn new(born: &Registers, from: u64, to: u64) -> Walk {
+            let (rip, _) = enter(born);
+            Walk { registers: Registers { rip, r12: from, r13: to, orig_rax: NONE, ..*born } }
+        }
+
+        /// Where in the list it was when it came to the end.
+        pub(crate) fn stopped_at(&self, after: &Registers) -> Result<u64, String> {
+            let is_at_end = after.rip == self.registers.rip + WALKER.len() as u64
+                && after.r13 == self.registers.r13;
+            if is_at_end { Ok(after.r12) } else { Err("it went astray".to_owned()) }
+        }
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -297,5 +383,21 @@ mod arch {
 
     pub(crate) fn at_birth(born: &Registers) -> Registers {
         *born
+    }
+
+    pub(crate) const WALKER: [u8; 0] = [];
+
+    pub(crate) struct Walk {
+        pub(crate) registers: Registers,
+    }
+
+    impl Walk {
+        pub(crate) fn new(born: &Registers, _: u64, _: u64) -> Walk {
+            Walk { registers: *born }
+        }
+
+        pub(crate) fn stopped_at(&self, _: &Registers) -> Result<u64, String> {
+            Err("the registers of this machine are not known".to_owned())
+        }
     }
 }

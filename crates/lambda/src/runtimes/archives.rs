@@ -53,7 +53,7 @@ impl Way {
 }
 
 /// What a start of Java needs to begin with this archive.
-pub(super) fn option(archive: &str) -> String {
+fn option(archive: &str) -> String {
     let name = if archive.ends_with(".aot") { "AOTCache" } else { "SharedArchiveFile" };
     format!("-XX:{name}={archive}")
 }
@@ -64,7 +64,7 @@ pub(super) fn is_option(word: &str) -> bool {
 }
 
 /// Which options Java starts with, whatever it runs. The heap is `heap_kb` at most.
-pub(super) fn options(release: Release, heap_kb: u32) -> Vec<String> {
+fn options(release: Release, heap_kb: u32) -> Vec<String> {
     let mut options: Vec<String> = vec![format!("-Xmx{heap_kb}k")];
     // As AWS, whose functions have little time and few processors. Limits are the environment's, which
     // Java would look for in control groups that it does not see.
@@ -88,19 +88,33 @@ pub(super) fn options(release: Release, heap_kb: u32) -> Vec<String> {
 }
 
 /// The class path, for whoever has the client's folder `through`.
-pub(super) fn class_path(through: &str) -> String {
+fn class_path(through: &str) -> String {
     super::clients::JAVA_CLASS_PATH.map(|jar| format!("{through}/{jar}")).join(":")
 }
 
 /// Tells our client where it is.
-pub(super) fn home(client: &str) -> String {
+fn home(client: &str) -> String {
     format!("-Dlambic.home={client}")
 }
 
 /// Where the class path begins in environments and in the run here.
 pub(super) const THROUGH: &str = "/proc/self/cwd";
 /// Our client's first class.
-pub(super) const MAIN: &str = "lambic.runtime.Main";
+const MAIN: &str = "lambic.runtime.Main";
+
+/// What stands behind the program for functions of this size, whose package is in `task` and our client in
+/// `client`.
+pub(super) fn words(pack: &Pack, memory_mb: u32, client: &str, task: &str) -> Vec<String> {
+    // As AWS: the heap may take 85 of a hundred parts of the memory.
+    let mut words = options(pack.release, memory_mb * 1024 * 85 / 100);
+    words.extend(pack.archive.as_deref().map(option));
+    // It begins in the client's folder and goes to the package's later; what Java takes for the working
+    // directory it learns only once.
+    words.extend([format!("-Duser.dir={task}"), home(client)]);
+    // The last word is the class, before which wrappers put what they add.
+    words.extend(["-cp".to_owned(), class_path(THROUGH), MAIN.to_owned()]);
+    words
+}
 
 /// This Java with what is kept for it. `client` is the folder of ours.
 pub(super) async fn prepared(rt: &Rt, pack: Pack, client: &Path) -> Result<Pack, String> {

@@ -52,6 +52,7 @@ const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
 const LAYERS_NAME: &str = "_LAMBIC_LAYERS";
 /// Tells the clients of Ruby and Java that the locale is the interpreter's business only.
 const CTYPE_NAME: &str = "_LAMBIC_CTYPE";
+const LOCALE: &str = "C.UTF-8";
 
 /// Where the function's X-Ray SDK sends its segments unless the function says otherwise: the port of
 /// X-Ray's daemon on the environment's own loopback, where nobody listens.
@@ -294,7 +295,11 @@ fn extensions(
         let reason = "ErrTooManyExtensions".to_owned();
         return Err(Fault::Extension { kind: ExtensionFault::Launch, reason });
     }
-    let is_theirs = |(name, _): &&(String, String)| !NOT_FOR_EXTENSIONS.contains(&name.as_str());
+    let has_locale = env.iter().any(|(name, _)| name == CTYPE_NAME);
+    let is_theirs = |(name, value): &&(String, String)| {
+        let is_interpreters = has_locale && name.starts_with("LC_") && value == LOCALE;
+        !is_interpreters && !NOT_FOR_EXTENSIONS.contains(&name.as_str())
+    };
     let env = env.iter().filter(is_theirs).cloned().collect();
     Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
 }
@@ -381,7 +386,7 @@ fn ruby(pack: &Pack, client: &Path) -> Start {
     let variables = vec![
         pair("RUBYLIB", &format!("{TASK}:{RUNTIME}/lib:{OPT}/ruby/lib")),
         // Texts are UTF-8 on AWS, whose machines have the locale of LANG; this one may not.
-        pair("LC_CTYPE", "C.UTF-8"),
+        pair("LC_CTYPE", LOCALE),
         pair(CTYPE_NAME, "1"),
         pair(RUNTIME_FD_NAME, RUNTIME_FD),
     ];
@@ -391,19 +396,11 @@ fn ruby(pack: &Pack, client: &Path) -> Start {
 fn java(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
     let (program, mut binds) = placed(pack);
     binds.push((client.to_owned(), RUNTIME.to_owned()));
-    // As AWS: the heap may take 85 of a hundred parts of the memory.
     let mut argv = vec![program];
-    argv.extend(archives::options(pack.release, memory_mb * 1024 / 100 * 85));
-    argv.extend(pack.archive.as_deref().map(archives::option));
-    // It begins in the client's folder, see `archives`; what Java takes for the working directory it
-    // learns only once.
-    argv.extend([format!("-Duser.dir={TASK}"), archives::home(RUNTIME)]);
-    argv.extend(["-cp".to_owned(), archives::class_path(archives::THROUGH)]);
-    // The last word, before which wrappers put what they add.
-    argv.push(archives::MAIN.to_owned());
+    argv.extend(archives::words(pack, memory_mb, RUNTIME, TASK));
     let variables = vec![
         // Texts and names of files are UTF-8 on AWS, whose machines have the locale of LANG.
-        pair("LC_ALL", "C.UTF-8"),
+        pair("LC_ALL", LOCALE),
         pair(CTYPE_NAME, "1"),
         pair(RUNTIME_FD_NAME, RUNTIME_FD),
     ];

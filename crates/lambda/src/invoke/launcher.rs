@@ -71,6 +71,8 @@ pub struct Prepared {
     pub argv: Vec<String>,
     /// Environment variables until it learns its own.
     pub env: Vec<(String, String)>,
+    /// Where it begins, inside.
+    pub cwd: String,
     /// What tells the program's file from one that is put in its place.
     pub edition: Edition,
     /// Folders of modules of which it has loaded some, as they were.

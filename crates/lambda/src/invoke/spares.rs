@@ -288,7 +288,7 @@ mod tests {
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
         let (binds, env, edition, modules) = Default::default();
-        Prepared { binds, argv, env, edition, modules, forks: false }
+        Prepared { binds, argv, env, cwd: "/".to_owned(), edition, modules, forks: false }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {

@@ -12,7 +12,7 @@ use lambic_store::Transaction;
 use super::Common;
 use super::shell::Shell;
 use crate::runtimes::packs::Pack;
-use crate::runtimes::plan;
+use crate::runtimes::sdk;
 use crate::state::imports::{Code, ImportsRecord};
 use crate::state::version::Version;
 
@@ -65,7 +65,7 @@ impl Shell {
         let (common, version) = (self.common.clone(), self.version().clone());
         let expected = async move {
             common.keep_imports(&version).await;
-            if let Some(prepared) = plan::spare_with_sdk(&common, &version).await {
+            if let Some(prepared) = sdk::spare_with_sdk(&common, &version).await {
                 common.spare_kind(&prepared, false);
             }
         };

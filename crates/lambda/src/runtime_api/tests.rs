@@ -57,6 +57,10 @@ impl Owner for Told {
         self.add("ready".into());
     }
 
+    fn imported(&self, modules: &str) {
+        self.add(format!("imported {modules}"));
+    }
+
     fn is_template(&self) {
         self.add("template".into());
     }

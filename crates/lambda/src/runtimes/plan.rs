@@ -22,7 +22,7 @@ use lambic_sandbox::LOG_PIPE_FD;
 use super::archives;
 use super::clients::Clients;
 use super::packs::{Family, Pack, is_host_system};
-use super::spare;
+use super::{sdk, spare};
 use crate::invoke::Common;
 use crate::invoke::fault::{ExtensionFault, Fault, bootstrap_refused, no_bootstrap};
 use crate::invoke::launcher::{Edition, Extensions, Plan, Prepared, Session};
@@ -170,7 +170,7 @@ pub(crate) async fn make(
     let has_own = || pack.as_deref().is_some_and(|pack| spare::has_own_of(pack, version));
     let is_plain = extensions.is_none() && version.file_system.is_none();
     let spare = spare.filter(|_| is_plain && !has_own());
-    let sdk_spare = sdk_spare(common, version, pack.as_ref(), spare.as_ref(), &env).await;
+    let sdk_spare = sdk::spare_of(common, version, pack.as_ref(), spare.as_ref(), &env).await;
     let plan = Plan {
         name: name(version, id),
         memory_mb: version.memory_mb,
@@ -199,39 +199,6 @@ pub(crate) async fn spare_of(common: &Common, configuration: &Configuration) -> 
     let start = managed(&pack, common.packs.clients(), configuration.memory_mb);
     let environment = configuration.environment.as_ref().map_or(&[][..], |all| &all.0.0);
     spare::prepared(&start, &pack, configuration.tmp_mb, environment)
-}
-
-/// What a spare is started with that this version can be made from, and that has imported the SDK.
-pub(crate) async fn spare_with_sdk(common: &Common, version: &Version) -> Option<Prepared> {
-    let pack = common.packs.resolve(&version.runtime).await.ok()??;
-    let start = managed(&pack, common.packs.clients(), version.memory_mb);
-    let plain = spare::prepared(&start, &pack, version.tmp_mb, &version.environment)?;
-    let closure = common.packs.learn_sdk(&pack).await?;
-    let layers = version.layers_path.as_ref();
-    closure.prepared(&plain, &pack, (&version.bundle_path, layers), &version.environment)
-}
-
-async fn sdk_spare(
-    common: &Arc<Common>,
-    version: &Version,
-    pack: Option<&Arc<Pack>>,
-    plain: Option<&Prepared>,
-    env: &[(String, String)],
-) -> Option<Prepared> {
-    let (pack, plain) = (pack?, plain?);
-    if pack.family != Family::Python || !common.has_imported_sdk(version).await {
-        return None;
-    }
-    match common.packs.sdk(pack) {
-        Ok(closure) => {
-            let layers = version.layers_path.as_ref();
-            closure?.prepared(plain, pack, (&version.bundle_path, layers), env)
-        }
-        Err(_) => {
-            common.learn_sdk(pack.clone());
-            None
-        }
-    }
 }
 
 /// Temporary credentials in the form of AWS's.
@@ -332,7 +299,7 @@ fn custom(version: &Version) -> Result<Start, Fault> {
 }
 
 /// How a runtime that we ship a client for starts.
-fn managed(pack: &Pack, clients: &Clients, memory_mb: u32) -> Start {
+pub(super) fn managed(pack: &Pack, clients: &Clients, memory_mb: u32) -> Start {
     match pack.family {
         Family::Python => python(pack, &clients.python),
         Family::Ruby => ruby(pack, &clients.ruby),

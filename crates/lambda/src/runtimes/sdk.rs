@@ -10,14 +10,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use lambic_rt::Rt;
 
-use super::packs::Pack;
+use super::packs::{Family, Pack};
+use super::plan::managed;
 use super::probe::{PROBE_MAX, libraries, library_name};
-use super::spare::has_entry;
+use super::spare::{self, has_entry};
+use crate::invoke::Common;
 use crate::invoke::imports::SDK;
 use crate::invoke::launcher::{Edition, Prepared};
+use crate::state::version::Version;
 
 /// Tells our client what to import.
 const IMPORTS_NAME: &str = "_LAMBIC_IMPORTS";
@@ -107,6 +111,40 @@ fn places(pack: &Pack, task: &Path, layers: Option<&PathBuf>) -> impl Iterator<I
     [task.to_owned()].into_iter().chain(of_layers.into_iter().flatten())
 }
 
+/// What a spare is started with that this version can be made from, and that has imported the SDK.
+pub(crate) async fn spare_with_sdk(common: &Common, version: &Version) -> Option<Prepared> {
+    let pack = common.packs.resolve(&version.runtime).await.ok()??;
+    let start = managed(&pack, common.packs.clients(), version.memory_mb);
+    let plain = spare::prepared(&start, &pack, version.tmp_mb, &version.environment)?;
+    let closure = common.packs.learn_sdk(&pack).await?;
+    let layers = version.layers_path.as_ref();
+    closure.prepared(&plain, &pack, (&version.bundle_path, layers), &version.environment)
+}
+
+/// As [`spare_with_sdk`], if the version was seen to import it; `plain` is what one is started with that has not.
+pub(super) async fn spare_of(
+    common: &Arc<Common>,
+    version: &Version,
+    pack: Option<&Arc<Pack>>,
+    plain: Option<&Prepared>,
+    env: &[(String, String)],
+) -> Option<Prepared> {
+    let (pack, plain) = (pack?, plain?);
+    if pack.family != Family::Python || !common.has_imported_sdk(version).await {
+        return None;
+    }
+    match common.packs.sdk(pack) {
+        Ok(closure) => {
+            let layers = version.layers_path.as_ref();
+            closure?.prepared(plain, pack, (&version.bundle_path, layers), env)
+        }
+        Err(_) => {
+            common.learn_sdk(pack.clone());
+            None
+        }
+    }
+}
+
 fn edition(place: &Path) -> Edition {
     let found = fs::metadata(place).map(|found| Edition(found.dev(), found.ino(), found.mtime()));
     found.unwrap_or_default()
@@ -117,7 +155,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::runtimes::packs::{Family, Release};
+    use crate::runtimes::packs::Release;
 
     fn pack() -> Pack {
         let release = Release { major: 3, minor: 13, patch: 0 };

@@ -232,8 +232,7 @@ def code():
         if "x" in rights and "[vsyscall]" not in line:
             begin, end = (int(number, 16) for number in place.split("-"))
             found.update(place.encode() + ctypes.string_at(begin, end - begin))
-    return found.hexdigest(), sum("/" not in line for line in open("/proc/self/maps"))
-code()
+    return found.hexdigest()
 before_it_stands = code()
 "#;
 
@@ -404,6 +403,7 @@ taken = lambda: struct.unpack("<Q", page[256:264])[0]
 stream.sendall(b"r")
 for _ in range(3):
     os.read(6, 64)
+    before = taken()
     sequence.value = base
     copy = os.fork()
     if not copy:
@@ -422,7 +422,7 @@ async fn claims_a_sequence(sandboxes: &Sandboxes, spec: &Spec) {
     for _ in 0..2 {
         let sandbox = sandboxes.launch_as(&spec, Role::From(51)).await.unwrap();
         // The kernel still knows where the C library looks for its processor.
-        let asks = "libc.sched_getcpu() >= 0 or sys.exit(3)\nprint('taken', taken())";
+        let asks = "libc.sched_getcpu() >= 0 or sys.exit(3)\nprint('taken', taken() - before)";
         let (text, code, _) = told(sandbox, asks).await;
         assert_eq!((text.as_str(), code), ("taken 0\n", Some(0)));
     }

@@ -104,7 +104,25 @@ pub(crate) async fn whole(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
     }
     sandboxes.keep_spares(KIND, &prepared, 0).unwrap();
     wait_for(sandboxes, 0).await;
+    few_things(sandboxes, &prepared).await;
     started_instead(sandboxes, &prepared).await;
+}
+
+/// One that waits for nothing in the kernel.
+async fn few_things(sandboxes: &Sandboxes, spec: &Spec) {
+    let plain = "import os, socket, sys, threading
+stream = socket.socket(fileno=3)
+is_template = True
+                 threading.Thread(target=threading.Event().wait, daemon=True).start()
+";
+    let prepared = python(spec, &[plain, WAITS, SERVES]);
+    sandboxes.keep_copied_spares(KIND, &prepared, 1).unwrap();
+    wait_for(sandboxes, 1).await;
+    let sandbox = sandboxes.launch_from_spare(&prepared, KIND).await.unwrap();
+    let (text, ..) = told(sandbox, "print(len(os.listdir('/proc/self/task')), os.getppid())").await;
+    assert_eq!(text, "2 1\n");
+    sandboxes.keep_spares(KIND, &prepared, 0).unwrap();
+    wait_for(sandboxes, 0).await;
 }
 
 /// What cannot be copied, or does not live as a copy, is started.

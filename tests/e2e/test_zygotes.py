@@ -96,3 +96,29 @@ def handler(event, context):
 """
     counts = [copied.from_spare(copied.functions.create(source)) for _ in range(3)]
     assert counts == [16, 16, 16]
+
+
+OWN_PROGRAM = """
+import os, subprocess, sys
+def answers(program):
+    said = subprocess.run([program, "-c", "import os, sys; print(sys.version_info[:3], os.getcwd())"], capture_output=True, text=True)
+    return [said.returncode, said.stdout, said.stderr]
+def handler(event, context):
+    with open("/proc/self/exe", "rb") as own, open(sys.executable, "rb") as named:
+        same = own.read(1 << 16) == named.read(1 << 16)
+    child = os.fork()
+    if not child:
+        os._exit(7)
+    return {"executable": sys.executable, "link": os.readlink("/proc/self/exe"), "same": same,
+            "named": answers(sys.executable), "own": answers("/proc/self/exe"), "forked": os.waitpid(child, 0)[1] >> 8,
+            "threads": len(os.listdir("/proc/self/task")), "maps": sum("deleted" in line for line in open("/proc/self/maps"))}
+"""
+
+
+def test_a_copys_own_program_is_that_of_a_started_one(copied, tmp_path_factory):
+    started_one = started(tmp_path_factory, "--set", "functions.zygotes=false")
+    answers = [made.from_spare(made.functions.create(OWN_PROGRAM)) for made in (copied, started_one)]
+    assert answers[0] == answers[1]
+    assert answers[0]["named"][0] == 0 and answers[0]["named"] == answers[0]["own"]
+    assert answers[0]["same"] and answers[0]["forked"] == 7 and answers[0]["threads"] == 1
+    assert started_one.server.stop() == 0

@@ -268,6 +268,7 @@ impl Lambda {
         let packs = Arc::new(Packs::new(packs, clients, rt.clone()));
         let sessions = Arc::new(TableSessions(credentials));
         let invoker = Invoker::start(invoke, rt.clone(), Arc::new(launcher), packs, sessions);
+        invoker.set_store(store.clone());
         let runner = Arc::new(invoker.clone());
         let mut lambda = Lambda::new(control, rt.clone(), store, runner).await?;
         let (catalog, store) = (&lambda.catalog, &lambda.store);

@@ -89,7 +89,7 @@ async fn from_spares(sandboxes: &Sandboxes, code: &Path) -> Vec<Duration> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
         let begun = Instant::now();
-        let sandbox = sandboxes.launch_from_spare(&wanted, 1).await.unwrap();
+        let sandbox = sandboxes.launch_from_spare(&wanted, 1, None).await.unwrap();
         times.push(begun.elapsed());
         assert!(sandbox.is_from_spare);
     }

@@ -125,9 +125,12 @@ pub(crate) fn enforce_on_template() -> io::Result<()> {
     sys::landlock_enforce(sys::landlock_rules(&rules, version)?.as_fd())
 }
 
-/// The rules of this environment for a program that comes from elsewhere.
-pub(crate) fn rules_of_environment(mounted: Option<&Path>) -> io::Result<Option<OwnedFd>> {
-    Ok(of_environment(mounted)?.map(|wall| wall.rules))
+/// The rules of this environment for a copy, whose program was started in another one: below `/proc` it finds
+/// its file as that one has it, which is not below its own root.
+pub(crate) fn rules_of_copy(mounted: Option<&Path>, program: &Path) -> io::Result<Option<OwnedFd>> {
+    let Some(wall) = of_environment(mounted)? else { return Ok(None) };
+    wall.grant(program, READ)?;
+    Ok(Some(wall.rules))
 }
 
 fn of_environment(mounted: Option<&Path>) -> io::Result<Option<Wall>> {

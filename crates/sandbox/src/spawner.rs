@@ -6,7 +6,9 @@
 //! spares that the daemon wants, whose program has started, too. It reads a closed set of messages and
 //! checks each. It ends when the daemon's socket closes, and ends every environment with it.
 
+mod choice;
 mod copies;
+mod patience;
 mod waits;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,6 +30,7 @@ use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
 use crate::{init, sys, unisolated};
+use choice::Choice;
 use copies::{Copies, Wanted};
 use waits::{Happened, Next, at_most, take_signals};
 
@@ -306,12 +309,13 @@ impl Spawner {
         self.machine.network.find(spec.network.as_deref())?;
         let spare = match from {
             Source::Fresh => None,
-            Source::Spare(kind) => match self.spares.take(kind, &spec) {
-                None if self.can_be_copied(kind, &spec) => {
+            Source::Spare { kind, second } => match self.choose(kind, second, &spec) {
+                Choice::Taken(spare) => Some(*spare),
+                Choice::Copied(kind) => {
                     self.want(Wanted { id, kind, spec, given });
                     return Ok(());
                 }
-                taken => taken,
+                Choice::Neither => None,
             },
             Source::Template(role) => return self.launch_role(id, spec, role, given),
         };

@@ -8,6 +8,7 @@ use lambic_rt::Instant;
 use super::Common;
 use super::admit::{Account, Meter};
 use super::history::History;
+use super::imports::Imports;
 use super::scaling::Scaling;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
@@ -21,6 +22,7 @@ pub(crate) struct FunctionUse {
     scaling: Mutex<Scaling>,
     /// Of versions that have no pool at the moment, the last one last.
     histories: Mutex<Vec<(String, History)>>,
+    pub(crate) imports: Imports,
 }
 
 impl FunctionUse {
@@ -71,7 +73,8 @@ impl Common {
     fn fresh_function(&self, account: Arc<Account>) -> Arc<FunctionUse> {
         let scaling = Scaling::new(self.config.scale_out_max, self.rt.instant());
         let (meter, scaling) = (Meter::new(account), Mutex::new(scaling));
-        Arc::new(FunctionUse { meter, scaling, histories: Mutex::default() })
+        let (histories, imports) = Default::default();
+        Arc::new(FunctionUse { meter, scaling, histories, imports })
     }
 
     pub(super) fn follow_concurrency(&self, function_arn: &str, now: Option<&FunctionRecord>) {

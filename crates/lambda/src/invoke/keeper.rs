@@ -123,6 +123,10 @@ impl Owner for Keeper {
         self.end_init(InitEnd::RestoreFailed(error_type));
     }
 
+    fn imported(&self, modules: &str) {
+        self.shell.imported(modules);
+    }
+
     fn responded(&self, until: Instant) {
         self.shell.responded(self.id, until);
     }

@@ -45,6 +45,8 @@ pub struct Plan {
     pub extensions: Option<Extensions>,
     /// The kind of spare that it may be made from.
     pub spare: Option<u64>,
+    /// The kind that is second to it.
+    pub second_spare: Option<u64>,
     /// What it has to do with a template, if anything.
     pub template: Option<TemplateRole>,
 }
@@ -69,8 +71,12 @@ pub struct Prepared {
     pub argv: Vec<String>,
     /// Environment variables until it learns its own.
     pub env: Vec<(String, String)>,
+    /// Where it begins, inside.
+    pub cwd: String,
     /// What tells the program's file from one that is put in its place.
     pub edition: Edition,
+    /// Folders of modules of which it has loaded some, as they were.
+    pub modules: Vec<(PathBuf, Edition)>,
     /// Whether the program can stand as a template (see [`TemplateRole`]) when its environment has
     /// `_LAMBIC_TEMPLATE`.
     pub forks: bool,

@@ -22,6 +22,7 @@ pub mod fault;
 mod figures;
 mod functions;
 pub mod history;
+pub(crate) mod imports;
 mod invocation;
 #[cfg(test)]
 mod keep_tests;
@@ -75,6 +76,7 @@ use std::time::Duration;
 
 use lambic_front::metrics::Metrics;
 use lambic_rt::{Rt, TaskKind};
+use lambic_store::Store;
 use lambic_wire::error::Error;
 
 use crate::keys::Keys;
@@ -180,6 +182,8 @@ pub(crate) struct Common {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) api_front: OnceLock<Arc<dyn ApiFront>>,
     observer: OnceLock<Arc<dyn Observer>>,
+    /// Where what functions import is remembered.
+    pub(crate) store: OnceLock<Store>,
     pub(crate) figures: Figures,
     /// Pools by generation of their snapshot and by tenant, where a function isolates tenants.
     pools: RwLock<HashMap<PoolKey, Arc<Shell>>>,
@@ -239,6 +243,7 @@ impl Invoker {
             sessions,
             api_front: OnceLock::new(),
             observer: OnceLock::new(),
+            store: OnceLock::new(),
             pools: RwLock::default(),
             accounts: Mutex::default(),
             functions: Mutex::default(),
@@ -263,6 +268,12 @@ impl Invoker {
     pub fn set_api_front(&self, front: Arc<dyn ApiFront>) {
         // A second front would be a mistake of the wiring; the first one stays.
         let _ = self.common.api_front.set(front);
+    }
+
+    /// Where what is learnt of functions outlives this server. Set once, before the first invoke.
+    pub fn set_store(&self, store: Store) {
+        // A second one would be a mistake of the wiring; the first one stays.
+        let _ = self.common.store.set(store);
     }
 
     /// Who is told of every invocation that has ended. Set once, before the first invoke.

@@ -72,13 +72,14 @@ impl SandboxLauncher {
             binds: prepared.binds.clone(),
             argv: prepared.argv.clone(),
             env: prepared.env.clone(),
-            cwd: "/".to_owned(),
+            cwd: prepared.cwd.clone(),
             network: None,
             egress: None,
             file_system: None,
             log_frames: false,
             extensions: None,
             spare: None,
+            second_spare: None,
             template: None,
         })
     }
@@ -87,11 +88,11 @@ impl SandboxLauncher {
 impl Launcher for SandboxLauncher {
     fn launch(&self, plan: Plan) -> BoxFuture<'_, Result<Environment, LaunchFault>> {
         async move {
-            let (kind, role) = (plan.spare, plan.template);
+            let (kind, second, role) = (plan.spare, plan.second_spare, plan.template);
             let spec = self.spec(plan);
             let launched = match (role, kind) {
                 (Some(role), _) => self.sandboxes.launch_as(&spec, sandbox_role(role)).await,
-                (None, Some(kind)) => self.sandboxes.launch_from_spare(&spec, kind).await,
+                (None, Some(kind)) => self.sandboxes.launch_from_spare(&spec, kind, second).await,
                 (None, None) => self.sandboxes.launch(&spec).await,
             };
             let sandbox = launched.map_err(fault)?;

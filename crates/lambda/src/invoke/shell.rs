@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::admit::{Lease, Provisioned, Throttle};
 use super::cold_start::ColdStart;
 use super::fault::Status;
+use super::imports::Imports;
 use super::launcher::{Control, Prepared};
 use super::patience::Patience;
 use super::place::IdleEnvironment;
@@ -141,6 +142,11 @@ impl Shell {
         let kind = self.common.spare_kind(prepared, true);
         self.spare_kind.store(kind.unwrap_or(0), Ordering::Relaxed);
         kind
+    }
+
+    /// What its function has been seen to import.
+    pub(super) fn imports(&self) -> &Imports {
+        &self.function.imports
     }
 
     /// The kind of spares that it last started with, as long as it has environments.

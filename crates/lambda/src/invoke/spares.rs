@@ -287,7 +287,8 @@ mod tests {
 
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
-        Prepared { binds: vec![], argv, env: vec![], edition: Default::default(), forks: false }
+        let (binds, env, edition, modules) = Default::default();
+        Prepared { binds, argv, env, cwd: "/".to_owned(), edition, modules, forks: false }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {

@@ -376,13 +376,15 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
     let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
     let desk = order.desk(keeper, version, extensions.clone(), false);
     let program = made.plan.argv.first().cloned().unwrap_or_default();
-    made.plan.spare = match (phase, recorder.init_type(), &made.spare) {
-        (Phase::Init(_), InitType::OnDemand | InitType::SnapStart, Some(prepared)) => {
-            shell.kind_of_spare(prepared)
-        }
-        // Spares are for those who wait, and a second start is as plain as can be.
-        _ => None,
-    };
+    // Spares are for those who wait, and a second start is as plain as can be.
+    if let (Phase::Init(_), InitType::OnDemand | InitType::SnapStart) =
+        (phase, recorder.init_type())
+    {
+        let best = made.sdk_spare.as_ref().or(made.spare.as_ref());
+        made.plan.spare = best.and_then(|prepared| shell.kind_of_spare(prepared));
+        let second = made.spare.as_ref().filter(|_| made.sdk_spare.is_some());
+        made.plan.second_spare = second.and_then(|plain| common.spare_kind(plain, false));
+    }
     let launched = launch(shell, &desk, made.plan).await;
     let launched = launched.map_err(|fault| StartFailed::sandbox(fault, version))?;
     let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);

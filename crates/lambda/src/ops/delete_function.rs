@@ -20,6 +20,7 @@ use crate::limits::invalid;
 use crate::names::{self, LATEST, Target};
 use crate::state::alias::Alias;
 use crate::state::function::FunctionRecord;
+use crate::state::imports::ImportsRecord;
 use crate::state::published::{VersionRecord, number_key};
 
 /// Versions that go in one commit, which the store limits; few in tests.
@@ -66,6 +67,8 @@ impl Serve for DeleteFunction {
                         delete_record(&stored.value, number, &mut transaction);
                     }
                     end_use(cx, &mut transaction, &stored.value);
+                    let FunctionRecord { account, region, name, .. } = &stored.value;
+                    transaction.delete::<ImportsRecord>(&[account, region, name]);
                     transaction.remove(&stored);
                 }
             }

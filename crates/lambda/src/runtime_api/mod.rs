@@ -22,6 +22,7 @@ mod error;
 pub mod extensions;
 #[cfg(test)]
 mod hostile_tests;
+mod imported;
 mod inherited;
 #[cfg(test)]
 mod inherited_tests;
@@ -77,6 +78,9 @@ async fn route(desk: Arc<Desk>, on: connection::Kind, request: Request<Payload>)
         }
         (&Method::GET, ["lambic", "become"]) if on == connection::Kind::Inherited => {
             becoming::get(&desk)
+        }
+        (&Method::POST, ["lambic", "imported", modules]) if on == connection::Kind::Inherited => {
+            imported::post(&desk, modules)
         }
         (_, ["2020-01-01", "extension", rest @ ..]) => {
             extensions::route(&desk, rest, request).await

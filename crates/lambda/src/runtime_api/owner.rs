@@ -16,6 +16,8 @@ pub trait Owner: Send + Sync + 'static {
     fn ready(&self);
     /// The runtime reported that it cannot start. The body is its error document.
     fn init_failed(&self, body: Bytes, error_type: String);
+    /// The runtime's client says what of certain modules the function has imported.
+    fn imported(&self, _modules: &str) {}
     /// The runtime is initialized and asks to be restored, which is not done here: the environment is
     /// a template now.
     fn is_template(&self) {}

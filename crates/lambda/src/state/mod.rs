@@ -7,6 +7,7 @@ pub mod event_invoke;
 pub mod file_system;
 pub mod function;
 pub mod function_url;
+pub mod imports;
 pub mod layer;
 pub mod layer_policy;
 pub mod logging;

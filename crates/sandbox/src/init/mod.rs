@@ -376,7 +376,8 @@ fn open(spec: &Spec) -> Result<Vec<OwnedFd>, String> {
     }
     if stands(BarrierKind::Landlock) {
         let mounted = spec.file_system.as_ref().map(|mounted| Path::new(&mounted.target));
-        let rules = landlock::rules_of_environment(mounted);
+        let program = spec.argv.first().map(String::as_str).unwrap_or_default();
+        let rules = landlock::rules_of_copy(mounted, Path::new(program));
         opened.extend(rules.map_err(|error| format!("landlock: {error}"))?);
     }
     Ok(opened)

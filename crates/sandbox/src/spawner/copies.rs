@@ -5,6 +5,7 @@
 //! its own (`template::midwife`) while the spawner goes on serving. A copy lives and ends with its template's
 //! process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
 
+mod launches;
 mod trust;
 
 use std::collections::VecDeque;
@@ -13,11 +14,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::patience::Patience;
 use super::waits::is_readable;
 use super::{Running, Spawner, UNWANTED};
 use crate::channel::Channel;
 use crate::machine::{Place, Waiting, group_name};
-use crate::protocol::{Origin, Refusal, Reply, Role, Source, Spec};
+use crate::protocol::{Origin, Refusal, Reply, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{FAILURES_MAX, Spare};
 use crate::sys;
@@ -116,6 +118,8 @@ pub(super) struct Copies {
     nested: Vec<Nested>,
     /// Kinds whose zygotes have failed, and how often.
     failures: Vec<(u64, u32)>,
+    /// With zygotes that load themselves.
+    patience: Patience,
 }
 
 /// The environment of a copy.
@@ -152,7 +156,7 @@ impl Copies {
     /// What tells that a copy is made, or that a zygote has loaded itself or ended.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let reports = self.births.iter().map(|birth| birth.report.as_fd());
-        reports.chain(self.templates.iter().flat_map(|template| {
+        reports.chain(self.patience.watched()).chain(self.templates.iter().flat_map(|template| {
             let is_starting = template.state == State::Starting;
             let kept = template.kept.iter();
             kept.flat_map(move |(control, _, stream)| {
@@ -287,6 +291,7 @@ impl Spawner {
         let (whose, state) = (Whose::Kind(kind), State::Starting);
         let is_proven = false;
         self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
+        self.copies.patience.begin();
         Ok(())
     }
 
@@ -369,6 +374,7 @@ impl Spawner {
             self.finish(birth);
         }
         let (mut ended, mut loaded) = (Vec::new(), Vec::new());
+        let is_too_long = self.copies.patience.is_over();
         for template in &mut self.copies.templates {
             let Some((control, _, stream)) = &template.kept else { continue };
             if is_readable(control.as_fd()) {
@@ -376,6 +382,8 @@ impl Spawner {
             } else if template.state == State::Starting && is_readable(stream.as_fd()) {
                 template.state = State::Ready;
                 loaded.push(template.slot);
+            } else if template.state == State::Starting && is_too_long {
+                ended.push((template.pid, template.whose));
             }
         }
         for slot in loaded {
@@ -457,86 +465,6 @@ impl Spawner {
                 let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
             }
         }
-    }
-
-    /// An environment that is to stand as a template, or to be a copy of one.
-    pub(super) fn launch_role(
-        &mut self,
-        id: u64,
-        spec: Spec,
-        role: Role,
-        given: Vec<OwnedFd>,
-    ) -> Result<(), Refusal> {
-        if !self.machine.has_templates() || spec.extensions.is_some() {
-            return Err(Refusal::Template("it cannot be copied on this machine".to_owned()));
-        }
-        match role {
-            Role::Becomes(number) => self.launch_template(id, spec, number, &given),
-            Role::From(template) => {
-                let queued = Queued { id, template, spec, given };
-                self.copies.queue.push_back(queued);
-                self.launch_queued();
-                Ok(())
-            }
-        }
-    }
-
-    fn launch_template(
-        &mut self,
-        id: u64,
-        spec: Spec,
-        number: u64,
-        given: &[OwnedFd],
-    ) -> Result<(), Refusal> {
-        let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
-        let waiting = self.machine.make_placed(Place::Template)?;
-        let mut outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-        outputs.push(theirs.as_fd());
-        let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Template);
-        let (pid, slot) = (waiting.pid, waiting.slot);
-        self.hand_over(id, waiting, assigned, None)?;
-        let (whose, state) = (Whose::Function(number), State::Ready);
-        let (kept, is_proven) = (None, false);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
-        Ok(())
-    }
-
-    /// Begins with what waits, as far as templates are free.
-    fn launch_queued(&mut self) {
-        for _ in 0..self.copies.queue.len() {
-            let Some(queued) = self.copies.queue.pop_front() else { return };
-            let whose = Whose::Function(queued.template);
-            let template = self.copies.templates.iter().find(|template| template.whose == whose);
-            let (id, state) = (queued.id, template.map(|template| template.state));
-            let begun = match (template.map(|known| (known.pid, known.slot)), state) {
-                (Some((pid, slot)), Some(State::Ready)) => self.launch_copy(queued, pid, slot),
-                (Some(_), Some(State::Busy | State::Starting)) => {
-                    self.copies.queue.push_back(queued);
-                    Ok(())
-                }
-                (_, Some(_)) => Err(Refusal::Template("it could not be copied before".to_owned())),
-                (_, None) => Err(Refusal::Template("there is none any more".to_owned())),
-            };
-            if let Err(reason) = begun {
-                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
-            }
-        }
-    }
-
-    fn launch_copy(&mut self, queued: Queued, template: i32, slot: u32) -> Result<(), Refusal> {
-        let waiting = self.machine.make_placed(Place::Within(template))?;
-        let assigned = self.machine.assign(&waiting, queued.spec, &[], Origin::Copied);
-        if let Err(reason) = assigned {
-            self.discard(waiting);
-            return Err(reason);
-        }
-        self.machine.thaw(slot);
-        let purpose = Purpose::Launch { id: queued.id };
-        let begun = self.begin(purpose, template, waiting, Ok(()), queued.given);
-        begun.map_err(|why| {
-            let _ = self.machine.group(slot).set_frozen(true);
-            Refusal::Template(why)
-        })
     }
 
     /// Zygotes of kinds that are not kept any more are not copied any more.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Source {
     /// Nothing.
     Fresh,
-    /// A spare of this kind, if one is at hand.
-    Spare(u64),
+    /// A spare of this kind, or else of the second, if one is at hand.
+    Spare { kind: u64, second: Option<u64> },
     /// It has to do with a template.
     Template(Role),
 }

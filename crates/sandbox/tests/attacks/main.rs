@@ -350,7 +350,7 @@ async fn from_spare(sandboxes: &Sandboxes, spec: &Spec, copied: bool) -> Sandbox
         }
     };
     tokio::time::timeout(PATIENCE, at_hand).await.expect("a spare loads itself");
-    let mut sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let mut sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
     assert!(sandbox.is_from_spare);
     sandboxes.keep_spares(KIND, &prepared, 0).unwrap();
     let mut stream = sandbox.runtime_stream.take().unwrap();

@@ -138,7 +138,7 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
     let spec = Spec { binds: vec![bind], ..prepared.clone() };
     sandboxes.keep_copied_spares(KIND, prepared, 2).unwrap();
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap();
     assert!(sandbox.is_from_spare);
     let (text, code, _) = told(sandbox, LOOKS).await;
     assert_eq!((text.as_str(), code), (format!("{SEEN}1\n5\nTrue True\n").as_str(), Some(0)));
@@ -150,7 +150,7 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
     let mut living = Vec::new();
     for _ in 0..3 {
         wait_for(sandboxes, 2).await;
-        let sandbox = sandboxes.launch_from_spare(&spec, KIND).await.unwrap();
+        let sandbox = sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap();
         let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.control().pid()));
         let user =
             status.unwrap().lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned();
@@ -179,13 +179,13 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
 /// The limits come with the function, and count from the copy's beginning.
 async fn limits(sandboxes: &Sandboxes, spec: &Spec) {
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
     let control = sandbox.control();
     let (text, _, oom) = told(sandbox, "x = b'x' * 400_000_000\nprint('y')").await;
     assert!(oom && text.is_empty(), "{text}");
     assert!(control.memory_peak_bytes() <= 128 << 20);
     wait_for(sandboxes, 2).await;
-    let sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
     let bomb = "import time\ntry:\n    for _ in range(200):\n        os.fork() or time.sleep(60)\n\
                 except OSError as error:\n    print(error.errno, flush=True)\n    os._exit(4)";
     let (text, code, _) = told(sandbox, bomb).await;
@@ -193,7 +193,7 @@ async fn limits(sandboxes: &Sandboxes, spec: &Spec) {
     // One that is killed, and one that is stopped first.
     wait_for(sandboxes, 2).await;
     for freezes in [false, true] {
-        let mut sandbox = sandboxes.launch_from_spare(spec, KIND).await.unwrap();
+        let mut sandbox = sandboxes.launch_from_spare(spec, KIND, None).await.unwrap();
         if freezes {
             sandbox.control().freeze().unwrap();
         }
@@ -222,8 +222,22 @@ exec(stream.recv(65536).decode())
 sys.stdout.flush()
 "#;
 
+/// What can be executed in it.
+const CODE: &str = r#"
+import ctypes, hashlib
+def code():
+    found = hashlib.sha256()
+    for line in open("/proc/self/maps"):
+        place, rights = line.split()[:2]
+        if "x" in rights and "[vsyscall]" not in line:
+            begin, end = (int(number, 16) for number in place.split("-"))
+            found.update(place.encode() + ctypes.string_at(begin, end - begin))
+    return found.hexdigest()
+before_it_stands = code()
+"#;
+
 async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
-    let spec = python(serves, &[STANDS, ONE]);
+    let spec = python(serves, &[STANDS, CODE, ONE]);
     let mut template = sandboxes.launch_as(&spec, Role::Becomes(5)).await.unwrap();
     let mut ready = [0; 6];
     template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
@@ -251,6 +265,10 @@ async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
     let seen = SEEN.replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5, 6]");
     let seen = seen.replace("True []", "True ['left', 'link']");
     assert_eq!((text.as_str(), code), (format!("{seen}1\n5\nTrue True\n").as_str(), Some(0)));
+    // Nothing of what it was made to do is left in it.
+    let sandbox = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
+    let (text, ..) = told(sandbox, "print(code() == before_it_stands)").await;
+    assert_eq!(text, "True\n");
     // What is left of them ends with it.
     let mut left = sandboxes.launch_as(&spec, Role::From(5)).await.unwrap();
     template.control().kill();
@@ -341,6 +359,7 @@ async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
         let spec = python(spec, &[STANDS, "stream.sendall(b'r')\n", case, "\n"]);
         refused(sandboxes, &spec, number, why).await;
     }
+    claims_a_sequence(sandboxes, spec).await;
     // One that forks twice has one copy, and its own child.
     let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: import time; os.fork(); time.sleep(600)\n\
                  else: stream.sendall(b'loaded\\n'); exec(stream.recv(99).decode())\n";
@@ -351,4 +370,60 @@ async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
     let sandbox = sandboxes.launch_as(&spec, Role::From(50)).await.unwrap();
     let (text, ..) = told(sandbox, "print('copied')").await;
     assert_eq!(text, "copied\n");
+}
+
+/// Says that it is in a restartable sequence while it forks: whenever it is interrupted there, the kernel is
+/// to take it to instructions of its own, which count that and go on.
+const CLAIMS: &str = r#"
+import ctypes, mmap, struct
+libc = ctypes.CDLL(None)
+libc.pthread_self.restype = ctypes.c_void_p
+try:
+    area = libc.pthread_self() + ctypes.c_ssize_t.in_dll(libc, "__rseq_offset").value
+    registered = ctypes.c_uint.in_dll(libc, "__rseq_size").value
+except ValueError:
+    registered = 0
+if not registered:
+    # A C library that has none of its own.
+    kept = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area = ctypes.addressof(ctypes.c_char.from_buffer(kept))
+    assert libc.syscall(334, ctypes.c_void_p(area), 32, 0, 0x53053053) == 0
+fork = ctypes.cast(libc._Fork, ctypes.c_void_p).value
+enters = fork + ctypes.string_at(fork, 512).index(b"\x0f\x05")
+page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
+base = ctypes.addressof(ctypes.c_char.from_buffer(page))
+# lock inc qword [base + 256]; jmp [base + 264], after the kernel's signature.
+page[64:68] = struct.pack("<I", 0x53053053)
+page[68:76] = b"\xf0\x48\xff\x05" + struct.pack("<i", 256 - 76)
+page[76:82] = b"\xff\x25" + struct.pack("<i", 264 - 82)
+page[264:272] = struct.pack("<Q", enters + 2)
+page[0:32] = struct.pack("<IIQQQ", 0, 0, fork, 512, base + 68)
+sequence = ctypes.c_uint64.from_address(area + 8)
+taken = lambda: struct.unpack("<Q", page[256:264])[0]
+stream.sendall(b"r")
+for _ in range(3):
+    os.read(6, 64)
+    before = taken()
+    sequence.value = base
+    copy = os.fork()
+    if not copy:
+        break
+    os.waitpid(copy, 0)
+stream.sendall(b"loaded\n")
+exec(stream.recv(65536).decode())
+sys.stdout.flush()
+"#;
+
+async fn claims_a_sequence(sandboxes: &Sandboxes, spec: &Spec) {
+    let spec = python(spec, &[STANDS, CLAIMS]);
+    let mut template = sandboxes.launch_as(&spec, Role::Becomes(51)).await.unwrap();
+    let mut ready = [0; 1];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    for _ in 0..2 {
+        let sandbox = sandboxes.launch_as(&spec, Role::From(51)).await.unwrap();
+        // The kernel still knows where the C library looks for its processor.
+        let asks = "libc.sched_getcpu() >= 0 or sys.exit(3)\nprint('taken', taken() - before)";
+        let (text, code, _) = told(sandbox, asks).await;
+        assert_eq!((text.as_str(), code), ("taken 0\n", Some(0)));
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     assert_eq!(sandboxes.has_spares(), mode == Mode::Privileged);
     if !sandboxes.has_spares() {
         sandboxes.keep_spares(KIND, &prepared, 1).unwrap();
-        let sandbox = sandboxes.launch_from_spare(&prepared, KIND).await.unwrap();
+        let sandbox = sandboxes.launch_from_spare(&prepared, KIND, None).await.unwrap();
         assert!(!sandbox.is_from_spare);
         return;
     }
@@ -70,7 +70,7 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     wait_for(sandboxes, KIND, 2).await;
 
     // Code is there, the other place is empty, and init has no right left.
-    let sandbox = sandboxes.launch_from_spare(&with_code("/var/task"), KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(&with_code("/var/task"), KIND, None).await.unwrap();
     assert!(sandbox.is_from_spare);
     assert_eq!(sandboxes.spares_at_hand(KIND), 1);
     let look = "cat /var/task/file; echo; ls -A /opt; touch /var/task/y /opt/y 2>&1 | wc -l; \
@@ -80,13 +80,13 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     assert_eq!(text, format!("{TRIED}from outside\n2\n{rights}993\n"));
 
     // The next one, and the limits that came with its function.
-    let sandbox = sandboxes.launch_from_spare(&with_code("/opt"), KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(&with_code("/opt"), KIND, None).await.unwrap();
     let hog =
         "cat /opt/file; ls -A /var/task; x=$(head -c 400000000 /dev/zero | tr '\\0' x); echo y";
     let (text, oom) = told(sandbox, hog).await;
     assert!(text.ends_with("from outside") && oom, "{text}");
     wait_for(sandboxes, KIND, 2).await;
-    let sandbox = sandboxes.launch_from_spare(&with_code("/opt"), KIND).await.unwrap();
+    let sandbox = sandboxes.launch_from_spare(&with_code("/opt"), KIND, None).await.unwrap();
     let bomb = "for i in $(seq 200); do sleep 5 & done; echo grown";
     let (text, _) = told(sandbox, bomb).await;
     assert!(text.contains("Resource temporarily unavailable"), "{text}");
@@ -95,12 +95,12 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     wait_for(sandboxes, KIND, 2).await;
     let mut other = with_code("/var/task");
     other.argv[2] = "echo other".to_owned();
-    assert!(!sandboxes.launch_from_spare(&other, KIND).await.unwrap().is_from_spare);
-    let fresh = sandboxes.launch_from_spare(&with_code("/var/task"), KIND + 1).await.unwrap();
+    assert!(!sandboxes.launch_from_spare(&other, KIND, None).await.unwrap().is_from_spare);
+    let fresh = sandboxes.launch_from_spare(&with_code("/var/task"), KIND + 1, None).await.unwrap();
     assert!(!fresh.is_from_spare);
     let mut refused = with_code("/var/task");
     refused.binds[0].source = "/etc".into();
-    assert!(sandboxes.launch_from_spare(&refused, KIND).await.is_err());
+    assert!(sandboxes.launch_from_spare(&refused, KIND, None).await.is_err());
     assert_eq!(sandboxes.spares_at_hand(KIND), 2);
 
     many_at_once(sandboxes, &with_code("/var/task")).await;
@@ -112,7 +112,7 @@ pub(crate) async fn spares(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
 /// More than there are spares: each gets an environment, and none the same.
 async fn many_at_once(sandboxes: &Sandboxes, spec: &Spec) {
     wait_for(sandboxes, KIND, 2).await;
-    let launches = (0..6).map(|_| sandboxes.launch_from_spare(spec, KIND));
+    let launches = (0..6).map(|_| sandboxes.launch_from_spare(spec, KIND, None));
     let mut pids = Vec::new();
     let mut tasks = Vec::new();
     for launch in launches {
@@ -141,7 +141,7 @@ async fn broken(sandboxes: &Sandboxes, prepared: &Spec) {
     sandboxes.keep_spares(KIND, prepared, 3).unwrap();
     wait_for(sandboxes, KIND, 3).await;
     assert_eq!(sandboxes.spares_at_hand(OTHER_KIND), 0);
-    let mut sandbox = sandboxes.launch_from_spare(&ends, OTHER_KIND).await.unwrap();
+    let mut sandbox = sandboxes.launch_from_spare(&ends, OTHER_KIND, None).await.unwrap();
     let exit = sandbox.take_events().unwrap().exit();
     let exit = tokio::time::timeout(PATIENCE, exit).await.unwrap();
     assert_eq!(exit.code, Some(3));

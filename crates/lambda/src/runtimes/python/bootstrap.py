@@ -70,6 +70,7 @@ class _Connection:
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self.socket.settimeout(None)
         self.rest = b""
+        self.is_inherited = inherited is not None
         # Whether the next event has been asked for, with an answer that is still to be confirmed.
         self.has_asked = False
 
@@ -143,6 +144,11 @@ class _Connection:
             self.send(head)
             self.send(body)
             self.receive()
+
+    def tell_imports(self, names):
+        """Together with the first request for an event."""
+        head = "POST /lambic/imported/%s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n"
+        self.answer((head % (",".join(names), self.host)).encode("latin-1"), b"")
 
     def report(self, path, body, more):
         """Sends what ends this process, and waits until it has arrived."""
@@ -237,6 +243,9 @@ def _wait_as_template(connection):
             # OpenSSL tells a copy by its process id, which is no other one in a namespace of its own.
             if "_ssl" in sys.modules:
                 sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
+            if "multiprocessing.process" in sys.modules:
+                # With it processes prove to each other that they belong together.
+                sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
             connection.rest = b""
             return
         os.waitpid(copy, 0)
@@ -600,6 +609,10 @@ def _set_up_after(loader):
 
 
 def _set_up_logging(logging):
+    # From when records count their time; with a spare that has imported it, from now.
+    now = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+    logging._startTime = now
+
     def level_of(record):
         """As AWS rounds levels: to a multiple of ten from 0 to 50."""
         return min(50, max(0, record.levelno)) // 10 * 10
@@ -856,28 +869,86 @@ def _rehearse():
     _request_id = None
 
 
+# What spares can have imported already, because importing it takes longer than all else.
+_SDKS = ("boto3",)
+
+
+class _Search:
+    """Where modules are looked for, as far as it comes before the interpreter's own."""
+
+    def __init__(self):
+        finders = sys.meta_path
+        last = [at for at, finder in enumerate(finders) if getattr(finder, "__name__", "") == "PathFinder"]
+        # What somebody adds behind it finds only what nobody else has found.
+        finders = finders[: last[0] + 1] if last else finders[:]
+        finders = [finder for finder in finders if finder is not _LoggingFinder]
+        self.state = (sys.path[:], finders, sys.path_hooks[:], __import__)
+
+    def has_changed(self):
+        return self.state != _Search().state or "gevent" in sys.modules or "eventlet" in sys.modules
+
+
+def _imported_sdks(search):
+    """Those that the function has imported from the interpreter's own folders, exactly as a spare would."""
+    names = [name for name in _SDKS if name in sys.modules]
+    if not names or search.has_changed():
+        return []
+    own = (os.environ.get("LAMBDA_TASK_ROOT", ""), "/opt", "/tmp")
+    places = [getattr(getattr(sys.modules[name], "__spec__", None), "origin", None) for name in names]
+    return [name for name, place in zip(names, places) if place and not place.startswith(own)]
+
+
+def _import_sdks(names):
+    """In a spare. There is no function yet, nor any variable of one."""
+    for name in names.split(","):
+        importlib.import_module(name)
+    _rehearse_sdks()
+
+
+def _rehearse_sdks():
+    """What uses the SDK begins with a session. One that nobody gets, and with no function's variables, has
+    the memory that it takes there for the next."""
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].session.Session(region_name="us-east-1")
+        gc.collect()
+
+
 def _main():
     _prepare_streams()
     _follow_children()
     is_spare = os.environ.pop("_LAMBIC_SPARE", None) is not None
     is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
     is_zygote = is_spare and is_template
+    sdks = os.environ.pop("_LAMBIC_IMPORTS", None)
     connection = _Connection()
     if is_spare:
         _rehearse()
+    if sdks:
+        _import_sdks(sdks)
     if is_zygote:
         # That it is there.
         connection.send(b"\n")
         _wait_as_template(connection)
+    if is_zygote:
+        # What is done in the copy has its own memory.
+        _rehearse()
+        _rehearse_sdks()
     if is_spare:
         connection.become()
     connection.begin()
     _configure()
     _prepare()
+    search = _Search()
     handler = _begin(connection)
+    if sdks is None and connection.is_inherited:
+        imported = _imported_sdks(search)
+    else:
+        imported = []
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         # What has been copied from a zygote is none itself.
         _snapshot(connection, is_template and not is_zygote)
+    elif imported:
+        connection.tell_imports(imported)
     _serve(connection, handler)
 
 

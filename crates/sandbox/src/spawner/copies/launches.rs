@@ -1,0 +1,90 @@
+//! Launches of environments that stand as templates of functions, and of copies of those.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{Purpose, Queued, Spawner, State, Template, Whose};
+use crate::channel::Channel;
+use crate::machine::Place;
+use crate::protocol::{Origin, Refusal, Reply, Role, Spec};
+
+impl Spawner {
+    /// An environment that is to stand as a template, or to be a copy of one.
+    pub(in crate::spawner) fn launch_role(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        role: Role,
+        given: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
+        if !self.machine.has_templates() || spec.extensions.is_some() {
+            return Err(Refusal::Template("it cannot be copied on this machine".to_owned()));
+        }
+        match role {
+            Role::Becomes(number) => self.launch_template(id, spec, number, &given),
+            Role::From(template) => {
+                let queued = Queued { id, template, spec, given };
+                self.copies.queue.push_back(queued);
+                self.launch_queued();
+                Ok(())
+            }
+        }
+    }
+
+    fn launch_template(
+        &mut self,
+        id: u64,
+        spec: Spec,
+        number: u64,
+        given: &[OwnedFd],
+    ) -> Result<(), Refusal> {
+        let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let waiting = self.machine.make_placed(Place::Template)?;
+        let mut outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+        outputs.push(theirs.as_fd());
+        let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Template);
+        let (pid, slot) = (waiting.pid, waiting.slot);
+        self.hand_over(id, waiting, assigned, None)?;
+        let (whose, state) = (Whose::Function(number), State::Ready);
+        let (kept, is_proven) = (None, false);
+        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
+        Ok(())
+    }
+
+    /// Begins with what waits, as far as templates are free.
+    pub(super) fn launch_queued(&mut self) {
+        for _ in 0..self.copies.queue.len() {
+            let Some(queued) = self.copies.queue.pop_front() else { return };
+            let whose = Whose::Function(queued.template);
+            let template = self.copies.templates.iter().find(|template| template.whose == whose);
+            let (id, state) = (queued.id, template.map(|template| template.state));
+            let begun = match (template.map(|known| (known.pid, known.slot)), state) {
+                (Some((pid, slot)), Some(State::Ready)) => self.launch_copy(queued, pid, slot),
+                (Some(_), Some(State::Busy | State::Starting)) => {
+                    self.copies.queue.push_back(queued);
+                    Ok(())
+                }
+                (_, Some(_)) => Err(Refusal::Template("it could not be copied before".to_owned())),
+                (_, None) => Err(Refusal::Template("there is none any more".to_owned())),
+            };
+            if let Err(reason) = begun {
+                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
+            }
+        }
+    }
+
+    fn launch_copy(&mut self, queued: Queued, template: i32, slot: u32) -> Result<(), Refusal> {
+        let waiting = self.machine.make_placed(Place::Within(template))?;
+        let assigned = self.machine.assign(&waiting, queued.spec, &[], Origin::Copied);
+        if let Err(reason) = assigned {
+            self.discard(waiting);
+            return Err(reason);
+        }
+        self.machine.thaw(slot);
+        let purpose = Purpose::Launch { id: queued.id };
+        let begun = self.begin(purpose, template, waiting, Ok(()), queued.given);
+        begun.map_err(|why| {
+            let _ = self.machine.group(slot).set_frozen(true);
+            Refusal::Template(why)
+        })
+    }
+}

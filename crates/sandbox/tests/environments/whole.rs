@@ -110,11 +110,12 @@ pub(crate) async fn whole(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
 
 /// One that waits for nothing in the kernel.
 async fn few_things(sandboxes: &Sandboxes, spec: &Spec) {
-    let plain = "import os, socket, sys, threading
+    let plain = r#"
+import os, socket, sys, threading
 stream = socket.socket(fileno=3)
-is_template = True
-                 threading.Thread(target=threading.Event().wait, daemon=True).start()
-";
+is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+"#;
     let prepared = python(spec, &[plain, WAITS, SERVES]);
     let kind = KIND + 10;
     sandboxes.keep_copied_spares(kind, &prepared, 1).unwrap();

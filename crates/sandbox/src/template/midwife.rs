@@ -255,8 +255,10 @@ fn enter(
     handed.push(deaf.as_fd());
     let numbers = hand_over(copy, room, work.word, &handed)?;
     let renewed = match &came.renewal {
-        Some(renewal) => Some((renewal, hand_over(copy, room, work.word, &renewal.made())?)),
-        None => None,
+        Some(renewal) if !renewal.made().is_empty() => {
+            Some((renewal, hand_over(copy, room, work.word, &renewal.made())?))
+        }
+        _ => None,
     };
     let ours = &OURS[..2 + work.ends.len()];
     if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {

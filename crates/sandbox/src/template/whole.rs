@@ -9,7 +9,8 @@
 //! made again (`kernel`). The first of them finds the template's socket closed: so it knows.
 //!
 //! Only a zygote is copied so, whose program is ours. What is looked at here is not for fear of it: a copy
-//! is whole or there is none.
+//! is whole or there is none. One thing is not looked at: threads beside the first have no stack for
+//! signals of their own in a copy. Those of Node.js have none anyway.
 
 use std::fs;
 use std::os::fd::OwnedFd;

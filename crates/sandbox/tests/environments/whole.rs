@@ -104,7 +104,35 @@ pub(crate) async fn whole(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
     }
     sandboxes.keep_spares(KIND, &prepared, 0).unwrap();
     wait_for(sandboxes, 0).await;
+    few_things(sandboxes, &prepared).await;
     started_instead(sandboxes, &prepared).await;
+}
+
+/// One that waits for nothing in the kernel.
+async fn few_things(sandboxes: &Sandboxes, spec: &Spec) {
+    let plain = r#"
+import os, socket, sys, threading
+stream = socket.socket(fileno=3)
+is_template = os.environ.pop("_LAMBIC_TEMPLATE", None) is not None
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+"#;
+    let prepared = python(spec, &[plain, WAITS, SERVES]);
+    let kind = KIND + 10;
+    sandboxes.keep_copied_spares(kind, &prepared, 1).unwrap();
+    at_hand(sandboxes, kind).await;
+    let sandbox = sandboxes.launch_from_spare(&prepared, kind, None).await.unwrap();
+    let (text, ..) = told(sandbox, "print(len(os.listdir('/proc/self/task')), os.getppid())").await;
+    assert_eq!(text, "2 1\n");
+    sandboxes.keep_spares(kind, &prepared, 0).unwrap();
+}
+
+async fn at_hand(sandboxes: &Sandboxes, kind: u64) {
+    let at_hand = async {
+        while sandboxes.spares_at_hand(kind) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, at_hand).await.unwrap_or_else(|_| panic!("none of {kind}"));
 }
 
 /// What cannot be copied, or does not live as a copy, is started.
@@ -120,12 +148,7 @@ async fn started_instead(sandboxes: &Sandboxes, spec: &Spec) {
         let prepared = python(spec, &[STANDS, case, waits, SERVES]);
         let kind = KIND + number;
         sandboxes.keep_copied_spares(kind, &prepared, 1).unwrap();
-        let at_hand = async {
-            while sandboxes.spares_at_hand(kind) == 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, at_hand).await.unwrap_or_else(|_| panic!("{case}: none"));
+        at_hand(sandboxes, kind).await;
         let sandbox = sandboxes.launch_from_spare(&prepared, kind, None).await.unwrap();
         assert!(sandbox.is_from_spare);
         let (text, ..) = told(sandbox, "print(is_copy)").await;

@@ -48,6 +48,8 @@ pub(crate) struct Machine {
     pub(crate) slots: Vec<bool>,
     /// Whether what is made is not this process's child but that of its parent (see `makers`).
     for_parent: bool,
+    /// Whether a launch waits for what is made: then nothing is done that only the launch would gain by.
+    pub(crate) is_hurried: bool,
     /// Those of the last launch.
     pub(crate) limits_usual: Option<Limits>,
 }
@@ -99,6 +101,7 @@ impl Machine {
             file_systems,
             slots: Vec::new(),
             for_parent: false,
+            is_hurried: false,
             limits_usual: None,
             scratch: scratch.clone(),
         };
@@ -321,7 +324,8 @@ impl Machine {
         };
         let is_template = matches!(place, Place::Template);
         let tmp_disk = disk.is_some();
-        let go = Go { doors: doors.len(), is_template, tmp_disk, way: arrival };
+        let rehearses = !self.is_hurried;
+        let go = Go { doors: doors.len(), is_template, tmp_disk, rehearses, way: arrival };
         let descriptors: Vec<_> =
             doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
         control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;

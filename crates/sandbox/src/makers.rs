@@ -34,6 +34,8 @@ const ORDERS_MAX: usize = 2;
 #[derive(Serialize, Deserialize)]
 struct Order {
     slot: u32,
+    /// Whether a launch waits for it.
+    is_hurried: bool,
     limits: Option<Limits>,
 }
 
@@ -76,7 +78,8 @@ impl Makers {
             return Ok(makers);
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = (processors + 1).min(MAKERS_MAX);
+        // Each waits about half of its time.
+        let count = (2 * processors + 1).min(MAKERS_MAX);
         for number in 1..=count {
             let (orders, theirs) = Channel::pair().map_err(|e| format!("socket pair: {e}"))?;
             match sys::fork().map_err(|error| format!("forking a maker: {error}"))? {
@@ -111,11 +114,11 @@ impl Makers {
     }
 
     /// Orders an environment in this slot from who has the least to do. Whether it was possible.
-    pub(crate) fn order(&mut self, slot: u32, limits: Option<Limits>) -> bool {
+    pub(crate) fn order(&mut self, slot: u32, limits: Option<Limits>, is_hurried: bool) -> bool {
         let Some(maker) = self.list.iter_mut().min_by_key(|maker| maker.slots.len()) else {
             return false;
         };
-        let sent = maker.orders.send(&Order { slot, limits }, &[]);
+        let sent = maker.orders.send(&Order { slot, is_hurried, limits }, &[]);
         if sent.is_ok() {
             maker.slots.push(slot);
         }
@@ -211,8 +214,9 @@ fn work(machine: &mut Machine, orders: &Channel, (part, parts): (u32, u32)) {
         return;
     }
     while let Ok(Some(packet)) = orders.receive() {
-        let Ok(Order { slot, limits }) = packet.parse() else { return };
+        let Ok(Order { slot, is_hurried, limits }) = packet.parse() else { return };
         machine.limits_usual = limits;
+        machine.is_hurried = is_hurried;
         let sent = match machine.make_in(slot, Place::Alone) {
             Ok(waiting) => hand_over(orders, &waiting),
             Err(reason) => orders.send(&Answer::Failed(reason), &[]),

@@ -545,8 +545,7 @@ impl Spawner {
         all.iter().for_each(|(_, _, _, way)| way.end());
         let left = all.iter().map(|(_, pid, _, _)| *pid);
         let mut left: Vec<i32> = left.chain(makers).collect();
-        let slots: Vec<u32> =
-            all.iter().map(|(slot, _, _, _)| *slot).chain(being_made).collect();
+        let slots: Vec<u32> = all.iter().map(|(slot, _, _, _)| *slot).chain(being_made).collect();
         // The keeper stays until this process has ended.
         while !left.is_empty()
             && let Ok(status) = waitpid(None::<nix::unistd::Pid>, None)

@@ -13,7 +13,7 @@ mod mounts;
 mod priority;
 mod turns;
 
-pub(crate) use mounts::mount_device;
+pub(crate) use mounts::{copy_tree, mount_device};
 pub(crate) use priority::{set_promptness, set_urgent};
 pub(crate) use turns::{clone_sharing_memory, give_word, hear_word};
 

@@ -135,7 +135,7 @@ impl TmpDisks {
         self.try_attach(image).map_err(|error| format!("loop device: {error}"))
     }
 
-/// Puts the image behind a free loop device. Others may take the same one first: try again.
+    /// Puts the image behind a free loop device. Others may take the same one first: try again.
     fn try_attach(&self, image: &File) -> io::Result<(PathBuf, File)> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for _ in 0..LOOP_TRIES_MAX {

@@ -150,7 +150,9 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     // From here on nobody should wait for it longer than for its work.
     sys::set_promptness(0, Some(PROMPT_SLICE_NS));
     let understudy = Understudy::wait_ahead(setup)?;
-    rehearse();
+    if go.rehearses {
+        rehearse();
+    }
     let packet = expect_packet(control)?;
     become_environment(control, packet, Ahead { reaper, understudy }, setup)
 }

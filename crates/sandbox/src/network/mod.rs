@@ -26,9 +26,9 @@ use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SpawnerConfig;
 use crate::channel::Channel;
 use crate::protocol::Mode;
-use crate::SpawnerConfig;
 
 pub use egress::{EGRESS_MAX, Egress};
 pub use range::AddressRange;

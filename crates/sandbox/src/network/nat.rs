@@ -237,6 +237,9 @@ pub(super) fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), Stri
 pub(super) fn arrive(link: &Link) -> io::Result<()> {
     let netlink = Netlink::route()?;
     let interface = add_address(&netlink, INTERFACE, link.inside)?;
+    let mut up = interface_up();
+    up[4..8].copy_from_slice(&interface.to_ne_bytes());
+    netlink.request(Message::new(RTM_SETLINK, 0, &up))?;
     netlink.request(routes::default_route(link.gateway, interface))
 }
 
@@ -271,7 +274,7 @@ const VETH_INFO_PEER: u16 = 1;
 /// An `ifinfomsg` that says nothing.
 const NO_INTERFACE: [u8; 16] = [0; 16];
 
-/// An `ifinfomsg` that says that the interface is up, and that nothing else is said.
+/// An `ifinfomsg` that says that the interface is up, and nothing else.
 fn interface_up() -> [u8; 16] {
     let mut fixed = NO_INTERFACE;
     for at in [8, 12] {
@@ -280,11 +283,11 @@ fn interface_up() -> [u8; 16] {
     fixed
 }
 
-/// A pair of virtual interfaces that are up: `name` here in this group, `eth0` in the namespace of
-/// `pid`. One queue each: it is all that the kernel uses of them, and more cost.
+/// A pair of virtual interfaces: `name` here in this group and up, `eth0` in the namespace of `pid`,
+/// which the kernel lets be up only later. One queue each: it is all that is used of them, and more cost.
 fn new_link(name: &str, group: u32, pid: i32) -> Message {
     let one = 1_u32.to_ne_bytes();
-    let mut peer = interface_up().to_vec();
+    let mut peer = NO_INTERFACE.to_vec();
     peer.extend(attribute(IFLA_IFNAME, format!("{INTERFACE}\0").as_bytes()));
     peer.extend(attribute(IFLA_NET_NS_PID, &pid.to_ne_bytes()));
     peer.extend(attribute(IFLA_NUM_TX_QUEUES, &one));

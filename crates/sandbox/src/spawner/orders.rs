@@ -48,7 +48,7 @@ impl Spawner {
     /// Orders as many as launches wait for, as far as makers can take orders.
     fn order_expected(&mut self) {
         while self.makers.ordered() < self.expected.len() && self.makers.can_order() {
-            if let Err(reason) = self.order() {
+            if let Err(reason) = self.order(true) {
                 self.refuse_first(reason);
             }
         }
@@ -58,15 +58,15 @@ impl Spawner {
     pub(super) fn make_ready(&mut self) {
         let made = match self.makers.is_empty() {
             true => self.machine.make_waiting().map(|waiting| self.ready.insert(0, waiting)),
-            false => self.order(),
+            false => self.order(false),
         };
         // The machine has no room for more; a launch that finds none ready says why.
         self.failing = made.is_err();
     }
 
-    fn order(&mut self) -> Result<(), String> {
+    fn order(&mut self, is_hurried: bool) -> Result<(), String> {
         let slot = self.machine.take_slot()?;
-        match self.makers.order(slot, self.machine.limits_usual) {
+        match self.makers.order(slot, self.machine.limits_usual, is_hurried) {
             true => Ok(()),
             false => {
                 self.machine.release(slot);

@@ -1,8 +1,8 @@
-//! File systems that are mounted at no place, so that nobody has to agree on one.
+//! Mounts that are at no place: nobody has to agree on one.
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use super::{check, path_text};
@@ -22,8 +22,7 @@ pub(crate) fn mount_device(
     attributes: u64,
 ) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a valid C string; the result is a new descriptor or an error.
-    let context =
-        own(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    let context = own(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
     let device = path_text(device)?;
     configure(&context, SET_STRING, Some(c"source"), Some(&device))?;
     for option in options {
@@ -34,6 +33,15 @@ pub(crate) fn mount_device(
     own(unsafe {
         libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)
     })
+}
+
+/// A detached copy of the mount tree at an open folder or file, with everything mounted below it.
+pub(crate) fn copy_tree(place: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE
+        | libc::OPEN_TREE_CLOEXEC
+        | (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH) as u32;
+    // SAFETY: an open descriptor and an empty C string; the result is a new descriptor or an error.
+    own(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
 fn configure(

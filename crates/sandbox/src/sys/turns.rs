@@ -46,12 +46,7 @@ pub(crate) fn clone_sharing_memory<T: Sync + 'static>(
     // wait after it. Panics of the other one end it at the border of this C function.
     let pid = check(
         unsafe {
-            libc::clone(
-                begin::<T>,
-                top,
-                libc::CLONE_VM | libc::SIGCHLD,
-                (&raw mut start).cast(),
-            )
+            libc::clone(begin::<T>, top, libc::CLONE_VM | libc::SIGCHLD, (&raw mut start).cast())
         }
         .into(),
     )?;

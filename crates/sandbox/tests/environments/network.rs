@@ -171,7 +171,7 @@ impl Hand {
     }
 
     /// What the command printed, errors included, and its exit status in the last line.
-    fn order(&mut self, command: &str) -> String {
+    pub(crate) fn order(&mut self, command: &str) -> String {
         let orders = self.orders.as_mut().unwrap();
         writeln!(orders, "{{ {command}; }} 2>&1; echo \"end $?\"").unwrap();
         let mut text = String::new();

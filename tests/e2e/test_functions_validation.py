@@ -268,7 +268,7 @@ NOT_YET = {
     "S3Bucket": {"Code": {"S3Bucket": "some-bucket", "S3Key": "some-key"}},
     "ImageUri": {"PackageType": "Image", "Code": {"ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/x:1"},
                  "Runtime": ABSENT, "Handler": ABSENT},
-    "java21": {"Runtime": "java21"},
+    "dotnet8": {"Runtime": "dotnet8"},
     "arm64": {"Architectures": ["arm64"]},
     "DurableConfig": {"DurableConfig": {"ExecutionTimeout": 10}},
 }

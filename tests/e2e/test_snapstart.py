@@ -41,6 +41,7 @@ def handler(event, context):
         "given": sorted(name for name in os.environ if name.startswith(("AWS_ACCESS", "AWS_LAMBDA_LOG_S", "_LAMBIC"))),
         "stream": context.log_stream_name, "version": context.function_version,
         "tmp": open("/tmp/from-init").read(), "mine": len(open("/tmp/mine").readlines()),
+        "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
         "pid": os.getpid(), "time": time.time(), "id": context.aws_request_id,
     }
 """
@@ -99,6 +100,7 @@ def test_environments_are_restored_from_one_initialization(snapped):
         assert (value["sum"], value["kind"], value["version"]) == (sum(range(100_000)), "snap-start", "1")
         assert (value["given"], value["stream"], value["mine"]) == ([], None, 1), value
         assert value["tmp"] == "written before the snapshot"
+        assert value["processes"] == 2, "init and the runtime; nothing is left of how it was made"
     assert len({tuple(value["drawn"]) for value in values}) == 1, "what was drawn before is shared"
     for own in ("random", "uuid", "urandom", "id"):
         assert len({value[own] for value in values}) == 3, own

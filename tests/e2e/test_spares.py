@@ -10,9 +10,9 @@ import subprocess
 import pytest
 
 from support.extensions import publish
-from support.functions import NODE, PYTHON, RUBY, Functions, invoke
+from support.functions import JAVA, NODE, PYTHON, RUBY, Functions, invoke
 from support.server import Server
-from support.tools import need
+from support.tools import java_package, need
 from support.traces import Traces, is_frozen
 from support.wait import until
 
@@ -79,6 +79,14 @@ def ruby(tmp_path_factory):
     """With spares, all of its functions in Ruby."""
     need("ruby", "ruby")
     made = started(tmp_path_factory, "ruby")
+    yield made
+    assert made.server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory):
+    """With spares, all of its functions in Java of 512 MB."""
+    made = started(tmp_path_factory, "java")
     yield made
     assert made.server.stop() == 0
 
@@ -162,10 +170,10 @@ end
 """
 
 
-def compared(name, fresh, made, source, **settings):
+def compared(name, fresh, made, source, event=None, **settings):
     """What two first invokes found, without what any two differ in."""
     found = []
-    for where, take in ((fresh, lambda one: invoke(fresh.client, one)), (made, made.first_invoke)):
+    for where, take in ((fresh, lambda one: invoke(fresh.client, one, event)), (made, lambda one: made.first_invoke(one, event))):
         value = take(where.functions.create(name=name, files=source, env={"OWN": "a=b", "EMPTY": "", "PATH": "/bin:/usr/bin"},
                                             **settings)).value
         assert value.pop("spare") == (where is made), value
@@ -198,6 +206,15 @@ def test_ruby_finds_what_it_always_finds(fresh, ruby):
     assert after["variables"]["OWN"] == "a=b" and after["variables"]["EMPTY"] == ""
     assert not [name for name in after["variables"] if name.startswith("_LAMBIC") or name == "LC_CTYPE"]
     assert not [name for name in after["features"] if "rehearsal" in name] and "LambicRehearsal" not in after["constants"]
+    assert after == before
+
+
+def test_java_finds_what_it_always_finds(fresh, java):
+    before, after = compared("look-java", fresh, java, java_package(), {"do": "look"}, MemorySize=512, Runtime=JAVA,
+                             Handler="lambic.Does")
+    assert after["variables"]["OWN"] == "a=b" and after["variables"]["EMPTY"] == ""
+    assert not [name for name in after["variables"] if name.startswith(("_LAMBIC", "LC_"))]
+    assert (after["folder"], after["properties"]["user.dir"], after["code"]) == ("/var/task", "/var/task", ["lib"])
     assert after == before
 
 
@@ -390,6 +407,18 @@ def test_variables_that_ruby_reads_at_its_start_are_read(ruby, variables):
     ruby.wait_for_spares(KEPT)
     was_spare, found = invoke(ruby.client, name).value
     assert not was_spare and variables.items() <= found.items()
+
+
+@pytest.mark.parametrize("variables", [
+    {"TZ": "Europe/Berlin"}, {"JAVA_TOOL_OPTIONS": "-Dof.tools=1"}, {"JDK_JAVA_OPTIONS": "-Dof.jdk=1"}, {"LC_ALL": "C"},
+], ids=lambda variables: next(iter(variables)))
+def test_variables_that_java_reads_at_its_start_are_read(java, variables):
+    name = java.functions.java(java_package(), "lambic.Does", env=variables)
+    java.wait_for_spares(KEPT)
+    found = invoke(java.client, name, {"do": "look"}).value
+    assert not found["spare"] and variables.items() <= found["variables"].items()
+    assert found["properties"].get("of.tools") == ("1" if "JAVA_TOOL_OPTIONS" in variables else None)
+    assert found["locale"].endswith(variables.get("TZ", "UTC"))
 
 
 def test_options_of_node_are_obeyed(node):

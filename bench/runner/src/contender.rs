@@ -68,7 +68,7 @@ impl Package {
 }
 
 /// The kinds of functions that there are.
-pub const KINDS: [&str; 5] = ["Rust", "Ruby", "Node.js", "Python", "Python with boto3"];
+pub const KINDS: [&str; 6] = ["Rust", "Ruby", "Java", "Node.js", "Python", "Python with boto3"];
 
 /// The command and the folder of a server; `settings` are lines of its configuration, by section.
 pub struct Plan {
@@ -131,6 +131,7 @@ fn package(kit: &Kit, kind: &'static str) -> Result<Package, String> {
         }
         // The nearest that the machine has serves it.
         "Ruby" => ("ruby3.4".to_owned(), "app.handler", "app.rb", kit.function(kind).join("app.rb")),
+        "Java" => ("java17".to_owned(), "Hello", "Hello.class", kit.java_class()?),
         "Node.js" => (node_id(kit)?, "index.handler", "index.mjs", kit.function(kind).join("index.mjs")),
         _ => ("provided.al2023".to_owned(), "bootstrap", "bootstrap", kit.program("bootstrap")),
     };

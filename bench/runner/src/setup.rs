@@ -32,6 +32,9 @@ print(name)
 print(folder)
 "#;
 
+/// AWS's interfaces for functions in Java.
+const JAVA_CORE: &str = "../crates/lambda/src/runtimes/java/lib/aws-lambda-java-core-1.4.0.jar";
+
 /// Where everything is.
 pub struct Kit {
     pub bench: PathBuf,
@@ -76,6 +79,7 @@ impl Kit {
             "Python with boto3" => "python-boto3",
             "Node.js" => "node",
             "Ruby" => "ruby",
+            "Java" => "java",
             _ => "rust",
         };
         self.bench.join("functions").join(folder)
@@ -93,9 +97,27 @@ impl Kit {
         }
     }
 
-    /// Whether functions of this kind can run here; only Ruby may be missing.
+    /// Whether functions of this kind can run here; only Ruby and Java may be missing.
     pub fn has(&self, kind: &str) -> bool {
-        kind != "Ruby" || Kit::printed(Command::new("ruby").arg("--version")).is_ok()
+        let is_there = |program: &str| Kit::printed(Command::new(program).arg("--version")).is_ok();
+        match kind {
+            "Ruby" => is_there("ruby"),
+            "Java" => is_there("javac"),
+            _ => true,
+        }
+    }
+
+    /// The function in Java, compiled.
+    ///
+    /// # Errors
+    /// A sentence that names the command that failed.
+    pub fn java_class(&self) -> Result<PathBuf, String> {
+        let out = self.bench.join("target/java");
+        std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+        let mut javac = Command::new("javac");
+        javac.args(["--release", "8", "-Xlint:-options", "-cp"]).arg(self.bench.join(JAVA_CORE));
+        run(javac.arg("-d").arg(&out).arg(self.function("Java").join("Hello.java")))?;
+        Ok(out.join("Hello.class"))
     }
 
     /// What a program prints, without the end of its line.

@@ -25,7 +25,8 @@ pub(crate) fn rewrite(spec: &mut Spec, runtime_api_port: u16, aws_endpoint_port:
         for (from, to) in &ports {
             *text = text.replace(from, to);
         }
-        let parts: Vec<String> = text.split(':').map(|part| place(part, &places)).collect();
+        let parts: Vec<String> =
+            text.split(':').map(|part| place_of_value(part, &places)).collect();
         *text = parts.join(":");
     };
     spec.argv.iter_mut().for_each(replace);
@@ -35,6 +36,14 @@ pub(crate) fn rewrite(spec: &mut Spec, runtime_api_port: u16, aws_endpoint_port:
         extensions.programs.iter_mut().for_each(replace);
         extensions.env.iter_mut().for_each(|(_, value)| replace(value));
         extensions.cwd = place(&extensions.cwd, &places);
+    }
+}
+
+/// As [`place`], for what may stand behind the name of an option.
+fn place_of_value(text: &str, places: &[(String, String)]) -> String {
+    match text.split_once('=') {
+        Some((name, value)) => format!("{name}={}", place(value, places)),
+        None => place(text, places),
     }
 }
 
@@ -66,7 +75,9 @@ mod tests {
             pids_max: 10,
             files_max: 100,
             binds: vec![bind("/d/code", "/var/task"), bind("/d/client", "/var/runtime")],
-            argv: vec!["/var/task/bootstrap".to_owned(), "/var/tasks".to_owned()],
+            argv: ["/var/task/bootstrap", "/var/tasks", "-Da.b=/var/task"]
+                .map(str::to_owned)
+                .to_vec(),
             env: vec![
                 ("LD_LIBRARY_PATH".to_owned(), "/lib:/var/task/lib:/var/runtime".to_owned()),
                 ("AWS_LAMBDA_RUNTIME_API".to_owned(), "127.0.0.1:9001".to_owned()),
@@ -80,7 +91,7 @@ mod tests {
             extensions: None,
         };
         rewrite(&mut spec, 1, 2);
-        assert_eq!(spec.argv, ["/d/code/bootstrap", "/var/tasks"]);
+        assert_eq!(spec.argv, ["/d/code/bootstrap", "/var/tasks", "-Da.b=/d/code"]);
         assert_eq!(spec.env[0].1, "/lib:/d/code/lib:/d/client");
         assert_eq!(spec.env[1].1, "127.0.0.1:1");
         assert_eq!(spec.env[2].1, "http://127.0.0.1:2");

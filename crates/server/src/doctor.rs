@@ -115,6 +115,9 @@ fn interpreters(served: &[Served]) -> Vec<Finding> {
     if !served.iter().any(|runtime| runtime.id.starts_with("ruby")) {
         findings.push(ruby(program("ruby")));
     }
+    if !served.iter().any(|runtime| runtime.id.starts_with("java")) {
+        findings.push(java(program("java")));
+    }
     findings
 }
 
@@ -126,6 +129,18 @@ fn ruby(nearest: Option<PathBuf>) -> Finding {
         None => ("no interpreter found; few functions need one".to_owned(), "apt-get install ruby"),
     };
     Finding::bad("ruby", State::Unused, detail, remedy)
+}
+
+/// As [`ruby`].
+fn java(nearest: Option<PathBuf>) -> Finding {
+    let (detail, remedy) = match nearest {
+        Some(path) => (format!("{}, none of AWS's versions", path.display()), ""),
+        None => (
+            "no interpreter found; few functions need one".to_owned(),
+            "apt-get install default-jre-headless",
+        ),
+    };
+    Finding::bad("java", State::Unused, detail, remedy)
 }
 
 /// What is missing, if anything is.
@@ -196,6 +211,8 @@ mod tests {
         assert!(interpreters(&[]).len() == 3);
         let (one, none) = (ruby(Some("/usr/bin/ruby".into())), ruby(None));
         assert_eq!((one.remedy.as_str(), none.remedy.as_str()), ("", "apt-get install ruby"));
+        let (one, none) = (java(Some("/usr/bin/java".into())), java(None));
+        assert_eq!((one.remedy.as_str(), none.remedy.contains("jre")), ("", true));
         assert_eq!((one.state, none.state), (State::Unused, State::Unused));
     }
 }

@@ -35,7 +35,8 @@ pub(crate) fn searched(config: &Config) -> Vec<PathBuf> {
 pub(crate) async fn served(config: &Config, rt: &Rt) -> Vec<Served> {
     // Nothing is started with these packs, so there need be no clients.
     let nowhere = PathBuf::new;
-    let clients = Clients { python: nowhere(), nodejs: nowhere(), ruby: nowhere() };
+    let clients =
+        Clients { python: nowhere(), nodejs: nowhere(), ruby: nowhere(), java: nowhere() };
     let packs = Packs::new(packs_config(config), clients, rt.clone());
     words(config, &packs.list().await)
 }
@@ -57,6 +58,12 @@ fn words(config: &Config, found: &[Pack]) -> Vec<Served> {
             Family::Python => format!("python{}.{}", release.major, release.minor),
             Family::Nodejs => format!("nodejs{}.x", release.major),
             Family::Ruby => format!("ruby{}.{}", release.major, release.minor),
+            // Others serve only when nothing nearer is there.
+            Family::Java => match release.major {
+                8 => "java8.al2".to_owned(),
+                major @ (11 | 17 | 21 | 25) => format!("java{major}"),
+                _ => continue,
+            },
             Family::Provided => continue,
         };
         if !served.iter().any(|served| served.id == id) {
@@ -88,11 +95,17 @@ mod tests {
             libraries: Vec::new(),
             features: Vec::new(),
             gems: None,
+            archive: None,
         };
         let mut config = test_config();
         config.runtimes.interpreters.insert("python3.13".to_owned(), PathBuf::from("/opt/py"));
-        let found =
-            [pack(Family::Nodejs, 20, 4), pack(Family::Python, 3, 11), pack(Family::Python, 3, 13)];
+        let found = [
+            pack(Family::Nodejs, 20, 4),
+            pack(Family::Python, 3, 11),
+            pack(Family::Python, 3, 13),
+            pack(Family::Java, 17, 0),
+            pack(Family::Java, 24, 0),
+        ];
         let served = words(&config, &found);
         let shown: Vec<String> =
             served.iter().map(|s| format!("{}={}", s.id, s.interpreter)).collect();
@@ -100,6 +113,7 @@ mod tests {
             "python3.13=/opt/py (configured)",
             "nodejs20.x=/usr/bin/it (20.4.1)",
             "python3.11=/usr/bin/it (3.11.1)",
+            "java17=/usr/bin/it (17.0.1)",
             "provided.al2023=brought by the function",
             "provided.al2=brought by the function",
         ];

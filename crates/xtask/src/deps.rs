@@ -77,7 +77,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     ]))?;
     let metadata: Metadata =
         serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))?;
-    let sins = check(&policy, &metadata.packages);
+    let mut sins = check(&policy, &metadata.packages);
+    sins.extend(jars(&policy)?);
     for sin in &sins {
         println!("{sin}");
     }
@@ -90,6 +91,16 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         shell::run(Command::new("cargo").current_dir(&root).args(deny))?;
     }
     Ok(())
+}
+
+/// Of the Java libraries that the runtime client brings along.
+fn jars(policy: &Policy) -> Result<Vec<String>, String> {
+    let jars = crate::java::theirs()?;
+    let refused =
+        jars.into_iter().filter(|(_, license)| !is_allowed(license, &policy.licenses.allow));
+    Ok(refused
+        .map(|(name, license)| format!("{name}: the licence '{license}' is not on the list"))
+        .collect())
 }
 
 fn check(policy: &Policy, packages: &[Package]) -> Vec<String> {

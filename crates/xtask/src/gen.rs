@@ -36,7 +36,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => each_service(write),
-        ["--check"] => each_service(check),
+        ["--check"] => each_service(check).and_then(|()| crate::java::check()),
         ["--import", from, service] => import::run(Path::new(from), &model_path(service)),
         _ => Err(USAGE.to_owned()),
     }

@@ -11,6 +11,7 @@ mod coverage;
 mod deps;
 mod fixtures;
 mod r#gen;
+mod java;
 mod limits;
 mod new_op;
 mod scale;
@@ -26,6 +27,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   gen [--check]                    write the generated models (--check: only compare)
+  java                             compile the Java runtime client (wants a JDK; the rest does not)
   tidy [--ratchet]                 check the layout rules (--ratchet: lower the allowances)
   deps                             check licences and sources of all dependencies
   coverage                         write the table of operations into README.md
@@ -58,6 +60,7 @@ fn run(command: &str, args: &[String]) -> Result<(), String> {
     match command {
         "gen" => r#gen::run(args),
         "bench" => bench::run(args),
+        "java" => java::run(args),
         "limits" => limits::run(args),
         "scale" => scale::run(args),
         "sim" => sim::run(args),

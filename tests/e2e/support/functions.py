@@ -14,6 +14,7 @@ ROLE = "arn:aws:iam::000000000000:role/lambda"
 PYTHON = "python3.13"
 NODE = "nodejs22.x"
 RUBY = "ruby3.4"
+JAVA = "java17"
 CUSTOM = "provided.al2023"
 _numbers = itertools.count(1)
 
@@ -166,6 +167,9 @@ class Functions:
 
     def ruby(self, source, **settings):
         return self.create(files={"app.rb": source}, **{"Runtime": RUBY, **settings})
+
+    def java(self, files, handler, **settings):
+        return self.create(files=files, **{"Runtime": JAVA, "Handler": handler, "MemorySize": 512, "Timeout": 60, **settings})
 
     def bootstrap(self, program, **settings):
         return self.create(files={"bootstrap": program}, **{"Runtime": CUSTOM, **settings})

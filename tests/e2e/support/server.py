@@ -19,7 +19,7 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 # What functions of tests run on, whatever day it is; tests of retirement use others.
 EVERGREEN = [*(f"python3.{minor}" for minor in range(8, 15)), *(f"nodejs{major}.x" for major in (18, 20, 22, 24)),
-             "ruby3.2", "ruby3.3", "ruby3.4", "ruby4.0",
+             "ruby3.2", "ruby3.3", "ruby3.4", "ruby4.0", "java8.al2", "java11", "java17", "java21", "java25",
              "provided.al2", "provided.al2023"]
 
 

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import zipfile
 
 from .server import REGION, ROOT, environment
 
@@ -198,6 +199,21 @@ def node_ric():
     client = "node_modules/aws-lambda-ric/"
     installed = files_below(built("node-ric"), client + "bin", client + "dist", client + "package.json")
     return {**installed, **files_below(HERE / "fixtures/node-ric", "index.js", "bootstrap")}
+
+
+def java_package():
+    """The Java function as Maven lays it out for a zip: jars in `lib`, AWS's among them."""
+    return files_below(built("java-function"), "lib")
+
+
+def java_classes_of_package():
+    """The same as the deployment package that is one jar: its classes, and those of what it needs."""
+    files = {}
+    for jar in sorted((built("java-function") / "lib").glob("*.jar")):
+        with zipfile.ZipFile(jar) as opened:
+            names = [name for name in opened.namelist() if not name.endswith("/") and not name.startswith("META-INF/")]
+            files.update({name: opened.read(name) for name in names})
+    return files
 
 
 def java_ric():

@@ -56,8 +56,8 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         }
         let found = repeated(starts.div_ceil(IN_A_ROW - FIRST), || in_a_row(&mut with));
         keep(bench, &row("Rust", false), round, found.map(|rows| rows.concat()));
-        // AWS's client for Ruby is not among the peers.
-        for kind in KINDS.into_iter().filter(|kind| *kind != "Ruby") {
+        // AWS's clients for Ruby and Java are not among the peers.
+        for kind in KINDS.into_iter().filter(|kind| !["Ruby", "Java"].contains(kind)) {
             let found = repeated(2, || peers::rie_first_ms(&bench.kit, kind).map(|(_, first)| first));
             if let Ok(values) = found {
                 for spare in [true, false] {

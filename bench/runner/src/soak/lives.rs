@@ -422,6 +422,11 @@ impl Run<'_> {
         _ = until(SETTLE, "what dead servers had to be gone", || {
             left = census::left_of(&self.dead, alive.then_some(&self.life), &self.ground);
             left.retain(|(_, text)| !told.contains(text));
+            // The first process of a namespace stays until somebody collects those that were in it, and
+            // copies live inside their template's.
+            if left.iter().all(|(kind, _)| *kind == "processes") {
+                server::collect_zombies(if alive { self.life.daemon } else { 0 });
+            }
             Ok(left.is_empty())
         });
         for (kind, text) in left {

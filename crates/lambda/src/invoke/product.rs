@@ -72,7 +72,7 @@ impl SandboxLauncher {
             binds: prepared.binds.clone(),
             argv: prepared.argv.clone(),
             env: prepared.env.clone(),
-            cwd: "/".to_owned(),
+            cwd: prepared.cwd.clone(),
             network: None,
             egress: None,
             file_system: None,

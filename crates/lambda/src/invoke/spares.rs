@@ -287,7 +287,8 @@ mod tests {
 
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
-        Prepared { binds: vec![], argv, env: vec![], edition: Default::default(), forks: false }
+        let (cwd, edition) = ("/".to_owned(), Default::default());
+        Prepared { binds: vec![], argv, env: vec![], cwd, edition, forks: false }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {

@@ -29,7 +29,7 @@ enum Support {
 fn support(runtime: &str) -> Support {
     let number = |family: &str| {
         let rest = runtime.strip_prefix(family)?;
-        rest.split('.').next_back()?.parse::<u32>().ok()
+        rest.split('.').next()?.parse::<u32>().ok()
     };
     match (number("python3."), number("java"), number("dotnet")) {
         (Some(12..), ..) => Support::Here,
@@ -125,6 +125,8 @@ mod tests {
             ("python2.7", Support::Nowhere),
             ("java11", Support::OnAwsOnly),
             ("java25", Support::OnAwsOnly),
+            ("java17.al2023", Support::OnAwsOnly),
+            ("java8.al2023", Support::Nowhere),
             ("java8", Support::Nowhere),
             ("java8.al2", Support::Nowhere),
             ("dotnet8", Support::OnAwsOnly),

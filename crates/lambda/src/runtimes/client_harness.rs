@@ -146,7 +146,7 @@ impl Processes {
                 assert_eq!(spare.argv, plan.argv);
                 assert!(plan.binds.starts_with(&spare.binds));
                 becomes = Some(becoming::document(&variables(&plan.env), &outside(&plan.cwd)));
-                (variables(&spare.env), "/".to_owned())
+                (variables(&spare.env), outside(&spare.cwd))
             }
             None => (variables(&plan.env), outside(&plan.cwd)),
         };
@@ -293,6 +293,11 @@ impl<const SPARES: bool> FunctionFrom<SPARES> {
             holds: Vec::new(),
         };
         Self { invoker, processes, version: Arc::new(version), _folder: folder }
+    }
+
+    /// Where its package is.
+    pub(super) fn package(&self) -> &std::path::Path {
+        &self.version.bundle_path
     }
 
     /// The same function with a log as JSON; what the platform says of successes is left out.

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 /// Python's, one file for 3.8 and later.
 pub const PYTHON: &str = include_str!("python/bootstrap.py");
 /// Node.js's, an ES module for 18 and later.
@@ -20,6 +22,23 @@ pub const NODEJS_MODULES: &str = include_str!("nodejs/modules.mjs");
 const PYTHON_HOOKS: &str = include_str!("python/snapshot_restore_py.py");
 /// Ruby's, one file for 3.0 and later.
 pub const RUBY: &str = include_str!("ruby/bootstrap.rb");
+/// Java's and what it is made with, as they lie in its folder; `java/jars.toml` says what they are made of.
+const JAVA: [(&str, &[u8]); 6] = [
+    ("lib/lambic-runtime.jar", include_bytes!("java/lib/lambic-runtime.jar")),
+    (
+        "lib/aws-lambda-java-core-1.4.0.jar",
+        include_bytes!("java/lib/aws-lambda-java-core-1.4.0.jar"),
+    ),
+    (
+        "lib/aws-lambda-java-serialization-1.2.0.jar",
+        include_bytes!("java/lib/aws-lambda-java-serialization-1.2.0.jar"),
+    ),
+    ("rehearsal/lib/rehearsal.jar", include_bytes!("java/lib/rehearsal.jar")),
+    ("rehearsal/lambic/rehearsal/OfMaps.class", include_bytes!("java/lib/OfMaps.class")),
+    ("lib/liblambic.so", include_bytes!(concat!(env!("OUT_DIR"), "/liblambic.so"))),
+];
+/// Of them, what functions see, in this order.
+pub(super) const JAVA_CLASS_PATH: [&str; 3] = [JAVA[0].0, JAVA[1].0, JAVA[2].0];
 /// What they load in a spare.
 const PYTHON_REHEARSAL: &str = include_str!("python/_lambic_rehearsal.py");
 const RUBY_REHEARSAL: &str = include_str!("ruby/lambic_rehearsal.rb");
@@ -35,14 +54,17 @@ pub struct Clients {
     pub nodejs: PathBuf,
     /// Holds `bootstrap.rb`.
     pub ruby: PathBuf,
+    /// Holds what is `lib` of Java's, and what Java keeps of it (see `archives`).
+    pub java: PathBuf,
 }
 
 impl Clients {
     /// Writes the clients below `dir` (created if need be) unless they are there already.
     /// Everybody may read them, because environments run as another user.
     pub fn install(dir: &Path) -> io::Result<Clients> {
-        let [python, nodejs, ruby] = ["python", "nodejs", "ruby"].map(|name| dir.join(name));
-        let clients = Clients { python, nodejs, ruby };
+        let places = ["python", "nodejs", "ruby", "java"].map(|name| dir.join(name));
+        let [python, nodejs, ruby, java] = places;
+        let clients = Clients { python, nodejs, ruby, java };
         folder(dir)?;
         for (place, name, text) in [
             (&clients.python, "bootstrap.py", PYTHON),
@@ -57,25 +79,45 @@ impl Clients {
             (&clients.ruby, "lambic_rehearsal.rb", RUBY_REHEARSAL),
         ] {
             folder(place)?;
-            file(&place.join(name), text)?;
+            file(&place.join(name), text.as_bytes())?;
+        }
+        for (name, bytes) in JAVA {
+            let mut place = clients.java.clone();
+            folder(&place)?;
+            let (folders, _) = name.rsplit_once('/').unwrap_or_default();
+            for part in folders.split('/') {
+                place.push(part);
+                folder(&place)?;
+            }
+            file(&clients.java.join(name), bytes)?;
         }
         Ok(clients)
     }
 }
 
-fn folder(path: &Path) -> io::Result<()> {
+/// What stands for this edition of Java's.
+pub(super) fn java_digest() -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for (_, bytes) in JAVA {
+        digest.update(bytes);
+    }
+    digest.finalize().to_vec()
+}
+
+/// One that everybody may read.
+pub(super) fn folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 /// Replaced in one step, so that an environment that starts now finds the old or the new one.
-fn file(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+fn file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     let fresh = path.with_extension("fresh");
     let mut out = fs::File::create(&fresh)?;
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     out.set_permissions(fs::Permissions::from_mode(0o644))?;
     fs::rename(fresh, path)
 }

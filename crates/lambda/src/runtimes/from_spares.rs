@@ -7,6 +7,8 @@ mod client_harness {
 }
 use crate::runtimes::{clients, packs};
 
+#[path = "java_tests.rs"]
+mod java_tests;
 #[path = "nodejs_streaming_tests.rs"]
 mod nodejs_streaming_tests;
 #[path = "nodejs_tests.rs"]

@@ -1,7 +1,7 @@
 //! Runtime packs: which interpreter of this machine serves a runtime id such as `python3.13`.
 //!
 //! Interpreters are looked for when first needed: `PATH`, `/usr/bin`, `/usr/local/bin`, pyenv, nvm,
-//! rbenv and `/opt`. Each is asked for its version by running it, those whose name promises the wanted
+//! rbenv, `JAVA_HOME`, `/usr/lib/jvm` and `/opt`. Each is asked for its version by running it, those whose name promises the wanted
 //! version first. Without an exact match the nearest of the family serves and the log says so;
 //! `strict` refuses. `provided` runtimes need nothing.
 
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lambic_rt::Rt;
 
+use super::archives;
 use super::clients::Clients;
 use super::probe::{self, Candidate};
 
@@ -33,6 +34,8 @@ pub enum Family {
     Nodejs,
     /// The Ruby that is written in C.
     Ruby,
+    /// The one of OpenJDK.
+    Java,
     /// The function brings its own `bootstrap`.
     Provided,
 }
@@ -67,6 +70,8 @@ pub struct Pack {
     pub features: Vec<String>,
     /// Where packages that are installed for everybody are, if that is apart from the interpreter.
     pub gems: Option<PathBuf>,
+    /// What Java begins with instead of loading all classes itself; its place below the client.
+    pub archive: Option<String>,
 }
 
 /// What a runtime id asks for.
@@ -74,7 +79,7 @@ pub struct Pack {
 struct Wanted {
     family: Family,
     major: u32,
-    /// Absent where the major version decides (Node.js).
+    /// Absent where the major version decides (Node.js, Java).
     minor: Option<u32>,
 }
 
@@ -87,9 +92,27 @@ pub struct Packs {
     resolved: Mutex<HashMap<String, Option<Arc<Pack>>>>,
     /// What has been asked for its version; held while asking, so that a burst asks once.
     probed: tokio::sync::Mutex<HashMap<PathBuf, Option<Pack>>>,
+    /// Held while something is made for an interpreter.
+    preparing: tokio::sync::Mutex<()>,
 }
 
 impl Release {
+    /// As Java has it: `17.0.15`, `21`, and `1.8.0_392` for Java 8.
+    pub(super) fn parse_java(text: &str) -> Option<Release> {
+        let digits = |part: &str| part.parse().ok();
+        let mut parts = text.trim().split(|c: char| !c.is_ascii_digit()).map(digits);
+        let (major, minor, patch) = (parts.next()??, parts.next(), parts.next());
+        let (minor, patch) = (minor.flatten().unwrap_or(0), patch.flatten().unwrap_or(0));
+        match major {
+            1 => Some(Release {
+                major: minor,
+                minor: patch,
+                patch: parts.next().flatten().unwrap_or(0),
+            }),
+            _ => Some(Release { major, minor, patch }),
+        }
+    }
+
     /// From `3.13.1`, `v20.11.0`, `3.14.0rc1`.
     pub fn parse(text: &str) -> Option<Release> {
         let mut parts = text.trim().trim_start_matches('v').splitn(3, '.');
@@ -109,7 +132,8 @@ impl fmt::Display for Release {
 
 impl Family {
     /// Those that an interpreter of the machine serves.
-    pub const INTERPRETED: [Family; 3] = [Family::Python, Family::Nodejs, Family::Ruby];
+    pub const INTERPRETED: [Family; 4] =
+        [Family::Python, Family::Nodejs, Family::Ruby, Family::Java];
 }
 
 impl fmt::Display for Family {
@@ -118,6 +142,7 @@ impl fmt::Display for Family {
             Family::Python => "python",
             Family::Nodejs => "nodejs",
             Family::Ruby => "ruby",
+            Family::Java => "java",
             Family::Provided => "provided",
         })
     }
@@ -134,6 +159,11 @@ impl Wanted {
                 let (major, minor) = (major.parse().ok()?, Some(minor.parse().ok()?));
                 return Some(Wanted { family, major, minor });
             }
+        }
+        if let Some(version) = runtime.strip_prefix("java") {
+            // What stands behind the version is the system that AWS has beneath it.
+            let major = version.split_once('.').map_or(version, |(major, _)| major).parse().ok()?;
+            return Some(Wanted { family: Family::Java, major, minor: None });
         }
         let major = runtime.strip_prefix("nodejs")?.strip_suffix(".x")?.parse().ok()?;
         Some(Wanted { family: Family::Nodejs, major, minor: None })
@@ -152,12 +182,17 @@ impl Wanted {
 
     /// Smaller is nearer; a newer release is nearer than an older one equally far away.
     fn distance(self, release: Release) -> (u32, bool) {
+        let is_older = release.major < self.major;
         match self.minor {
+            // A newer one runs what is made for an older one, but not the other way round.
+            None if self.family == Family::Java => {
+                (release.major.abs_diff(self.major) + 1_000 * u32::from(is_older), is_older)
+            }
             Some(minor) => (
                 release.major.abs_diff(self.major) * 1_000 + release.minor.abs_diff(minor),
                 release.minor < minor,
             ),
-            None => (release.major.abs_diff(self.major), release.major < self.major),
+            None => (release.major.abs_diff(self.major), is_older),
         }
     }
 }
@@ -166,8 +201,8 @@ impl Packs {
     /// Looks for nothing yet.
     pub fn new(config: PacksConfig, clients: Clients, rt: Rt) -> Packs {
         let dirs = probe::search_dirs(|name| std::env::var(name).ok());
-        let (resolved, probed) = Default::default();
-        Packs { config, rt, clients, dirs, resolved, probed }
+        let (resolved, probed, preparing) = Default::default();
+        Packs { config, rt, clients, dirs, resolved, probed, preparing }
     }
 
     /// Where the clients that we ship are.
@@ -201,6 +236,7 @@ impl Packs {
         let variable = |name: &str| std::env::var(name).ok();
         let mut searched = probe::search_dirs(variable);
         searched.extend(probe::version_roots(variable));
+        searched.extend(probe::java_settings());
         searched.extend(Packs::bind_roots(config));
         searched
     }
@@ -215,6 +251,11 @@ impl Packs {
             .ok_or_else(|| format!("the runtime {runtime} is not offered by this server"))?;
         let pack = match wanted.family {
             Family::Provided => None,
+            Family::Java => {
+                let pack = self.find(runtime, wanted).await?;
+                let _alone = self.preparing.lock().await;
+                Some(Arc::new(archives::prepared(&self.rt, pack, &self.clients.java).await?))
+            }
             _ => Some(Arc::new(self.find(runtime, wanted).await?)),
         };
         let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,6 +313,7 @@ impl Packs {
             match wanted.family {
                 Family::Python => "pyenv",
                 Family::Ruby => "rbenv",
+                Family::Java => "the packages of Eclipse Temurin",
                 Family::Nodejs | Family::Provided => "nvm",
             }
         );
@@ -323,6 +365,9 @@ mod tests {
         assert_eq!(release("v20.11.0").to_string(), "20.11.0");
         assert_eq!(release("3.14.0rc1"), Release { major: 3, minor: 14, patch: 0 });
         assert_eq!(Release::parse("python"), None);
+        for (text, told) in [("17.0.15", "17.0.15"), ("21", "21.0.0"), ("1.8.0_392", "8.0.392")] {
+            assert_eq!(Release::parse_java(text).unwrap().to_string(), told);
+        }
     }
 
     #[test]
@@ -332,7 +377,8 @@ mod tests {
         assert_eq!(wanted("nodejs22.x"), Some((22, None)));
         assert_eq!(wanted("ruby3.4"), Some((3, Some(4))));
         assert_eq!(wanted("provided.al2023"), Some((0, None)));
-        assert_eq!(wanted("java21"), None);
+        assert_eq!((wanted("java21"), wanted("java8.al2")), (Some((21, None)), Some((8, None))));
+        assert_eq!((wanted("javascript"), wanted("dotnet8")), (None, None));
     }
 
     #[test]
@@ -342,10 +388,18 @@ mod tests {
         found.sort_by_key(|release| wanted.distance(*release));
         assert_eq!(found.map(|release| release.minor), [11, 9, 8, 13]);
         assert!(Wanted::parse("nodejs20.x").unwrap().is_met_by(release("20.1.0")));
+        let wanted = Wanted::parse("java21").unwrap();
+        let mut found = ["17.0.1", "24.0.0", "25.0.0", "8.0.0"].map(release);
+        found.sort_by_key(|release| wanted.distance(*release));
+        assert_eq!(
+            found.map(|release| release.major),
+            [24, 25, 17, 8],
+            "code for 21 runs on those"
+        );
     }
 
     #[tokio::test]
-    async fn this_machine_has_python_nodejs_and_ruby() {
+    async fn this_machine_has_python_nodejs_ruby_and_java() {
         let dir = tempfile::tempdir().unwrap();
         let clients = Clients::install(dir.path()).unwrap();
         let packs = Packs::new(PacksConfig::default(), clients.clone(), Rt::real());
@@ -356,7 +410,7 @@ mod tests {
         let python = packs.resolve("python3.13").await.unwrap().unwrap();
         assert!(python.executable.starts_with(&python.prefix), "{python:?}");
         assert_eq!(packs.resolve("provided.al2").await, Ok(None));
-        assert!(packs.resolve("java21").await.unwrap_err().contains("java21"));
+        assert!(packs.resolve("dotnet8").await.unwrap_err().contains("dotnet8"));
 
         let config = PacksConfig { strict: true, ..PacksConfig::default() };
         let strict = Packs::new(config, clients.clone(), Rt::real());

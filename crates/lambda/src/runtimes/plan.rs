@@ -19,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use lambic_rt::Rt;
 use lambic_sandbox::LOG_PIPE_FD;
 
+use super::archives;
 use super::clients::Clients;
 use super::packs::{Family, Pack, is_host_system};
 use super::spare;
@@ -46,9 +47,10 @@ const CREDENTIALS: &str = "http://127.0.0.1:9001/2021-04-23/credentials";
 /// The stream that our clients inherit from the sandbox.
 const RUNTIME_FD: &str = "3";
 const RUNTIME_FD_NAME: &str = "_LAMBIC_RUNTIME_FD";
-/// Where Python's client finds layers, if there are any: without isolation they are not at `/opt`.
+/// Where the clients of Python and Java find layers, if there are any: without isolation they are not at
+/// `/opt`.
 const LAYERS_NAME: &str = "_LAMBIC_LAYERS";
-/// Tells Ruby's client that `LC_CTYPE` is the interpreter's business only.
+/// Tells the clients of Ruby and Java that the locale is the interpreter's business only.
 const CTYPE_NAME: &str = "_LAMBIC_CTYPE";
 
 /// Where the function's X-Ray SDK sends its segments unless the function says otherwise: the port of
@@ -84,6 +86,8 @@ pub(super) struct Start {
     /// Folders of programs and of libraries that come before the usual ones.
     pub(super) lang: Option<String>,
     pub(super) variables: Vec<(String, String)>,
+    /// Where a program begins that goes to its function's folder by itself.
+    pub(super) cwd: Option<&'static str>,
     runtime: String,
 }
 
@@ -92,6 +96,13 @@ impl Start {
     fn wrapped(mut self, version: &Version) -> Start {
         let wrapper = version.environment.iter().find(|(name, _)| name == WRAPPER);
         let Some((_, wrapper)) = wrapper.filter(|(_, path)| !path.is_empty()) else { return self };
+        // A wrapper begins in the function's folder, from where Java finds no archive.
+        if self.cwd.take().is_some() {
+            self.argv.retain(|word| !archives::is_option(word));
+            for word in &mut self.argv {
+                *word = word.replace(archives::THROUGH, RUNTIME);
+            }
+        }
         let shell = ["/bin/sh", "-c", WRAPPER_SCRIPT, "bootstrap", wrapper];
         self.argv.splice(0..0, shell.map(str::to_owned));
         // A wrapper may close what it inherits, so its runtime connects by itself.
@@ -132,9 +143,14 @@ pub(crate) async fn make(
         }
     };
     let mut variables = start.variables;
-    let is_python = pack.as_ref().is_some_and(|pack| pack.family == Family::Python);
-    let has_layers = is_python && version.layers_path.is_some();
+    let family = pack.as_ref().map_or(Family::Provided, |pack| pack.family);
+    let looks = matches!(family, Family::Python | Family::Java);
+    let has_layers = looks && version.layers_path.is_some();
     variables.extend(has_layers.then(|| pair(LAYERS_NAME, OPT)));
+    let has_locale = || version.environment.iter().any(|(name, _)| is_locale(name));
+    if family == Family::Java && has_locale() {
+        variables.retain(|(name, _)| name != CTYPE_NAME && !is_locale(name));
+    }
     if let Some(pack) = pack.as_deref().filter(|pack| pack.family == Family::Ruby) {
         variables.push(pair("GEM_PATH", &gem_path(pack, &version.runtime)));
         let has_own = version.environment.iter().any(|(name, _)| name == "LC_CTYPE");
@@ -158,7 +174,7 @@ pub(crate) async fn make(
         binds,
         argv: start.argv,
         env,
-        cwd: TASK.to_owned(),
+        cwd: start.cwd.unwrap_or(TASK).to_owned(),
         network: place.network,
         egress: place.egress,
         file_system: version.file_system.clone(),
@@ -268,6 +284,7 @@ fn custom(version: &Version) -> Result<Start, Fault> {
         binds: Vec::new(),
         lang: None,
         variables: Vec::new(),
+        cwd: None,
         runtime: version.runtime.replacen('.', ":", 1),
     })
 }
@@ -277,6 +294,7 @@ fn managed(pack: &Pack, clients: &Clients, memory_mb: u32) -> Start {
     match pack.family {
         Family::Python => python(pack, &clients.python),
         Family::Ruby => ruby(pack, &clients.ruby),
+        Family::Java => java(pack, &clients.java, memory_mb),
         Family::Nodejs | Family::Provided => nodejs(pack, &clients.nodejs, memory_mb),
     }
 }
@@ -287,7 +305,7 @@ fn python(pack: &Pack, client: &Path) -> Start {
     // No bytecode is written: the code is read-only. The rest is left as AWS has it.
     let argv = vec![program, "-B".to_owned(), format!("{RUNTIME}/bootstrap.py")];
     let variables = vec![pair("PYTHONPATH", RUNTIME), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
-    Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
+    Start { argv, lang: lang(&binds), binds, variables, cwd: None, runtime: label(pack) }
 }
 
 fn nodejs(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
@@ -306,7 +324,7 @@ fn nodejs(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
          {RUNTIME}/node_modules:{RUNTIME}:{TASK}"
     );
     let variables = vec![pair("NODE_PATH", &modules), pair(RUNTIME_FD_NAME, RUNTIME_FD)];
-    Start { argv, lang: lang(&binds), binds, variables, runtime: label(pack) }
+    Start { argv, lang: lang(&binds), binds, variables, cwd: None, runtime: label(pack) }
 }
 
 fn ruby(pack: &Pack, client: &Path) -> Start {
@@ -330,7 +348,34 @@ fn ruby(pack: &Pack, client: &Path) -> Start {
         pair(CTYPE_NAME, "1"),
         pair(RUNTIME_FD_NAME, RUNTIME_FD),
     ];
-    Start { argv, lang, binds, variables, runtime: label(pack) }
+    Start { argv, lang, binds, variables, cwd: None, runtime: label(pack) }
+}
+
+fn java(pack: &Pack, client: &Path, memory_mb: u32) -> Start {
+    let (program, mut binds) = placed(pack);
+    binds.push((client.to_owned(), RUNTIME.to_owned()));
+    // As AWS: the heap may take 85 of a hundred parts of the memory.
+    let mut argv = vec![program];
+    argv.extend(archives::options(pack.release, memory_mb * 1024 / 100 * 85));
+    argv.extend(pack.archive.as_deref().map(archives::option));
+    // It begins in the client's folder, see `archives`; what Java takes for the working directory it
+    // learns only once.
+    argv.extend([format!("-Duser.dir={TASK}"), archives::home(RUNTIME)]);
+    argv.extend(["-cp".to_owned(), archives::class_path(archives::THROUGH)]);
+    // The last word, before which wrappers put what they add.
+    argv.push(archives::MAIN.to_owned());
+    let variables = vec![
+        // Texts and names of files are UTF-8 on AWS, whose machines have the locale of LANG.
+        pair("LC_ALL", "C.UTF-8"),
+        pair(CTYPE_NAME, "1"),
+        pair(RUNTIME_FD_NAME, RUNTIME_FD),
+    ];
+    let (lang, cwd) = (lang(&binds), Some(RUNTIME));
+    Start { argv, lang, binds, variables, cwd, runtime: label(pack) }
+}
+
+fn is_locale(name: &str) -> bool {
+    name == "LANG" || name.starts_with("LC_")
 }
 
 fn in_place(folder: &Path) -> (PathBuf, String) {
@@ -534,6 +579,7 @@ mod tests {
             libraries: Vec::new(),
             features: Vec::new(),
             gems: None,
+            archive: None,
         };
         assert_eq!(
             placed(&pack("/usr/bin/python3.11", "/usr")),

@@ -36,8 +36,12 @@ pub(super) fn search_dirs(variable: impl Fn(&str) -> Option<String>) -> Vec<Path
     let path = variable("PATH").unwrap_or_default();
     dirs.extend(path.split(':').filter(|dir| dir.starts_with('/')).map(PathBuf::from));
     dirs.extend(["/usr/bin", "/usr/local/bin"].map(PathBuf::from));
+    let java_home = variable("JAVA_HOME").filter(|home| home.starts_with('/'));
+    dirs.extend(java_home.map(|home| PathBuf::from(home).join("bin")));
     for root in version_roots(variable) {
-        dirs.extend(subfolders(&root).into_iter().map(|version| version.join("bin")));
+        // Packages of Java leave files between the folders.
+        let versions = subfolders(&root).into_iter().filter(|version| version.is_dir());
+        dirs.extend(versions.map(|version| version.join("bin")));
     }
     let mut seen = HashSet::new();
     // The shims of version managers are scripts that choose by folder; they tell nothing.
@@ -55,6 +59,8 @@ pub(super) fn version_roots(variable: impl Fn(&str) -> Option<String>) -> Vec<Pa
     roots.extend(home.as_ref().map(|home| home.join(".nvm/versions/node")));
     roots.extend(variable("RBENV_ROOT").map(|root| PathBuf::from(root).join("versions")));
     roots.extend(home.as_ref().map(|home| home.join(".rbenv/versions")));
+    roots.extend(home.as_ref().map(|home| home.join(".sdkman/candidates/java")));
+    roots.push(PathBuf::from("/usr/lib/jvm"));
     roots.push(PathBuf::from("/opt/rubies"));
     roots.push(PathBuf::from("/opt"));
     roots
@@ -98,6 +104,7 @@ fn names(family: Family) -> Vec<(String, Option<Hint>)> {
                 }))
                 .collect()
         }
+        Family::Java => vec![("java".to_owned(), None)],
         Family::Provided => Vec::new(),
     }
 }
@@ -107,9 +114,23 @@ pub(super) fn gem_folders() -> Vec<PathBuf> {
     subfolders(Path::new(DEBIAN_GEMS))
 }
 
-/// `…/v20.11.0/bin/node`, `…/3.13.0/bin/python3` and `…/ruby-3.4.1/bin/ruby` tell their version.
+/// Where Debian keeps what the packages of Java read when they start.
+pub(super) fn java_settings() -> Vec<PathBuf> {
+    let is_of_java = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_dir() && name.is_some_and(|name| name.starts_with("java-"))
+    };
+    subfolders(Path::new("/etc")).into_iter().filter(is_of_java).collect()
+}
+
+/// `…/v20.11.0/bin/node`, `…/3.13.0/bin/python3`, `…/ruby-3.4.1/bin/ruby` and `…/java-17-openjdk/bin/java`
+/// tell their version.
 fn hint_of_folder(path: &Path) -> Option<Hint> {
     let folder = path.parent()?.parent()?.file_name()?.to_str()?;
+    if path.file_name()? == "java" {
+        let digits = folder.find(|c: char| c.is_ascii_digit())?;
+        return Some((Release::parse_java(&folder[digits..])?.major, None));
+    }
     let mut numbers = folder
         .trim_start_matches("ruby-")
         .trim_start_matches('v')
@@ -135,6 +156,7 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
             ("-p", program)
         }
         Family::Ruby => ("-e", PROBE_RUBY),
+        Family::Java => return probe_java(rt, path).await,
         Family::Provided => return None,
     };
     let mut command = tokio::process::Command::new(path);
@@ -158,7 +180,34 @@ pub(super) async fn probe(rt: &Rt, family: Family, path: &Path) -> Option<Pack> 
         more = (lines.next()?.split(' ').map(str::to_owned).collect(), gems);
     }
     let ((features, gems), libraries) = (more, libraries(lines));
-    Some(Pack { family, release, executable, prefix, libraries, features, gems })
+    let archive = None;
+    Some(Pack { family, release, executable, prefix, libraries, features, gems, archive })
+}
+
+/// As [`probe`]; what Java has loaded is found out when the client is run with it, see `archives`. Other
+/// virtual machines take other options.
+async fn probe_java(rt: &Rt, path: &Path) -> Option<Pack> {
+    let mut command = tokio::process::Command::new(path);
+    command.args(["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]);
+    command.args(["-XshowSettings:properties", "-version"]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = rt.within(PROBE_MAX, command.output()).await?.ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let property = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once(" = "));
+        lines.find(|(known, _)| *known == name).map(|(_, value)| value.trim())
+    };
+    let release = Release::parse_java(property("java.version")?)?;
+    let virtual_machine = property("java.vm.name")?;
+    let is_hotspot = ["OpenJDK", "HotSpot"].iter().any(|name| virtual_machine.contains(name));
+    if !is_hotspot || !is_supported(Family::Java, release) {
+        return None;
+    }
+    let prefix = Path::new(property("java.home")?).canonicalize().ok()?;
+    let executable = prefix.join("bin/java").canonicalize().ok()?;
+    let (libraries, features) = Default::default();
+    let (family, gems, archive) = (Family::Java, None, None);
+    Some(Pack { family, release, executable, prefix, libraries, features, gems, archive })
 }
 
 /// Prints version, prefix, program, the folder of gems, what the client that we ship finds loaded with
@@ -184,7 +233,7 @@ fn has_gems(folder: &Path, prefix: &Path) -> bool {
 }
 
 /// Of the lines of a process's memory map.
-fn libraries<'a>(maps: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn libraries<'a>(maps: impl Iterator<Item = &'a str>) -> Vec<String> {
     let files = maps.filter_map(|line| Path::new(line.split_whitespace().nth(5)?).file_name());
     let mut names: Vec<String> =
         files.filter_map(|name| library_name(name.to_str()?)).map(str::to_owned).collect();
@@ -205,6 +254,7 @@ fn is_supported(family: Family, release: Release) -> bool {
         Family::Python => (release.major, release.minor) >= (3, 8),
         Family::Nodejs => release.major >= 18,
         Family::Ruby => release.major >= 3,
+        Family::Java => release.major >= 8,
         Family::Provided => false,
     }
 }
@@ -220,6 +270,9 @@ mod tests {
         assert_eq!(hint("/r/.pyenv/versions/3.13.0/bin/python3"), Some((3, Some(13))));
         assert_eq!(hint("/opt/rubies/ruby-3.4.1/bin/ruby"), Some((3, Some(4))));
         assert_eq!(hint("/usr/bin/node"), None);
+        assert_eq!(hint("/usr/lib/jvm/temurin-25-jdk-amd64/bin/java"), Some((25, None)));
+        assert_eq!(hint("/opt/jdk1.8.0_392/bin/java"), Some((8, None)));
+        assert_eq!(hint("/usr/bin/java"), None);
     }
 
     #[test]

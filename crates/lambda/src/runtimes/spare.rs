@@ -42,6 +42,9 @@ const READ_BY_NODEJS: [&str; 4] = ["HOME", "ICU_", "NODE_", "UV_"];
 /// See [`READ_BY_PYTHON`]. Gems elsewhere than AWS has them are not looked at here, see [`has_own_of`].
 const READ_BY_RUBY: [&str; 4] = ["DEBIAN_", "GEM_", "HOME", "RUBY"];
 
+/// See [`READ_BY_PYTHON`]. Java's launcher and Java itself take options from there.
+const READ_BY_JAVA: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_"];
+
 /// What the spare of such a function is started with; `None` if it cannot be made from one. `start` is
 /// how it starts without a wrapper.
 pub(super) fn prepared(
@@ -60,7 +63,15 @@ pub(super) fn prepared(
     let edition = edition(pack)?;
     // Node.js has threads from its beginning.
     let forks = pack.family == Family::Python;
-    Some(Prepared { binds: start.binds.clone(), argv: start.argv.clone(), env, edition, forks })
+    let cwd = start.cwd.unwrap_or("/").to_owned();
+    Some(Prepared {
+        binds: start.binds.clone(),
+        argv: start.argv.clone(),
+        env,
+        cwd,
+        edition,
+        forks,
+    })
 }
 
 /// What tells the program's file from one that is put in its place.
@@ -118,6 +129,7 @@ fn is_read_at_start(family: Family, name: &str) -> bool {
         Family::Python => &READ_BY_PYTHON,
         Family::Nodejs => &READ_BY_NODEJS,
         Family::Ruby => &READ_BY_RUBY,
+        Family::Java => &READ_BY_JAVA,
         Family::Provided => &[],
     };
     name == WRAPPER
@@ -145,6 +157,9 @@ mod tests {
         for name in ["RUBYOPT", "RUBY_YJIT_ENABLE", "GEM_PATH", "LC_CTYPE"] {
             assert!(ruby(name), "{name}");
         }
+        let java = |name| is_read_at_start(Family::Java, name);
+        assert!(java("JAVA_TOOL_OPTIONS") && java("_JAVA_OPTIONS") && java("JDK_JAVA_OPTIONS"));
+        assert!(!java("JAVA_HOME") && !java("CLASSPATH") && !ruby("JAVA_TOOL_OPTIONS"));
         assert!(!ruby("BUNDLE_GEMFILE") && !ruby("PYTHONPATH") && !python("RUBYOPT"));
     }
 

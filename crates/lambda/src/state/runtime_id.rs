@@ -79,15 +79,15 @@ const ALL: [Row; 62] = [
     row("provided.al2023", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
     row("provided.al2", HERE, ("2026-07-31", "2027-07-29", "2027-08-31")),
     row("provided", HERE, ("2024-01-08", "2024-02-08", "2027-08-31")),
-    row("java25", NOT_YET, ("2029-06-30", "2029-07-31", "2029-08-31")),
-    row("java21", NOT_YET, ("2029-06-30", "2029-07-31", "2029-08-31")),
-    row("java17.al2023", NOT_YET, ("2029-06-30", "2029-07-31", "2029-08-31")),
-    row("java11.al2023", NOT_YET, ("2029-06-30", "2029-07-31", "2029-08-31")),
-    row("java8.al2023", NOT_YET, ("2029-06-30", "2029-07-31", "2029-08-31")),
-    row("java17", NOT_YET, ("2027-06-30", "2027-07-29", "2027-08-31")),
-    row("java11", NOT_YET, ("2027-06-30", "2027-07-29", "2027-08-31")),
-    row("java8.al2", NOT_YET, ("2027-06-30", "2027-07-29", "2027-08-31")),
-    row("java8", NOT_YET, ("2024-01-08", "2024-02-08", "2027-08-31")),
+    row("java25", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
+    row("java21", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
+    row("java17.al2023", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
+    row("java11.al2023", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
+    row("java8.al2023", HERE, ("2029-06-30", "2029-07-31", "2029-08-31")),
+    row("java17", HERE, ("2027-06-30", "2027-07-29", "2027-08-31")),
+    row("java11", HERE, ("2027-06-30", "2027-07-29", "2027-08-31")),
+    row("java8.al2", HERE, ("2027-06-30", "2027-07-29", "2027-08-31")),
+    row("java8", HERE, ("2024-01-08", "2024-02-08", "2027-08-31")),
     row("dotnet10", NOT_YET, ("2028-11-14", "2028-12-14", "2029-01-15")),
     row("dotnet8", NOT_YET, ("2026-11-10", "2027-07-29", "2027-08-31")),
     row("dotnet6", NOT_YET, ("2024-12-20", "2027-07-29", "2027-08-31")),
@@ -244,11 +244,15 @@ mod tests {
             "python3.15",
             "ruby3.2",
             "ruby4.0",
+            "java8.al2",
+            "java17.al2023",
+            "java21",
+            "java25",
         ] {
             assert_eq!(created(runtime, TODAY), Ok(()), "{runtime}");
         }
-        let (status, text) = created("java21", TODAY).unwrap_err();
-        assert_eq!((status, text.contains("java21")), (501, true));
+        let (status, text) = created("dotnet8", TODAY).unwrap_err();
+        assert_eq!((status, text.contains("dotnet8")), (501, true));
         for runtime in ["go1.x", "python3.7", "provided", "nodejs14.x", "nodejs8.9", "java8"] {
             assert_eq!(created(runtime, TODAY), gone(runtime));
         }

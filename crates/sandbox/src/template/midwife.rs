@@ -128,6 +128,10 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
         watch.gone(pid)?;
         // Its number may be somebody else's from now on.
         born.retain(|one| *one != pid);
+        if pid != copy {
+            // Its parent takes note of its end: nobody else would before the template goes on.
+            first.call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0])?;
+        }
     }
     adopt(work.control, inside)?;
     ptrace::setoptions(last.pid, Options::empty()).map_err(failed("letting it go"))?;

@@ -163,6 +163,8 @@ impl<'a> Held<'a> {
                     self.child = Some(self.watch.born(self.pid)?);
                 }
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => break,
+                // One that it made has ended, which it does not hear of.
+                WaitStatus::Stopped(_, Signal::SIGCHLD) => {}
                 other => return Err(format!("call {number}: {other:?}")),
             }
         }

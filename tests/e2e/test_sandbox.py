@@ -485,11 +485,14 @@ def test_nothing_is_left_after_a_kill_in_the_midst_of_a_burst(fresh_server):
     with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
         calls = [pool.submit(call, name) for name in names]
         until(lambda: len(named(server, "lambic-init")) > 8, "some environments")
+        victims = [server.process.pid, *named(server, "lambic-spawner")]
+        # Those who make environments end what they are at, and nobody takes it from them.
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
         traces = Traces(server)
         assert named(server, "lambic-maker"), "several are made at a time"
-        for sent in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in [server.process.pid, *named(server, "lambic-spawner")]:
-                os.kill(pid, sent)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
         server.process.wait(timeout=30)
         ended = [one.result() for one in calls]
     assert any(ended), "it was ended in the midst of them"

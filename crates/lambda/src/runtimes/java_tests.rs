@@ -441,7 +441,10 @@ async fn a_wrapper_gets_the_command_line_and_may_change_it() {
     for _ in 0..2 {
         let said = function.call(r#"{"do": "process"}"#).await;
         assert!(said.value["heap"].as_u64().is_some_and(|mb| mb <= 77), "{said:?}");
-        assert_eq!((&said.value["file"], &said.value["own"]), (&json!("from the package"), &json!("1")));
+        assert_eq!(
+            (&said.value["file"], &said.value["own"]),
+            (&json!("from the package"), &json!("1"))
+        );
     }
     assert_eq!(function.launches(), 1);
 }

@@ -14,14 +14,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.functions import Functions, invoke, sdk_files
+from support.functions import Functions, invoke, sdk_files, wait_active
 from support.rootless import rootless_server
 from support.server import REGION, binary, environment
 from support.tools import HERE
-from support.traces import Traces, is_frozen, named, started
+from support.traces import Traces, disks_of, is_frozen, named, started
 from support.wait import until
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# Functions of a burst.
+MANY = 40
 BASH = (HERE / "fixtures/bootstrap.sh").read_text()
 
 
@@ -461,6 +463,44 @@ def test_nothing_is_left_after_a_kill(any_server, case):
             until(lambda: not traces.left(), "everything of the server to be gone", 10)
         except AssertionError:
             raise AssertionError(f"10 s after the kill there still are {traces.left()}") from None
+    finally:
+        traces.end_processes()
+
+
+def test_nothing_is_left_after_a_kill_in_the_midst_of_a_burst(fresh_server):
+    """What is half made ends with the spawner, as do those who make it."""
+    server = fresh_server("--set", "functions.memory_mb_max=20000")
+    client = server.client(read_timeout=60, max_pool_connections=MANY, retries={"total_max_attempts": 1})
+    functions = Functions(client)
+    names = [functions.bootstrap(BASH, wait=False) for _ in range(MANY)]
+    for name in names:
+        wait_active(client, name)
+
+    def call(name):
+        try:
+            return invoke(client, name).error
+        except (BotoCoreError, ClientError) as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
+        calls = [pool.submit(call, name) for name in names]
+        until(lambda: len(named(server, "lambic-init")) > 8, "some environments")
+        victims = [server.process.pid, *named(server, "lambic-spawner")]
+        # Those who make environments end what they are at, and nobody takes it from them.
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+        traces = Traces(server)
+        assert named(server, "lambic-maker"), "several are made at a time"
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        server.process.wait(timeout=30)
+        ended = [one.result() for one in calls]
+    assert any(ended), "it was ended in the midst of them"
+    try:
+        # The folder of the groups holds those that were made after the look at them, too.
+        until(lambda: not traces.left() and not disks_of(server), "everything of the server to be gone", 20)
+    except AssertionError:
+        raise AssertionError(f"20 s after the kill there still are {traces.left()}, {disks_of(server)}") from None
     finally:
         traces.end_processes()
 

@@ -4,9 +4,12 @@
 //! not depend on the function and starts the program, which waits; its function comes in a second
 //! step. What that may be is decided by [`Spec::left_to_attach`].
 
-use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::cgroup::Limits;
 use crate::machine::{Machine, Waiting, group_name};
@@ -165,12 +168,33 @@ impl Machine {
 /// A read-only copy of a folder's mount, ready to be attached inside. Links are not followed, so
 /// that what was checked is what is shown.
 fn detached_copy(source: &Path) -> Result<OwnedFd, String> {
-    let real = fs::canonicalize(source).map_err(|e| format!("{}: {e}", source.display()))?;
-    if real != source {
-        return Err(format!("{} is reached through a link", source.display()));
-    }
-    let tree = sys::open_tree(source).map_err(|e| format!("{}: {e}", source.display()))?;
-    sys::set_mount_attributes(tree.as_fd(), rootfs::shown_attributes())
-        .map_err(|error| format!("{}: {error}", source.display()))?;
+    let told = |error: io::Error| format!("{}: {error}", source.display());
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let place = openat2(AT_FDCWD, source, how).map_err(|error| match error {
+        Errno::ELOOP => format!("{} is reached through a link", source.display()),
+        other => told(other.into()),
+    })?;
+    let tree = sys::copy_tree(place.as_fd()).map_err(told)?;
+    sys::set_mount_attributes(tree.as_fd(), rootfs::shown_attributes()).map_err(told)?;
     Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reached_through_a_link_is_not_shown() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("real/below")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+        for path in ["link", "link/below"] {
+            let error = detached_copy(&root.join(path)).unwrap_err();
+            assert!(error.contains("reached through a link"), "{error}");
+        }
+        assert!(detached_copy(&root.join("absent")).unwrap_err().contains("No such file"));
+    }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 
 use crate::account::CPU_PERIOD_US;
 use crate::barrier::BarrierKind;
@@ -72,7 +73,7 @@ impl Controller {
 }
 
 /// What one environment may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
     pub(crate) pids_max: u32,

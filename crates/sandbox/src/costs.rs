@@ -49,8 +49,7 @@ impl Bench {
     }
 
     fn all(&mut self) -> Result<Vec<Cost>, String> {
-        let root = self.machine.scratch.join("root");
-        let etc = self.machine.scratch.join("etc");
+        let scratch = self.machine.scratch.clone();
         let io = |error: std::io::Error| error.to_string();
         let apart = |flags| unshare(flags).map_err(|error| error.to_string());
         let few = CloneFlags::CLONE_NEWNS
@@ -64,7 +63,7 @@ impl Bench {
             self.inside(
                 "private root, own /etc, devices, masked /proc",
                 || apart(CloneFlags::CLONE_NEWNS),
-                || rootfs::build_and_enter(&root, &etc),
+                || rootfs::build_and_enter(&scratch),
             )?,
             self.inside("no new privileges", || Ok(()), || sys::no_new_privileges().map_err(io))?,
             self.inside(

@@ -24,6 +24,7 @@ mod init;
 mod keeper;
 mod landlock;
 mod machine;
+mod makers;
 mod network;
 mod oom;
 mod protocol;

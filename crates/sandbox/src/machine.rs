@@ -46,6 +46,10 @@ pub(crate) struct Machine {
     pub(crate) network: Network,
     pub(crate) file_systems: FileSystems,
     pub(crate) slots: Vec<bool>,
+    /// Whether what is made is not this process's child but that of its parent (see `makers`).
+    for_parent: bool,
+    /// Whether a launch waits for what is made: then nothing is done that only the launch would gain by.
+    pub(crate) is_hurried: bool,
     /// Those of the last launch.
     pub(crate) limits_usual: Option<Limits>,
 }
@@ -96,12 +100,13 @@ impl Machine {
             network: Network::open(config)?,
             file_systems,
             slots: Vec::new(),
+            for_parent: false,
+            is_hurried: false,
             limits_usual: None,
             scratch: scratch.clone(),
         };
         if mode != Mode::None {
-            rootfs::write_etc(&scratch.join("etc"))?;
-            fs::create_dir_all(scratch.join("root")).map_err(|error| error.to_string())?;
+            rootfs::prepare(&scratch)?;
             match Groups::discover() {
                 Ok(groups) => {
                     groups.sweep();
@@ -111,7 +116,7 @@ impl Machine {
             }
         }
         if mode == Mode::Privileged && stands(BarrierKind::Tmp) {
-            match TmpDisks::open(&scratch, &config.images_dir) {
+            match TmpDisks::open(&config.images_dir) {
                 Ok(disks) => machine.disks = Some(disks),
                 Err(reason) => machine.disks_missing = reason,
             }
@@ -128,7 +133,8 @@ impl Machine {
         }
     }
 
-    fn take_slot(&mut self) -> Result<u32, String> {
+    /// A slot for an environment that is going to be made.
+    pub(crate) fn take_slot(&mut self) -> Result<u32, String> {
         if let Some(free) = self.slots.iter().position(|taken| !taken) {
             self.slots[free] = true;
             return Ok(free as u32);
@@ -201,14 +207,21 @@ impl Machine {
     /// Makes one at this place.
     pub(crate) fn make_placed(&mut self, place: Place) -> Result<Waiting, String> {
         let slot = self.take_slot()?;
-        let made = self.try_make_waiting(slot, place);
+        let made = self.make_in(slot, place);
         if made.is_err() {
             self.release(slot);
         }
         made
     }
 
-    fn try_make_waiting(&mut self, slot: u32, place: Place) -> Result<Waiting, String> {
+    /// This process was forked from the spawner, to make environments for it beside `parts` others.
+    pub(crate) fn go_apart(&mut self, part: u32, parts: u32) -> Result<(), String> {
+        self.for_parent = true;
+        self.network.go_apart(part, parts)
+    }
+
+    /// Makes one in this slot and at this place.
+    pub(crate) fn make_in(&mut self, slot: u32, place: Place) -> Result<Waiting, String> {
         let (uid, gid) = self.host_ids(slot);
         let disk = match &mut self.disks {
             Some(disks) => Some(disks.create(READY_TMP_MB, uid, gid)?),
@@ -221,13 +234,15 @@ impl Machine {
         let (control, inner) = Channel::pair().map_err(|error| format!("socket pair: {error}"))?;
         let isolated = self.mode != Mode::None;
         let setup = Setup {
-            root: self.scratch.join("root"),
-            etc: self.scratch.join("etc"),
+            scratch: self.scratch.clone(),
             filter: self.filter.clone(),
             isolated,
             host_user: (uid, gid),
         };
-        let flags = if isolated { new_namespaces() } else { 0 };
+        let mut flags = if isolated { new_namespaces() } else { 0 };
+        if self.for_parent {
+            flags |= libc::CLONE_PARENT as u64;
+        }
         let (pid, pidfd) = {
             // Not the spawner's sockets, nor what belongs to other environments.
             let run = move || {
@@ -253,15 +268,14 @@ impl Machine {
         // itself sets how far its children may: so this is said from here, not from inside.
         let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
         let ready = self.wait_until_ready(slot, pid, &control, place, disk.as_ref());
-        let ready = ready.and_then(|(listeners, way)| {
+        let ready = ready.and_then(|(listeners, way, is_in_network)| {
             let notice = self.notice(slot)?;
             let limits = self.limits_usual;
             limits.map_or(Ok(()), |limits| self.put_limits(slot, limits))?;
-            let is_in_network = self.network.open_ahead(&way)?;
-            Ok((listeners, way, notice, limits, is_in_network))
+            Ok((listeners, way, is_in_network, notice, limits))
         });
         match ready {
-            Ok((listeners, way, notice, limits, is_in_network)) => Ok(Waiting {
+            Ok((listeners, way, is_in_network, notice, limits)) => Ok(Waiting {
                 slot,
                 pid,
                 pidfd,
@@ -274,6 +288,7 @@ impl Machine {
             }),
             Err(reason) => {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
+                // A parent's child is the parent's to wait for.
                 let _ = waitpid(nix::unistd::Pid::from_raw(pid), None);
                 Err(reason)
             }
@@ -287,7 +302,7 @@ impl Machine {
         control: &Channel,
         place: Place,
         disk: Option<&OwnedFd>,
-    ) -> Result<(Vec<OwnedFd>, Way), String> {
+    ) -> Result<(Vec<OwnedFd>, Way, bool), String> {
         if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
             let (uid, _) = self.host_ids(slot);
             match place {
@@ -303,13 +318,14 @@ impl Machine {
                 .attach(&group_name(slot), pid)
                 .map_err(|error| format!("joining a control group: {error}"))?;
         }
-        let (way, arrival) = match stands(BarrierKind::NetworkNamespace) {
+        let (way, arrival, is_in_network) = match stands(BarrierKind::NetworkNamespace) {
             true => self.network.connect(pid)?,
-            false => (Way::None, None),
+            false => (Way::None, None, false),
         };
         let is_template = matches!(place, Place::Template);
         let tmp_disk = disk.is_some();
-        let go = Go { doors: doors.len(), is_template, tmp_disk, way: arrival };
+        let rehearses = !self.is_hurried;
+        let go = Go { doors: doors.len(), is_template, tmp_disk, rehearses, way: arrival };
         let descriptors: Vec<_> =
             doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
         control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;
@@ -319,7 +335,7 @@ impl Machine {
             .map_err(|error| format!("waiting for init: {error}"))?
             .ok_or("init ended without a word")?;
         match packet.parse() {
-            Ok(InitReport::Ready) => Ok((packet.descriptors, way)),
+            Ok(InitReport::Ready) => Ok((packet.descriptors, way, is_in_network)),
             Ok(InitReport::SetupFailed { step }) => Err(step),
             Ok(other) => Err(format!("init said {other:?} instead of ready")),
             Err(error) => Err(format!("init: {error}")),

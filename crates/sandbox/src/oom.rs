@@ -44,6 +44,11 @@ impl Notice {
         Ok(Notice { counts: counts.into(), event: Some(event.into()) })
     }
 
+    /// From what [`Notice::descriptors`] gives.
+    pub(crate) fn from_descriptors(counts: OwnedFd, event: Option<OwnedFd>) -> Notice {
+        Notice { counts, event }
+    }
+
     /// In the order in which [`Watch::new`] wants them.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [Some(self.counts.as_fd()), self.event.as_ref().map(AsFd::as_fd)].into_iter().flatten()

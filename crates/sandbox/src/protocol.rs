@@ -302,6 +302,8 @@ pub(crate) struct Go {
     pub(crate) is_template: bool,
     /// Whether `/tmp` is a disk.
     pub(crate) tmp_disk: bool,
+    /// Whether there is time to do for nothing what a launch does.
+    pub(crate) rehearses: bool,
     /// What to do for the way out, if there is one.
     pub(crate) way: Option<crate::network::Arrival>,
 }

@@ -66,8 +66,33 @@ fn step<T>(name: &str, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{name}: {error}"))
 }
 
-/// Writes the `/etc` that all environments share; called once by the spawner.
-pub(crate) fn write_etc(etc: &Path) -> Result<(), String> {
+/// What all environments share, below the spawner's scratch space: their `/etc` and `/dev`; and the
+/// place of a root that is being built.
+const ETC: &str = "etc";
+/// See [`ETC`].
+const DEV: &str = "dev";
+/// See [`ETC`].
+const ROOT: &str = "root";
+
+/// Prepares what all environments share, read-only as they see it; called once by the spawner, in a
+/// mount namespace of its own.
+pub(crate) fn prepare(scratch: &Path) -> Result<(), String> {
+    let etc = scratch.join(ETC);
+    write_etc(&etc)?;
+    if stands(BarrierKind::OwnEtc) {
+        show(&etc, &etc, libc::MOUNT_ATTR_NOEXEC)?;
+        for name in etc_folders() {
+            show(&Path::new("/etc").join(&name), &etc.join(&name), 0)?;
+        }
+    }
+    if stands(BarrierKind::Devices) {
+        build_dev(&scratch.join(DEV))?;
+    }
+    step(ROOT, fs::create_dir_all(scratch.join(ROOT)))
+}
+
+/// Writes the `/etc` that all environments share.
+fn write_etc(etc: &Path) -> Result<(), String> {
     let run = || -> io::Result<()> {
         fs::create_dir_all(etc)?;
         let passwd = format!(
@@ -120,8 +145,9 @@ fn etc_folders() -> Vec<std::ffi::OsString> {
     known.chain(java).filter(|name| Path::new("/etc").join(name).is_dir()).collect()
 }
 
-/// Builds the root at `root` and enters it. Runs in the new namespaces of an environment.
-pub(crate) fn build_and_enter(root: &Path, etc: &Path) -> Result<(), String> {
+/// Builds a root and enters it. Runs in the new namespaces of an environment.
+pub(crate) fn build_and_enter(scratch: &Path) -> Result<(), String> {
+    let root = &scratch.join(ROOT);
     step("root", mount_tmpfs(root, "size=1m,mode=0755"))?;
     if stands(BarrierKind::PrivateRoot) {
         fill_root(root)?;
@@ -129,19 +155,15 @@ pub(crate) fn build_and_enter(root: &Path, etc: &Path) -> Result<(), String> {
         show(Path::new("/"), root, 0)?;
     }
     if stands(BarrierKind::OwnEtc) {
-        show(etc, &root.join("etc"), libc::MOUNT_ATTR_NOEXEC)?;
-        for name in etc_folders() {
-            show(&Path::new("/etc").join(&name), &root.join("etc").join(&name), 0)?;
-        }
+        show_as_it_is(&scratch.join(ETC), &root.join("etc"))?;
     } else {
         show(Path::new("/etc"), &root.join("etc"), 0)?;
     }
     if stands(BarrierKind::Devices) {
-        build_dev(root)?;
+        show_as_it_is(&scratch.join(DEV), &root.join("dev"))?;
     } else {
         // Without the attributes of what else is shown, by which no device can be opened.
-        let tree = step("dev", sys::open_tree(Path::new("/dev")))?;
-        step("dev", sys::move_mount(tree.as_fd(), &root.join("dev")))?;
+        show_as_it_is(Path::new("/dev"), &root.join("dev"))?;
     }
     mount_proc(root)?;
     step("chdir", nix::unistd::chdir(root).map_err(io::Error::from))?;
@@ -182,6 +204,13 @@ fn mount_tmpfs(at: &Path, options: &str) -> io::Result<()> {
     mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(io::Error::from)
 }
 
+/// Shows what is mounted at a place, with everything mounted below it.
+fn show_as_it_is(source: &Path, target: &Path) -> Result<(), String> {
+    let name = source.display();
+    let tree = step(&format!("copying the mount of {name}"), sys::open_tree(source))?;
+    step(&format!("attaching {name}"), sys::move_mount(tree.as_fd(), target))
+}
+
 /// Shows a folder of the host read-only, with everything mounted below it.
 fn show(source: &Path, target: &Path, more: u64) -> Result<(), String> {
     let name = source.display();
@@ -202,9 +231,8 @@ fn show_system_folder(root: &Path, name: &str) -> Result<(), String> {
     show(&source, &root.join(name), 0)
 }
 
-fn build_dev(root: &Path) -> Result<(), String> {
-    let dev = root.join("dev");
-    step("dev", mount_tmpfs(&dev, "size=64k,mode=0755"))?;
+fn build_dev(dev: &Path) -> Result<(), String> {
+    step("dev", mount_tmpfs(dev, "size=64k,mode=0755"))?;
     for name in DEVICES {
         step(name, fs::write(dev.join(name), ""))?;
         let tree = step(name, sys::open_tree(&Path::new("/dev").join(name)))?;
@@ -215,7 +243,7 @@ fn build_dev(root: &Path) -> Result<(), String> {
     for (name, target) in DEVICE_LINKS {
         step(name, symlink(target, dev.join(name)))?;
     }
-    step("dev", make_read_only(&dev))
+    step("dev", make_read_only(dev))
 }
 
 fn mount_proc(root: &Path) -> Result<(), String> {

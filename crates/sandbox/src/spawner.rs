@@ -8,9 +8,11 @@
 
 mod choice;
 mod copies;
+mod orders;
 mod patience;
 mod waits;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -24,14 +26,16 @@ use crate::cgroup::Groups;
 use crate::channel::{Channel, Packet};
 use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
+use crate::makers::Makers;
 use crate::network::Way;
-use crate::protocol::{AtHand, InitReport, Mode, Origin, Refusal, Reply, Request, Source, Spec};
+use crate::protocol::{AtHand, InitReport, Origin, Refusal, Reply, Request, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::trial::stands;
-use crate::{init, sys, unisolated};
+use crate::{init, sys};
 use choice::Choice;
 use copies::{Copies, Wanted};
+use orders::Expected;
 use waits::{Happened, Next, at_most, take_signals};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
@@ -69,8 +73,11 @@ struct Spawner {
     daemon: Channel,
     signals: SignalFd,
     machine: Machine,
+    makers: Makers,
     /// Waiting for work, newest last.
     ready: Vec<Waiting>,
+    /// Launches that wait for what is being made, the first one first.
+    expected: VecDeque<Expected>,
     /// With their program started.
     spares: Spares,
     /// Copied from others, and what they are copied from.
@@ -100,12 +107,12 @@ struct Running {
 }
 
 /// Everything that has to be there before the first request.
-type Prepared = (Machine, SignalFd, Waiting, Keeper, Option<i32>);
+type Prepared = (Machine, SignalFd, Makers, Waiting, Keeper, Option<i32>);
 
 impl Spawner {
     fn start(daemon: Channel, config: &SpawnerConfig) -> Result<Spawner, (Channel, String)> {
-        match Spawner::prepare(config) {
-            Ok((machine, signals, first, keeper, keeper_pid)) => {
+        match Spawner::prepare(config, &daemon) {
+            Ok((machine, signals, makers, first, keeper, keeper_pid)) => {
                 let barriers = machine.barriers();
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
@@ -119,7 +126,9 @@ impl Spawner {
                     daemon,
                     signals,
                     machine,
+                    makers,
                     ready: vec![first],
+                    expected: VecDeque::new(),
                     spares: Spares::default(),
                     copies: Copies::default(),
                     running: Vec::new(),
@@ -137,17 +146,18 @@ impl Spawner {
     }
 
     /// Sets everything up and proves it by making one environment's first process.
-    fn prepare(config: &SpawnerConfig) -> Result<Prepared, String> {
+    fn prepare(config: &SpawnerConfig, daemon: &Channel) -> Result<Prepared, String> {
         let _ = nix::unistd::setsid();
         let signals = take_signals()?;
         let mut machine = Machine::prepare(config)?;
+        let makers = Makers::start(&mut machine, &[daemon.as_fd(), signals.as_fd()])?;
         let first = machine.make_first()?;
         let keeper = Keeper::new(vec![config.run_dir.clone(), config.images_dir.clone()])?;
         let keeper_pid = match stands(BarrierKind::Keeper) {
             true => Some(keeper.start(&machine)?),
             false => None,
         };
-        Ok((machine, signals, first, keeper, keeper_pid))
+        Ok((machine, signals, makers, first, keeper, keeper_pid))
     }
 
     /// Serves until the daemon is gone.
@@ -172,6 +182,9 @@ impl Spawner {
             if happened.copies {
                 self.follow_copies();
             }
+            if happened.makers {
+                self.follow_makers();
+            }
             if happened.daemon {
                 match self.daemon.receive() {
                     Ok(Some(packet)) => self.answer(packet),
@@ -191,14 +204,7 @@ impl Spawner {
             sys::set_urgent(false);
             match next {
                 Next::MakeWaiting if !happened.nothing => {}
-                Next::MakeWaiting => match self.machine.make_waiting() {
-                    Ok(waiting) => {
-                        self.ready.insert(0, waiting);
-                        self.failing = false;
-                    }
-                    // The machine has no room for more; a launch that finds none ready says why.
-                    Err(_) => self.failing = true,
-                },
+                Next::MakeWaiting => self.make_ready(),
                 Next::StartSpare if happened.nothing => self.start_spare(),
                 Next::Pause | Next::StartSpare | Next::Nothing => {}
             }
@@ -207,7 +213,8 @@ impl Spawner {
 
     /// What to do when nobody wants anything.
     fn next(&self, quiet: bool) -> Next {
-        let is_missing = self.ready.len() < self.ready_wanted;
+        let being_made = self.makers.ordered();
+        let is_missing = being_made == 0 && self.ready.len() < self.ready_wanted;
         let lacks_spare = self.spares.missing().is_some() && !self.copies.is_preparing();
         if !is_missing && !lacks_spare {
             return Next::Nothing;
@@ -237,6 +244,8 @@ impl Spawner {
         let read = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut polled = vec![read(self.daemon.as_fd()), read(self.signals.as_fd())];
         polled.extend(self.machine.network.changes().map(read));
+        let first_maker = polled.len();
+        polled.extend(self.makers.watched().map(read));
         let first_spare = polled.len();
         polled.extend(self.spares.watched().map(|(_, fd, _)| read(fd)));
         let first_copy = polled.len();
@@ -253,7 +262,8 @@ impl Spawner {
         Some(Happened {
             daemon: happened[0],
             children: happened[1],
-            network: happened[2..first_spare].contains(&true),
+            network: happened[2..first_maker].contains(&true),
+            makers: happened[first_maker..first_spare].contains(&true),
             copies: happened[first_copy..].contains(&true),
             spares: spares
                 .filter(|(_, happened)| **happened)
@@ -325,23 +335,7 @@ impl Spawner {
         {
             return Ok(());
         }
-        let waiting = match self.ready.pop() {
-            Some(waiting) => waiting,
-            None => {
-                // This takes its time, and those who have an environment have work to do.
-                sys::set_urgent(false);
-                self.machine.make_waiting()?
-            }
-        };
-        let mut spec = spec;
-        if self.machine.mode == Mode::None {
-            let ports = waiting.ports()?;
-            unisolated::rewrite(&mut spec, ports[0], ports[1]);
-        }
-        let outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-        let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Started);
-        // On failure `control` closes here, which ends the process; it is reaped as a running one.
-        self.hand_over(id, waiting, assigned, None)
+        self.launch_fresh(Expected { id, spec, given })
     }
 
     /// Turns a spare into the environment that is wanted.
@@ -556,6 +550,7 @@ impl Spawner {
     /// The daemon is gone: end everything, wait for it, remove the groups.
     fn end_all(&mut self) {
         self.copies.end_midwives();
+        let (makers, being_made) = self.makers.end();
         let all: Vec<(u32, i32, &OwnedFd, &Way)> = (self.running.iter())
             .map(|r| (r.slot, r.pid, &r.pidfd, &r.way))
             .chain(self.ahead().map(|w| (w.slot, w.pid, &w.pidfd, &w.way)))
@@ -565,8 +560,9 @@ impl Spawner {
         }
         self.running.iter().for_each(|running| self.machine.thaw(running.slot));
         all.iter().for_each(|(_, _, _, way)| way.end());
-        let mut left: Vec<i32> = all.iter().map(|(_, pid, _, _)| *pid).collect();
-        let slots: Vec<u32> = all.iter().map(|(slot, _, _, _)| *slot).collect();
+        let left = all.iter().map(|(_, pid, _, _)| *pid);
+        let mut left: Vec<i32> = left.chain(makers).collect();
+        let slots: Vec<u32> = all.iter().map(|(slot, _, _, _)| *slot).chain(being_made).collect();
         // The keeper stays until this process has ended.
         while !left.is_empty()
             && let Ok(status) = waitpid(None::<nix::unistd::Pid>, None)

@@ -9,11 +9,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+mod mounts;
 mod priority;
 mod restartable;
 pub(crate) mod threads;
 mod turns;
 
+pub(crate) use mounts::{copy_tree, mount_device};
 pub(crate) use priority::{set_promptness, set_urgent};
 pub(crate) use restartable::{RestartableArea, restartable_area};
 pub(crate) use turns::{clone_sharing_memory, give_word, hear_word};
@@ -534,59 +536,4 @@ pub(crate) fn leak(fd: OwnedFd) {
 pub(crate) fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` keeps its descriptor open and always reports the same number.
     unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
-}
-
-fn internet_address(address: std::net::Ipv4Addr) -> libc::sockaddr {
-    // SAFETY: sockaddr_in is plain data; all zeroes is a valid value of it.
-    let mut inet: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-    inet.sin_family = libc::AF_INET as libc::sa_family_t;
-    inet.sin_addr.s_addr = u32::from_ne_bytes(address.octets());
-    // SAFETY: sockaddr_in and sockaddr have the same size; the kernel reads the family first.
-    unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(inet) }
-}
-
-/// Gives an interface one end of a two-address network, brings it up and, with a gateway, makes it
-/// the way to everywhere else.
-pub(crate) fn configure_interface(
-    name: &str,
-    address: std::net::Ipv4Addr,
-    gateway: Option<std::net::Ipv4Addr>,
-) -> io::Result<()> {
-    // SAFETY: plain socket creation.
-    let socket = check(
-        unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into(),
-    )?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
-    // SAFETY: ifreq is plain data; all zeroes is a valid value of it.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (at, byte) in name.bytes().take(libc::IFNAMSIZ - 1).enumerate() {
-        request.ifr_name[at] = byte as libc::c_char;
-    }
-    let call = |request: &libc::ifreq, number: libc::c_ulong| {
-        // SAFETY: the SIOCSIF* calls used here read one ifreq.
-        check(unsafe { libc::ioctl(socket.as_raw_fd(), number as _, &raw const *request) }.into())
-    };
-    request.ifr_ifru.ifru_addr = internet_address(address);
-    call(&request, libc::SIOCSIFADDR as libc::c_ulong)?;
-    request.ifr_ifru.ifru_netmask = internet_address([255, 255, 255, 254].into());
-    call(&request, libc::SIOCSIFNETMASK as libc::c_ulong)?;
-    // The first call took the address for one of a network of 256 and gave that a broadcast address,
-    // which is somebody else's address here.
-    request.ifr_ifru.ifru_addr = internet_address(std::net::Ipv4Addr::UNSPECIFIED);
-    call(&request, libc::SIOCSIFBRDADDR as libc::c_ulong)?;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    call(&request, libc::SIOCSIFFLAGS as libc::c_ulong)?;
-    let Some(gateway) = gateway else { return Ok(()) };
-    // SAFETY: rtentry is plain data; all zeroes is a valid value of it.
-    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
-    route.rt_dst = internet_address([0, 0, 0, 0].into());
-    route.rt_genmask = internet_address([0, 0, 0, 0].into());
-    route.rt_gateway = internet_address(gateway);
-    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-    // SAFETY: SIOCADDRT reads one rtentry; its device name is null, which it allows.
-    check(
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as _, &raw const route) }.into(),
-    )?;
-    Ok(())
 }

@@ -6,49 +6,61 @@
 //! environment ends, however it ends.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{Whence, lseek64};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence, fchownat, lseek64, unlinkat};
 
+use crate::protocol::READY_TMP_MB;
 use crate::sys;
 
 const MB: u64 = 1 << 20;
-const LOOP_TRIES_MAX: u32 = 16;
-/// Formatted images that are kept for the next of their size; each is an open file.
+const LOOP_TRIES_MAX: u32 = 64;
+/// Formatted file systems that are kept for the next disks of their size.
 const TEMPLATES_MAX: usize = 16;
 const FORMATS_MAX: u32 = 4;
+/// What is looked at as one when a template is read: a block of the file system.
+const BLOCK_BYTES: usize = 4096;
+const NO_DEVICES: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+/// Tables of inodes are holes in a file that nobody wrote to: nothing has to be zeroed later.
+const OPTIONS: [&CStr; 2] = [c"discard", c"noinit_itable"];
 
 /// Makes temporary disks of any size from templates that are formatted once.
 pub(crate) struct TmpDisks {
-    /// Where templates and the mount point are; private to the spawner's mount namespace.
-    scratch: PathBuf,
     /// Where the disks' files are; on a real disk.
     images: PathBuf,
     control: OwnedFd,
-    templates: HashMap<u32, File>,
+    templates: HashMap<u32, Template>,
+}
+
+/// An empty file system: its length, and those of its blocks that are not all zeroes.
+struct Template {
+    length: u64,
+    parts: Vec<(u64, Vec<u8>)>,
 }
 
 impl TmpDisks {
     /// Checks that this machine can make such disks, by making one.
-    pub(crate) fn open(scratch: &Path, images: &Path) -> Result<TmpDisks, String> {
+    pub(crate) fn open(images: &Path) -> Result<TmpDisks, String> {
         let control = OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/loop-control")
             .map_err(|error| format!("/dev/loop-control: {error}"))?;
         let mut disks = TmpDisks {
-            scratch: scratch.to_owned(),
             images: images.to_owned(),
             control: control.into(),
             templates: HashMap::new(),
         };
-        disks.create(512, 0, 0)?;
+        disks.create(READY_TMP_MB, 0, 0)?;
         Ok(disks)
     }
 
@@ -64,37 +76,36 @@ impl TmpDisks {
             self.templates.insert(size_mb, template);
         }
         let template = self.templates.get(&size_mb).expect("it was inserted above");
-        let image = copy_sparse(template, &self.images).map_err(|e| format!("copying: {e}"))?;
-        let tree = self.mount(&image, |point| {
-            std::os::unix::fs::chown(point, Some(uid), Some(gid))?;
-            fs::set_permissions(point, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        })?;
-        let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-        sys::set_mount_attributes(tree.as_fd(), attributes)
-            .map_err(|error| format!("mount attributes: {error}"))?;
+        let image = self.anonymous_file(template.length)?;
+        let (path, device) = self.attach(&image)?;
+        // Through the device: what was written to the file before would have to reach the disk first,
+        // and then be read again.
+        for (position, part) in &template.parts {
+            device.write_all_at(part, *position).map_err(|error| format!("copying: {error}"))?;
+        }
+        let tree = mount(&path)?;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let root_only = Mode::S_IRWXU;
+        fchownat(tree.as_fd(), ".", Some(uid), Some(gid), AtFlags::empty())
+            .and_then(|()| fchmodat(tree.as_fd(), ".", root_only, FchmodatFlags::FollowSymlink))
+            .map_err(|error| format!("owner: {error}"))?;
         Ok(tree)
     }
 
     /// Formats a template whose free room is `size_mb` MB: the overhead is measured on a first try.
-    fn format(&self, size_mb: u32) -> Result<File, String> {
+    fn format(&self, size_mb: u32) -> Result<Template, String> {
         let wanted = u64::from(size_mb) * MB;
         let mut length = likely_length(wanted);
         for attempt in 0..FORMATS_MAX {
-            let image = anonymous_file(&self.images).map_err(|e| format!("template: {e}"))?;
-            image.set_len(length).map_err(|error| format!("template: {error}"))?;
+            let image = self.anonymous_file(length)?;
             make_file_system(&image)?;
-            let mut free = 0;
-            self.mount(&image, |point| {
-                let _ = fs::remove_dir(point.join("lost+found"));
-                let room = nix::sys::statvfs::statvfs(point)?;
-                free = room.blocks_available() * room.fragment_size();
-                Ok(())
-            })?;
+            let free = self.free_room(&image)?;
             let excess = free as i64 - wanted as i64;
             // Block groups come and go with the length, so the last try may be a little larger.
             let most = if attempt + 1 < FORMATS_MAX { 256 * 1024 } else { 2 * MB as i64 };
             if (0..most).contains(&excess) {
-                return Ok(image);
+                let parts = used_blocks(&image).map_err(|error| format!("template: {error}"))?;
+                return Ok(Template { length, parts });
             }
             let spare = if attempt + 2 < FORMATS_MAX { 64 * 1024 } else { MB as i64 };
             length = (length as i64 - excess + spare) as u64 / 4096 * 4096;
@@ -102,28 +113,30 @@ impl TmpDisks {
         Err(format!("no file system of exactly {size_mb} MB could be made"))
     }
 
-    /// Mounts an image, lets `prepare` work on it and returns it detached.
-    fn mount(
-        &self,
-        image: &File,
-        prepare: impl FnOnce(&Path) -> io::Result<()>,
-    ) -> Result<OwnedFd, String> {
-        let device = self.attach(image).map_err(|error| format!("loop device: {error}"))?;
-        let point = self.scratch.join("disk");
-        fs::create_dir_all(&point).map_err(|error| format!("{}: {error}", point.display()))?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-        mount(Some(&device.0), &point, Some("ext4"), flags, Some("discard"))
-            .map_err(|error| format!("mounting {}: {error}", device.0.display()))?;
-        drop(device);
-        let prepared = prepare(&point);
-        let tree = sys::open_tree(&point);
-        umount2(&point, MntFlags::MNT_DETACH).map_err(|error| format!("unmounting: {error}"))?;
-        prepared.map_err(|error| format!("preparing: {error}"))?;
-        tree.map_err(|error| format!("open_tree: {error}"))
+    /// Removes what stands in a new file system; the room that there is then.
+    fn free_room(&self, image: &File) -> Result<u64, String> {
+        let (path, device) = self.attach(image)?;
+        let tree = mount(&path)?;
+        let _ = unlinkat(tree.as_fd(), "lost+found", UnlinkatFlags::RemoveDir);
+        let room = fstatvfs(&tree).map_err(|error| format!("free room: {error}"))?;
+        drop(tree);
+        // What was only said to the device is to be in the file.
+        device.sync_all().map_err(|error| format!("template: {error}"))?;
+        Ok(room.blocks_available() * room.fragment_size())
+    }
+
+    fn anonymous_file(&self, length: u64) -> Result<File, String> {
+        let made = anonymous_file(&self.images);
+        made.and_then(|file| file.set_len(length).map(|()| file))
+            .map_err(|error| format!("image: {error}"))
+    }
+
+    fn attach(&self, image: &File) -> Result<(PathBuf, File), String> {
+        self.try_attach(image).map_err(|error| format!("loop device: {error}"))
     }
 
     /// Puts the image behind a free loop device. Others may take the same one first: try again.
-    fn attach(&self, image: &File) -> io::Result<(PathBuf, File)> {
+    fn try_attach(&self, image: &File) -> io::Result<(PathBuf, File)> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for _ in 0..LOOP_TRIES_MAX {
             let number = sys::free_loop_device(self.control.as_fd())?;
@@ -137,6 +150,13 @@ impl TmpDisks {
         }
         Err(last)
     }
+}
+
+/// A mount of what is on the device, at no place.
+fn mount(device: &Path) -> Result<OwnedFd, String> {
+    let attributes = NO_DEVICES | libc::MOUNT_ATTR_NOATIME;
+    let mounted = sys::mount_device(c"ext4", device, &OPTIONS, attributes);
+    mounted.map_err(|error| format!("mounting {}: {error}", device.display()))
 }
 
 /// How long an image has to be so that about `wanted` bytes of it are free, which saves formatting it
@@ -176,34 +196,51 @@ fn make_file_system(image: &File) -> Result<(), String> {
     }
 }
 
-/// A copy of `template` in a file without a name, holes kept as holes.
-fn copy_sparse(template: &File, folder: &Path) -> io::Result<File> {
-    let copy = anonymous_file(folder)?;
-    copy_data(template, &copy)?;
-    Ok(copy)
+/// The blocks of an image that are not all zeroes, neighbours together.
+fn used_blocks(image: &File) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
+    each_piece(image, BLOCK_BYTES, |position, piece| {
+        match parts.last_mut() {
+            Some((start, part)) if *start + part.len() as u64 == position => {
+                part.extend_from_slice(piece);
+            }
+            _ => parts.push((position, piece.to_vec())),
+        }
+        Ok(())
+    })?;
+    Ok(parts)
 }
 
 /// Writes what is in one file into another, empty one; holes are kept as holes.
-pub(crate) fn copy_data(template: &File, copy: &File) -> io::Result<()> {
-    let length = template.metadata()?.len();
-    copy.set_len(length)?;
-    let mut buffer = vec![0; 256 * 1024];
+pub(crate) fn copy_data(from: &File, copy: &File) -> io::Result<()> {
+    copy.set_len(from.metadata()?.len())?;
+    each_piece(from, 256 * 1024, |position, piece| copy.write_all_at(piece, position))
+}
+
+/// Goes through what is in a file, in pieces of at most `most` bytes, but not through holes and zeroes.
+fn each_piece(
+    file: &File,
+    most: usize,
+    mut visit: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut buffer = vec![0; most];
     let mut position = 0;
     while position < length as i64 {
-        let start = match lseek64(template, position, Whence::SeekData) {
+        let start = match lseek64(file, position, Whence::SeekData) {
             Err(nix::errno::Errno::ENXIO) => break,
             other => other?,
         };
-        let end = lseek64(template, start, Whence::SeekHole)?;
+        let end = lseek64(file, start, Whence::SeekHole)?;
         let mut offset = start as u64;
         while offset < end as u64 {
             let want = buffer.len().min((end as u64 - offset) as usize);
-            let read = template.read_at(&mut buffer[..want], offset)?;
+            let read = file.read_at(&mut buffer[..want], offset)?;
             if read == 0 {
                 break;
             }
             if buffer[..read].iter().any(|byte| *byte != 0) {
-                copy.write_all_at(&buffer[..read], offset)?;
+                visit(offset, &buffer[..read])?;
             }
             offset += read as u64;
         }
@@ -224,7 +261,8 @@ mod tests {
         template.set_len(64 * MB).unwrap();
         template.write_all_at(b"first", 4096).unwrap();
         template.write_all_at(b"last", 64 * MB - 4).unwrap();
-        let copy = copy_sparse(&template, folder.path()).unwrap();
+        let copy = anonymous_file(folder.path()).unwrap();
+        copy_data(&template, &copy).unwrap();
         assert_eq!(copy.metadata().unwrap().len(), 64 * MB);
         assert!(copy.metadata().unwrap().blocks() * 512 < MB);
         let mut read = [0; 5];
@@ -232,5 +270,19 @@ mod tests {
         assert_eq!(&read, b"first");
         copy.read_at(&mut read[..4], 64 * MB - 4).unwrap();
         assert_eq!(&read[..4], b"last");
+    }
+    #[test]
+    fn a_template_is_made_of_what_is_not_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = anonymous_file(folder.path()).unwrap();
+        image.set_len(64 * MB).unwrap();
+        image.write_all_at(&[1; 2 * BLOCK_BYTES], 2 * BLOCK_BYTES as u64).unwrap();
+        image.write_all_at(&[0; 2 * BLOCK_BYTES], 4 * BLOCK_BYTES as u64).unwrap();
+        image.write_all_at(b"last", 64 * MB - 4).unwrap();
+        let parts = used_blocks(&image).unwrap();
+        let places: Vec<(u64, usize)> = parts.iter().map(|(at, part)| (*at, part.len())).collect();
+        let last = 64 * MB - BLOCK_BYTES as u64;
+        assert_eq!(places, [(2 * BLOCK_BYTES as u64, 2 * BLOCK_BYTES), (last, BLOCK_BYTES)]);
+        assert_eq!(&parts[1].1[BLOCK_BYTES - 4..], b"last");
     }
 }

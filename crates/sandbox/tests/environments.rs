@@ -15,6 +15,8 @@ mod copies;
 mod extensions;
 #[path = "environments/file_systems.rs"]
 mod file_systems;
+#[path = "environments/makers.rs"]
+mod makers;
 #[path = "environments/network.rs"]
 mod network;
 #[path = "environments/spares.rs"]
@@ -214,6 +216,7 @@ async fn everything(sandboxes: &Sandboxes, code: &std::path::Path, mode: Mode, m
         _ => network::rootless(sandboxes).await,
     }
     endings(sandboxes).await;
+    makers::makers(sandboxes, mode, &mut hand).await;
     if mode == Mode::Rootless {
         network::the_end_of_carriers(sandboxes, &mut hand).await;
     }

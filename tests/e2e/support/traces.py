@@ -97,7 +97,7 @@ def _tables():
     return set(done.stdout.split())
 
 
-def _disks(server):
+def disks_of(server):
     """Loop devices whose files are, or were, below the data directory."""
     found = set()
     for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
@@ -129,7 +129,7 @@ class Traces:
         self.folders = {folder for folder in self.folders if folder.is_dir()}
         self.links = _links_of(pids) if self.root else set()
         self.tables = {f"lambic_{pid}" for pid in pids} & _tables() if self.root else set()
-        self.disks = _disks(server)
+        self.disks = disks_of(server)
 
     def left(self):
         """What is still there, in words."""
@@ -140,7 +140,7 @@ class Traces:
             found += [f"link {name}" for _, name in self.links & now]
         if self.tables:
             found += [f"table {name}" for name in self.tables & _tables()]
-        found += [f"disk {name}" for name in self.disks & _disks(self.server)]
+        found += [f"disk {name}" for name in self.disks & disks_of(self.server)]
         return sorted(found)
 
     def end_processes(self):

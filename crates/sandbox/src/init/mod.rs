@@ -60,10 +60,8 @@ const GOODBYE_MS: u16 = 5_000;
 /// What init needs to know before it is told what to become.
 #[derive(Clone)]
 pub(crate) struct Setup {
-    /// Where the new root is mounted; in the spawner's private scratch space.
-    pub(crate) root: PathBuf,
-    /// The shared `/etc`.
-    pub(crate) etc: PathBuf,
+    /// The spawner's private scratch space, where what all environments share is prepared.
+    pub(crate) scratch: PathBuf,
     /// The compiled system call filter.
     pub(crate) filter: Arc<Filter>,
     /// Whether the environment has namespaces of its own.
@@ -138,7 +136,7 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     }
     let (api, endpoint) = listeners(setup.isolated && stands(BarrierKind::NetworkNamespace))?;
     if setup.isolated {
-        rootfs::build_and_enter(&setup.root, &setup.etc)?;
+        rootfs::build_and_enter(&setup.scratch)?;
         if stands(BarrierKind::UserNamespace) && !go.is_template {
             limit_shared_objects();
         }
@@ -152,7 +150,9 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     // From here on nobody should wait for it longer than for its work.
     sys::set_promptness(0, Some(PROMPT_SLICE_NS));
     let understudy = Understudy::wait_ahead(setup)?;
-    rehearse();
+    if go.rehearses {
+        rehearse();
+    }
     let packet = expect_packet(control)?;
     become_environment(control, packet, Ahead { reaper, understudy }, setup)
 }

@@ -72,8 +72,7 @@ impl Understudy {
             part: Mutex::default(),
             error: Mutex::default(),
         }));
-        let stack = vec![0; STACK_BYTES].leak();
-        let pid = sys::clone_sharing_memory(stack, play, stage, status.as_fd(), theirs);
+        let pid = sys::clone_sharing_memory(STACK_BYTES, play, stage, status.as_fd(), theirs);
         let pid = pid.map_err(|error| format!("fork: {error}"))?;
         match lock(&stage.error).take() {
             None => Ok(Understudy { pid: Pid::from_raw(pid), status, stage }),

@@ -26,9 +26,9 @@ use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SpawnerConfig;
 use crate::channel::Channel;
 use crate::protocol::Mode;
-use crate::{SpawnerConfig, sys};
 
 pub use egress::{EGRESS_MAX, Egress};
 pub use range::AddressRange;
@@ -245,31 +245,32 @@ impl Network {
         self.networks.find(name)
     }
 
-    /// Gives the new network namespace of process `pid` its way out, through which nothing passes
-    /// yet.
-    pub(crate) fn connect(&mut self, pid: i32) -> Result<(Way, Option<Arrival>), String> {
+    /// Gives the new network namespace of process `pid`, in which nothing runs yet, its way out. It is
+    /// that of the default network, because that is where most will be; what init has to do for it, and
+    /// whether anything can pass yet.
+    pub(crate) fn connect(&mut self, pid: i32) -> Result<(Way, Option<Arrival>, bool), String> {
+        let ahead = (!self.networks.is_closed(DEFAULT)).then_some(DEFAULT);
         match &mut self.kind {
             Kind::Nat(nat) => {
-                let (number, link) = nat.connect(pid)?;
-                Ok((Way::Link(number), Some(Arrival::Link(link))))
+                let (number, link) = nat.connect(pid, ahead)?;
+                Ok((Way::Link(number), Some(Arrival::Link(link)), ahead.is_some()))
             }
             Kind::Usermode(usermode) => {
                 let carrier = usermode.start(pid)?;
                 let closed = usermode::closed()?;
-                Ok((Way::Carrier(carrier), Some(Arrival::Carrier { closed })))
+                Ok((Way::Carrier(carrier), Some(Arrival::Carrier { closed }), false))
             }
-            Kind::None(_) => Ok((Way::None, None)),
+            Kind::None(_) => Ok((Way::None, None, false)),
         }
     }
 
-    /// Lets an environment in which nothing runs yet join the default network, because that is where
-    /// most will be. Whether it has.
-    pub(crate) fn open_ahead(&self, way: &Way) -> Result<bool, String> {
-        match (&self.kind, way) {
-            (Kind::Nat(nat), Way::Link(link)) if !self.networks.is_closed(DEFAULT) => {
-                nat.join(*link, DEFAULT).map(|()| true)
+    /// For a process that was forked from the one that opened this, and makes links beside it.
+    pub(crate) fn go_apart(&mut self, part: u32, parts: u32) -> Result<(), String> {
+        match &mut self.kind {
+            Kind::Nat(nat) => {
+                nat.go_apart(part, parts).map_err(|error| format!("netlink: {error}"))
             }
-            _ => Ok(false),
+            _ => Ok(()),
         }
     }
 
@@ -378,8 +379,9 @@ impl Way {
 /// In a new init process: makes its end of the way out ready.
 pub(crate) fn arrive(arrival: &Arrival) -> Result<(), String> {
     match arrival {
-        Arrival::Link(link) => sys::configure_interface(INTERFACE, link.inside, Some(link.gateway))
-            .map_err(|error| format!("outbound interface: {error}")),
+        Arrival::Link(link) => {
+            nat::arrive(link).map_err(|error| format!("outbound interface: {error}"))
+        }
         Arrival::Carrier { closed } => {
             routes::wait_for_default().map_err(|error| format!("outbound interface: {error}"))?;
             routes::close(closed).map_err(|error| format!("closing addresses: {error}"))

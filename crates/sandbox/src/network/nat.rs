@@ -18,11 +18,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lambic_rt::{Instant, Rt};
+use nix::net::if_::if_nametoindex;
 
 use super::netlink::{CREATE_EXCLUSIVE, Message, Netlink, attribute};
 use super::watch::Watch;
-use super::{INTERFACE, LINK_ADDRESSES, Link, Networks, rules};
-use crate::sys;
+use super::{INTERFACE, LINK_ADDRESSES, Link, Networks, routes, rules};
 
 /// Links that can exist at a time: two addresses each in a range of 131,072.
 const LINKS_MAX: u32 = 65_536;
@@ -35,6 +35,8 @@ const RESTORE_AGAIN_MS: u16 = 250;
 
 /// The host's side of all links.
 pub(super) struct Nat {
+    /// Whose links these are, whoever makes them.
+    spawner: u32,
     table: String,
     /// What the table has to be.
     script: String,
@@ -66,6 +68,7 @@ impl Nat {
         let spawner = std::process::id();
         let table = format!("{TABLE_PREFIX}{spawner}");
         let mut nat = Nat {
+            spawner,
             script: rules::script(&table, spawner, networks),
             table,
             netlink: Netlink::route().map_err(|error| format!("netlink: {error}"))?,
@@ -128,9 +131,17 @@ impl Nat {
         (notice, self.changed.then_some(RESTORE_AGAIN_MS))
     }
 
-    /// Links the network namespace of process `pid` with the host, in the group that waits.
-    pub(super) fn connect(&mut self, pid: i32) -> Result<(u32, Link), String> {
-        let group = rules::waiting_group(std::process::id());
+    /// Links the network namespace of process `pid` with the host, in the group of a network or in the
+    /// one that waits.
+    pub(super) fn connect(
+        &mut self,
+        pid: i32,
+        network: Option<usize>,
+    ) -> Result<(u32, Link), String> {
+        let group = match network {
+            Some(network) => rules::group(self.spawner, network),
+            None => rules::waiting_group(self.spawner),
+        };
         for _ in 0..TRIES_MAX {
             let number = self.next;
             self.next = (number + 1) % LINKS_MAX;
@@ -140,7 +151,7 @@ impl Nat {
                     // The name is the number and the number is the addresses, so whoever has the
                     // name on this host, of all servers, has the addresses.
                     let link = addresses(number);
-                    sys::configure_interface(&name, link.gateway, None)
+                    add_address(&self.netlink, &name, link.gateway)
                         .map_err(|error| format!("address of {name}: {error}"))?;
                     return Ok((number, link));
                 }
@@ -151,14 +162,22 @@ impl Nat {
         Err("no number for another link is free".to_owned())
     }
 
+    /// For a process that was forked from the one that opened this, and makes links beside it: with its
+    /// own connection to the kernel, and the numbers from the `part`th of `parts` on.
+    pub(super) fn go_apart(&mut self, part: u32, parts: u32) -> io::Result<()> {
+        self.netlink = Netlink::route()?;
+        self.next = (self.next + LINKS_MAX / parts * part) % LINKS_MAX;
+        Ok(())
+    }
+
     /// Moves a link to the group of its network.
     pub(super) fn join(&self, number: u32, network: usize) -> Result<(), String> {
-        self.move_to(number, rules::group(std::process::id(), network))
+        self.move_to(number, rules::group(self.spawner, network))
     }
 
     /// Moves a link back to the group that nothing passes.
     pub(super) fn wait(&self, number: u32) -> Result<(), String> {
-        self.move_to(number, rules::waiting_group(std::process::id()))
+        self.move_to(number, rules::waiting_group(self.spawner))
     }
 
     fn move_to(&self, number: u32, group: u32) -> Result<(), String> {
@@ -214,28 +233,72 @@ pub(super) fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), Stri
     }
 }
 
+/// In a new init process: makes its end of the link ready.
+pub(super) fn arrive(link: &Link) -> io::Result<()> {
+    let netlink = Netlink::route()?;
+    let interface = add_address(&netlink, INTERFACE, link.inside)?;
+    let mut up = interface_up();
+    up[4..8].copy_from_slice(&interface.to_ne_bytes());
+    netlink.request(Message::new(RTM_SETLINK, 0, &up))?;
+    netlink.request(routes::default_route(link.gateway, interface))
+}
+
+/// Gives an interface one end of a two-address network. (The older calls give it one of a network of
+/// 256 first, and with each change of it the kernel goes through its whole table of connections.)
+fn add_address(netlink: &Netlink, name: &str, address: Ipv4Addr) -> io::Result<u32> {
+    let interface = if_nametoindex(name)?;
+    // An `ifaddrmsg`: family, bits of the network, flags, scope, interface.
+    let mut fixed = vec![libc::AF_INET as u8, 31, 0, 0];
+    fixed.extend(interface.to_ne_bytes());
+    let message = Message::new(RTM_NEWADDR, CREATE_EXCLUSIVE, &fixed)
+        .with(IFA_LOCAL, &address.octets())
+        .with(IFA_ADDRESS, &address.octets());
+    netlink.request(message)?;
+    Ok(interface)
+}
+
 const RTM_NEWLINK: u16 = 16;
 const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_GROUP: u16 = 27;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 /// An `ifinfomsg` that says nothing.
 const NO_INTERFACE: [u8; 16] = [0; 16];
 
-/// A pair of virtual interfaces: `name` here in this group, `eth0` in the namespace of `pid`.
+/// An `ifinfomsg` that says that the interface is up, and nothing else.
+fn interface_up() -> [u8; 16] {
+    let mut fixed = NO_INTERFACE;
+    for at in [8, 12] {
+        fixed[at..at + 4].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+    }
+    fixed
+}
+
+/// A pair of virtual interfaces: `name` here in this group and up, `eth0` in the namespace of `pid`,
+/// which the kernel lets be up only later. One queue each: it is all that is used of them, and more cost.
 fn new_link(name: &str, group: u32, pid: i32) -> Message {
+    let one = 1_u32.to_ne_bytes();
     let mut peer = NO_INTERFACE.to_vec();
     peer.extend(attribute(IFLA_IFNAME, format!("{INTERFACE}\0").as_bytes()));
     peer.extend(attribute(IFLA_NET_NS_PID, &pid.to_ne_bytes()));
+    peer.extend(attribute(IFLA_NUM_TX_QUEUES, &one));
+    peer.extend(attribute(IFLA_NUM_RX_QUEUES, &one));
     let mut info = attribute(IFLA_INFO_KIND, b"veth");
     info.extend(attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &peer)));
-    Message::new(RTM_NEWLINK, CREATE_EXCLUSIVE, &NO_INTERFACE)
+    Message::new(RTM_NEWLINK, CREATE_EXCLUSIVE, &interface_up())
         .with(IFLA_IFNAME, format!("{name}\0").as_bytes())
         .with(IFLA_GROUP, &group.to_ne_bytes())
+        .with(IFLA_NUM_TX_QUEUES, &one)
+        .with(IFLA_NUM_RX_QUEUES, &one)
         .with(IFLA_LINKINFO, &info)
 }
 

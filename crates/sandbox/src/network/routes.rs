@@ -8,13 +8,14 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{CREATE_APPEND, Message, Netlink};
+use super::netlink::{CREATE_APPEND, CREATE_EXCLUSIVE, Message, Netlink};
 use super::{AddressRange, INTERFACE};
 
 /// `RTMGRP_IPV4_ROUTE`
@@ -26,6 +27,9 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const TABLE_LOCAL: u8 = 255;
+const TABLE_MAIN: u8 = 254;
+/// Where [`fixed_part`] names the table.
+const TABLE_AT: usize = 4;
 const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_EVERYWHERE: u8 = 0;
 const SCOPE_HOST: u8 = 254;
@@ -108,6 +112,15 @@ pub(super) fn remove_interface() -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         other => other,
     }
+}
+
+/// The way to everywhere that no other route leads to.
+pub(super) fn default_route(gateway: Ipv4Addr, interface: u32) -> Message {
+    let mut fixed = fixed_part(EVERYTHING, SCOPE_EVERYWHERE, UNICAST, 0);
+    fixed[TABLE_AT] = TABLE_MAIN;
+    Message::new(RTM_NEWROUTE, CREATE_EXCLUSIVE, &fixed)
+        .with(RTA_GATEWAY, &gateway.octets())
+        .with(RTA_OIF, &interface.to_ne_bytes())
 }
 
 fn closed_route(range: AddressRange, interface: u32) -> Message {

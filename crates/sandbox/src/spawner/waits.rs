@@ -24,6 +24,7 @@ pub(super) struct Happened {
     /// By process id, and whether it is that its program has loaded itself.
     pub(super) spares: Vec<(i32, bool)>,
     pub(super) copies: bool,
+    pub(super) makers: bool,
     /// Time is up.
     pub(super) nothing: bool,
 }

@@ -9,11 +9,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use super::check;
 
 /// A process that shares the memory of the caller, its descriptors copied, that runs `life` with `stage`
-/// on `stack`. Returns its process id when it gives its first word on the other end of `status`.
+/// on a stack of its own. Returns its process id when it gives its first word on the other end of `status`.
 ///
 /// The two take turns from then on: see [`give_word`]. The caller must be single-threaded.
 pub(crate) fn clone_sharing_memory<T: Sync + 'static>(
-    stack: &'static mut [u8],
+    stack_bytes: usize,
     life: fn(&'static T) -> !,
     stage: &'static T,
     status: BorrowedFd<'_>,
@@ -29,21 +29,24 @@ pub(crate) fn clone_sharing_memory<T: Sync + 'static>(
         life(stage)
     }
     let mut start = Start { life, stage };
+    let (access, kind) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, which nobody else knows of. It is not from the heap, which would write to all
+    // of it.
+    let stack = unsafe { libc::mmap(std::ptr::null_mut(), stack_bytes, access, kind, -1, 0) };
+    if stack == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
     // The end of the stack, aligned as calls want it.
-    let top = stack.as_mut_ptr_range().end;
-    let top = top.wrapping_sub(top as usize % 16);
+    let top = stack.wrapping_byte_add(stack_bytes);
+    let top = top.wrapping_byte_sub(top as usize % 16);
     // SAFETY: the stack is nobody else's for ever. The two processes share memory, and no lock guards
     // what single-threaded programs keep (the heap above all), but they never run at the same time:
     // this one does nothing but wait until the other has given its word, which itself does nothing but
     // wait after it. Panics of the other one end it at the border of this C function.
     let pid = check(
         unsafe {
-            libc::clone(
-                begin::<T>,
-                top.cast(),
-                libc::CLONE_VM | libc::SIGCHLD,
-                (&raw mut start).cast(),
-            )
+            libc::clone(begin::<T>, top, libc::CLONE_VM | libc::SIGCHLD, (&raw mut start).cast())
         }
         .into(),
     )?;

@@ -75,7 +75,7 @@ mod tests {
         let strain = Strain::new(Arc::new(move || Some(count.load(Ordering::Relaxed))));
         let start = lambic_rt::Rt::simulated(1).instant();
         let ms = Duration::from_millis;
-        let mut look = |more_ms: u64, at| {
+        let look = |more_ms: u64, at| {
             spent.fetch_add(more_ms * 1_000_000, Ordering::Relaxed);
             strain.is_strained(start + ms(at))
         };

@@ -18,6 +18,9 @@ pub struct Plan {
     pub address: SocketAddr,
     /// The whole request, as it goes over the wire.
     pub request: Vec<u8>,
+    /// One of so many is another request, which takes longer; 0: none is.
+    pub long_every: u64,
+    pub long: Vec<u8>,
     pub connections: usize,
     /// Not counted.
     pub warm: Duration,
@@ -81,8 +84,14 @@ fn drive(plan: &Plan, poll: &mut Poll, callers: &mut [Caller]) -> Result<(Vec<u3
     let mut latencies: Vec<u32> = Vec::with_capacity(200_000);
     let mut errors = 0;
     let mut last = start;
+    let mut sent = 0;
+    let mut request = || {
+        sent += 1;
+        let is_long = plan.long_every > 0 && sent % plan.long_every == plan.long_every / 2;
+        if is_long { &plan.long } else { &plan.request }
+    };
     for caller in callers.iter_mut() {
-        caller.send(&plan.request)?;
+        caller.send(request())?;
     }
     let mut events = Events::with_capacity(64);
     while callers.iter().any(|caller| caller.waiting) {
@@ -100,7 +109,7 @@ fn drive(plan: &Plan, poll: &mut Poll, callers: &mut [Caller]) -> Result<(Vec<u3
                 last = now;
             }
             if now < end {
-                caller.send(&plan.request)?;
+                caller.send(request())?;
             }
         }
         let late = |caller: &&Caller| caller.waiting && now - caller.sent > Duration::from_secs(ANSWER_S_MAX);

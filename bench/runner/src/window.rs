@@ -29,6 +29,9 @@ pub struct Target {
 pub enum Load {
     /// Each caller asks again when it has its answer.
     Callers(usize),
+    /// The same with as many callers as a load that does not wait has connections; one of `long_every`
+    /// requests takes longer.
+    Full { long_every: u64 },
     /// So many a second, whatever the answers; one of `long_every` takes longer.
     Rate { per_second: f64, random: bool, long_every: u64 },
 }
@@ -85,7 +88,7 @@ pub fn run(kit: &Kit, target: &Target, load: Load, mode: Mode, window_ms: u64) -
     let raised = match mode {
         Mode::RealTime => Some(raise(kit, target, load).map_err(who)?),
         Mode::Nice => {
-            let before_ms = if matches!(load, Load::Rate { .. }) { BEFORE_RATE_MS } else { BEFORE_MS };
+            let before_ms = if matches!(load, Load::Callers(_)) { BEFORE_MS } else { BEFORE_RATE_MS };
             generate(kit, target, load, [0, before_ms], false).map_err(who)?;
             None
         }
@@ -113,6 +116,10 @@ fn generate(
     match load {
         Load::Callers(callers) => {
             command.args(["--connections", &callers.to_string()]);
+        }
+        Load::Full { long_every } => {
+            command.args(["--connections", &CONNECTIONS.to_string()]);
+            command.args(["--long-every", &long_every.to_string(), "--long-body", LONG_EVENT]);
         }
         Load::Rate { per_second, random, long_every } => {
             command.args(["--connections", &CONNECTIONS.to_string(), "--rate", &format!("{per_second:.0}")]);

@@ -33,10 +33,15 @@ impl MemoryFollower {
                     false => ["memory.max_usage_in_bytes", "memory.usage_in_bytes", "total_shmem"],
                 };
                 let cached = if group.v2 { "file" } else { "total_cache" };
-                let of = |name| named_number(&folder.join("memory.stat"), name).unwrap_or(0);
+                let record = number(&folder.join(record)).unwrap_or(0);
+                if record != 0 && record <= self.peak_bytes {
+                    // Nothing below can be more than the record.
+                    return self.peak_bytes;
+                }
+                let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+                let of = |name| named(&stat, name).unwrap_or(0);
                 // What is shared in memory is no cache: it has no file to go back to.
                 let cache = of(cached).saturating_sub(of(shared));
-                let record = number(&folder.join(record)).unwrap_or(0);
                 self.cache_bytes_max = self.cache_bytes_max.max(cache);
                 if self.cache_bytes_max <= CACHE_BYTES_SMALL {
                     record
@@ -95,7 +100,10 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 fn named_number(path: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    named(&fs::read_to_string(path).ok()?, name)
+}
+
+fn named(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 

@@ -4,6 +4,8 @@
 //! sleeps and wakes thousands of times a second, and would find nothing of what it needs in the caches
 //! of its new processor each time. So it keeps one, and takes the next if it has to wait there: for a
 //! function that computes, or for another program. Functions may run anywhere, as before.
+//!
+//! The same counts of the kernel tell whether it has more to do than it can ([`Gauge`]).
 
 use std::fs::File;
 use std::io;
@@ -16,10 +18,35 @@ use nix::unistd::Pid;
 /// percent, takes another.
 const WAITED_PERCENT_MAX: u64 = 10;
 
+/// What the kernel counts of the thread that found it.
+pub struct Gauge {
+    counts: File,
+}
+
+impl Gauge {
+    /// Of the thread that calls. `None`: the kernel does not count.
+    pub fn find() -> Option<Gauge> {
+        let gauge = Gauge { counts: File::open("/proc/thread-self/schedstat").ok()? };
+        gauge.spent_ns()?;
+        Some(gauge)
+    }
+
+    /// What the thread has spent at work and waiting for a processor, since it began. Any thread may ask.
+    pub fn spent_ns(&self) -> Option<u64> {
+        let (ran, waited) = self.read()?;
+        Some(ran + waited)
+    }
+
+    fn read(&self) -> Option<(u64, u64)> {
+        let mut text = [0; 96];
+        let length = self.counts.read_at(&mut text, 0).ok()?;
+        counts(std::str::from_utf8(&text[..length]).ok()?)
+    }
+}
+
 /// Makes sure that a thread can be seated later, when it may open no files any more.
 pub struct Chair {
-    /// What the kernel counts of the thread.
-    counts: File,
+    gauge: Gauge,
     everywhere: CpuSet,
 }
 
@@ -35,9 +62,7 @@ impl Chair {
     /// count how long threads wait.
     pub fn find() -> Option<Chair> {
         let everywhere = sched_getaffinity(Pid::from_raw(0)).ok()?;
-        let counts = File::open("/proc/thread-self/schedstat").ok()?;
-        let chair = Chair { counts, everywhere };
-        chair.waited_ns()?;
+        let chair = Chair { gauge: Gauge::find()?, everywhere };
         (chair.processors().count() > 1).then_some(chair)
     }
 
@@ -64,15 +89,14 @@ impl Chair {
 
     /// How long the thread has waited for a processor, since it began.
     fn waited_ns(&self) -> Option<u64> {
-        let mut text = [0; 96];
-        let length = self.counts.read_at(&mut text, 0).ok()?;
-        waited_ns(std::str::from_utf8(&text[..length]).ok()?)
+        Some(self.gauge.read()?.1)
     }
 }
 
-/// The second number: the first one is the time that it ran.
-fn waited_ns(schedstat: &str) -> Option<u64> {
-    schedstat.split_ascii_whitespace().nth(1)?.parse().ok()
+/// The first two numbers: how long it ran, and how long it waited.
+fn counts(schedstat: &str) -> Option<(u64, u64)> {
+    let mut numbers = schedstat.split_ascii_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl Seat {
@@ -118,8 +142,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_counts() {
-        assert_eq!(waited_ns("8161 32154 7\n"), Some(32_154));
-        assert_eq!(waited_ns("8161\n"), None);
+        assert_eq!(counts("8161 32154 7\n"), Some((8_161, 32_154)));
+        assert_eq!(counts("8161\n"), None);
     }
 
     #[test]

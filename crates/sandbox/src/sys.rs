@@ -340,6 +340,15 @@ pub(crate) fn default_actions() {
     }
 }
 
+/// Has all threads of this process, and of those forked from it, allocate from one heap.
+pub fn one_heap() {
+    // SAFETY: a system library's call on numbers only; it changes where later allocations come from.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Names the process for `ps`; longer names are cut to 15 bytes.
 pub(crate) fn set_process_name(name: &CStr) {
     // SAFETY: PR_SET_NAME reads at most 16 bytes up to the terminating NUL of a valid C string.

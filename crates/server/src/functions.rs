@@ -8,18 +8,26 @@ use lambic_front::CredentialTable;
 use lambic_lambda::invoke::InvokeConfig;
 use lambic_lambda::invoke::networks::Networks;
 use lambic_lambda::invoke::place::Budget;
+use lambic_lambda::invoke::strain::Strain;
 use lambic_lambda::invoke::vpcs::{Subnet, Vpcs};
 use lambic_lambda::keys::Keys;
 use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
-use lambic_sandbox::Sandboxes;
+use lambic_sandbox::{Gauge, Sandboxes};
 use lambic_store::Store;
 
 use crate::config::{Config, Functions};
 use crate::failure::{Failure, Kind};
 use crate::machine_runtimes;
+
+/// What the service gets of the machine.
+pub(crate) struct Machine {
+    pub(crate) sandboxes: Sandboxes,
+    /// Of the thread that serves everything, if one does.
+    pub(crate) gauge: Option<Gauge>,
+}
 
 /// Starts the service.
 pub(crate) async fn start(
@@ -27,12 +35,15 @@ pub(crate) async fn start(
     address: SocketAddr,
     rt: &Rt,
     store: &Store,
-    sandboxes: Sandboxes,
+    machine: Machine,
     credentials: &Arc<CredentialTable>,
 ) -> Result<Arc<Lambda>, Failure> {
-    let config = lambda_config(config, address);
-    let started =
-        Lambda::start(config, rt.clone(), store.clone(), sandboxes, credentials.clone()).await;
+    let mut config = lambda_config(config, address);
+    if let Some(gauge) = machine.gauge {
+        config.invoke.strain = Strain::new(Arc::new(move || gauge.spent_ns()));
+    }
+    let (store, sandboxes) = (store.clone(), machine.sandboxes);
+    let started = Lambda::start(config, rt.clone(), store, sandboxes, credentials.clone()).await;
     started.map_err(|error| {
         let kind = match error {
             StartError::Catalog(_) | StartError::Secret(_) | StartError::Clients(_) => {

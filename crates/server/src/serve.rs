@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lambic_front::{AuthMode, CredentialTable, Front, FrontConfig, Principal};
 use lambic_rt::{Rt, TaskKind};
-use lambic_sandbox::{Chair, SandboxHost, run_anywhere};
+use lambic_sandbox::{Chair, Gauge, SandboxHost, one_heap, run_anywhere};
 use lambic_store::{OpenError, Store};
 use lambic_wire::sigv4::Credentials;
 
@@ -30,6 +30,8 @@ const SEAT_REVIEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a server from start to end. Returns when it has drained.
 pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
+    // One thread does nearly everything; heaps of their own for the others would only be memory.
+    one_heap();
     // Configure.
     let mut log = logging::start(&config.log);
     for variable in &config.variables_unknown {
@@ -43,6 +45,7 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     let listener = listen(config.listen)?;
     // Found while this process may still open what the kernel tells of threads.
     let chair = if config.threads == 1 { Chair::find() } else { None };
+    let gauge = if config.threads == 1 { Gauge::find() } else { None };
     host.drop_privileges(&scratch.reach(&config)).map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
@@ -51,7 +54,7 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
     log.run()
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(live(config, purpose, host, listener, chair));
+    let ended = runtime.block_on(live(config, purpose, host, listener, (chair, gauge)));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(scratch);
@@ -82,7 +85,7 @@ async fn live(
     purpose: Purpose,
     host: SandboxHost,
     listener: TcpListener,
-    chair: Option<Chair>,
+    (chair, gauge): (Option<Chair>, Option<Gauge>),
 ) -> Result<(), Failure> {
     let rt = Rt::real();
     let started = rt.instant();
@@ -97,8 +100,8 @@ async fn live(
     let barriers = host.barriers().to_vec();
     let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
     let credentials = credentials(&config);
-    let lambda =
-        functions::start(&config, address, &rt, &store, sandboxes.clone(), &credentials).await?;
+    let machine = functions::Machine { sandboxes: sandboxes.clone(), gauge };
+    let lambda = functions::start(&config, address, &rt, &store, machine, &credentials).await?;
     let front = Front::new(
         front_config(&config, address)?,
         rt.clone(),

@@ -2,7 +2,7 @@
 //!
 //! `loadgen --address 127.0.0.1:4566 --path /2015-03-31/functions/f/invocations [--body '{}']
 //! [--connections 1] [--warm-ms 100] [--window-ms 1000] [--sign KEY:SECRET] [--real-time yes]
-//! [--rate 1000 [--random yes] [--long-body '{}' --long-every 1000]]`
+//! [--long-body '{}' --long-every 1000] [--rate 1000 [--random yes]]`
 //!
 //! With a rate, requests come when they are due, whether or not earlier ones are answered.
 
@@ -52,16 +52,22 @@ fn run() -> Result<String, String> {
     if value("--real-time").is_some() && !priority::real_time_self() {
         return Err("no right to real-time priority".to_owned());
     }
+    let (long_every, long) = (number("--long-every", 0)?, request(&value("--long-body").unwrap_or_default()));
     let outcome = match number("--rate", 0)? {
-        0 => {
-            let plan = Plan { address: to, request: request(&body), connections, warm, window };
-            load::run(&plan)?
-        }
+        0 => load::run(&Plan {
+            address: to,
+            request: request(&body),
+            long_every,
+            long,
+            connections,
+            warm,
+            window,
+        })?,
         rate => open::run(&open::Plan {
             address: to,
             short: request(&body),
-            long_every: number("--long-every", 0)?,
-            long: request(&value("--long-body").unwrap_or_default()),
+            long_every,
+            long,
             rate: rate as f64,
             random: value("--random").is_some(),
             connections,

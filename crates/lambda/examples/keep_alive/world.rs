@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use lambic_lambda::invoke::place::{self, Budget, IdleEnvironment, Placement, Used};
-use lambic_lambda::invoke::pool::{Answer, EnvironmentId, Evictable, Free, Pool};
+use lambic_lambda::invoke::pool::{Answer, EnvironmentId, Evictable, Free, Impatient, Pool};
 use lambic_lambda::invoke::worth::{Keep, PRICE, Policy, Worth};
 use lambic_rt::{Instant, Rt};
 
@@ -211,7 +211,8 @@ impl World<'_> {
     }
 
     fn loses_patience(&mut self, pool: u32, call: u64) {
-        if self.pools[pool as usize].impatient(call) {
+        let now = self.instant();
+        if self.pools[pool as usize].impatient(call, now) == Impatient::Start {
             self.start_for(pool, call);
         }
     }
@@ -338,8 +339,8 @@ impl World<'_> {
                 self.free(pool, id);
             }
             Event::Patience { pool, call } => {
-                let wanted = self.pools[pool as usize].impatient(call);
-                if wanted {
+                // Nothing rests here, so it is never one of those.
+                if self.pools[pool as usize].impatient(call, now) == Impatient::Start {
                     self.out.disappointed += 1;
                     self.start_for(pool, call);
                 }

@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use lambic_rt::Instant;
 
-/// Half octaves: the first bin is below the unit, then come 24 up to 4,096 units, then what is longer.
+/// Half octaves of rests: the first bin is below a second, then come 24 up to 4,096 seconds, then what is
+/// longer.
 const BINS: usize = 26;
-/// Where the last bin is taken to end, in units: it stands for "hardly ever".
-const LAST_END: f32 = 65_536.0;
+/// The same of invocations, from a sixteenth of a millisecond up to four seconds.
+const SERVED_BINS: usize = 34;
+/// Where the last bin is taken to end, in its own beginning: it stands for "hardly ever".
+const LAST_TIMES: f32 = 16.0;
 /// With so many in all, all are halved: what was seen lately counts more.
 const TOTAL_MAX: u16 = 96;
 /// Levels that outlive the pool. What is beyond comes from bursts, which are learnt again.
@@ -28,50 +31,62 @@ const START_WEIGHT: f32 = 0.25;
 const SERVED_MIN: u16 = 4;
 
 /// A histogram of times, in units of its owner.
-#[derive(Clone, Debug, Default)]
-pub struct Histogram {
-    counts: [u16; BINS],
+#[derive(Clone, Debug)]
+pub struct Histogram<const N: usize> {
+    counts: [u16; N],
     total: u16,
 }
 
-impl Histogram {
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        Histogram { counts: [0; N], total: 0 }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
     fn add(&mut self, time: Duration, unit: Duration) {
         if self.total >= TOTAL_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total = self.counts.iter().sum();
         }
-        self.counts[bin(time, unit)] += 1;
+        self.counts[bin(time, unit).min(N - 1)] += 1;
         self.total += 1;
     }
 }
 
+/// The last one has all that is longer, too.
 fn bin(time: Duration, unit: Duration) -> usize {
     // In 256ths of a unit, so that the first octaves have halves, too.
-    let parts = time.as_micros() as u64 * 256 / unit.as_micros() as u64;
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let parts = nanos.saturating_mul(256) / unit.as_nanos() as u64;
     if parts < 256 {
         return 0;
     }
     let octave = parts.ilog2() - 8;
     let is_upper_half = parts >> octave >= 362;
-    (1 + 2 * octave as usize + usize::from(is_upper_half)).min(BINS - 1)
+    1 + 2 * octave as usize + usize::from(is_upper_half)
 }
 
-/// Where each bin begins, in units; the end of the last one is the last entry.
-const EDGES: [f32; BINS + 1] = {
-    let mut edges = [0.0; BINS + 1];
+/// Where each bin begins, in units, and where the last one ends.
+const fn edges<const ENDS: usize>() -> [f32; ENDS] {
+    let mut edges = [0.0; ENDS];
+    let last = ENDS - 1;
     let mut octave = 1.0;
     let mut at = 1;
-    while at < BINS {
+    while at < last {
         edges[at] = octave;
-        if at + 1 < BINS {
+        if at + 1 < last {
             edges[at + 1] = octave * std::f32::consts::SQRT_2;
         }
         octave *= 2.0;
         at += 2;
     }
-    edges[BINS] = LAST_END;
+    edges[last] = edges[last - 1] * LAST_TIMES;
     edges
-};
+}
+
+const EDGES: [f32; BINS + 1] = edges();
+const SERVED_EDGES: [f32; SERVED_BINS + 1] = edges();
 
 /// Before anything is known, a rest is as likely to end in any one bin as in any other: the longer a
 /// function has not been called, the longer it takes until it is. It counts as a few observations.
@@ -84,19 +99,20 @@ const PRIOR_LAST: f32 = 0.4;
 struct Level {
     /// Since when it rests; `None` while it is reached, and when it is not known.
     left: Option<Instant>,
-    rests: Histogram,
+    rests: Histogram<BINS>,
 }
 
 /// In what rests are counted.
 const SECOND: Duration = Duration::from_secs(1);
-/// In what invocations are counted.
-const MILLISECOND: Duration = Duration::from_millis(1);
+/// In what invocations are counted. Whole milliseconds would be too coarse: a short jam of one that takes
+/// a tenth of that would look as if it lasted longer than the start of another environment.
+const SERVED_UNIT: Duration = Duration::from_nanos(62_500);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     levels: Vec<Level>,
-    served: Histogram,
+    served: Histogram<SERVED_BINS>,
     /// Mean time of a start, in seconds.
     start_s: Option<f32>,
 }
@@ -129,7 +145,7 @@ impl History {
 
     /// An invocation took so long, until the environment was free again.
     pub fn served(&mut self, took: Duration) {
-        self.served.add(took, MILLISECOND);
+        self.served.add(took, SERVED_UNIT);
     }
 
     /// How long a start takes, as far as is known.
@@ -143,22 +159,24 @@ impl History {
         if self.served.total < SERVED_MIN {
             return None;
         }
-        let age = age.as_secs_f32() * 1_000.0;
-        let first = EDGES[1..BINS].iter().position(|end| age < *end)?;
-        let share = (EDGES[first + 1] - age.max(EDGES[first])) / (EDGES[first + 1] - EDGES[first]);
+        let (edges, counts) = (&SERVED_EDGES, &self.served.counts);
+        let unit = SERVED_UNIT.as_secs_f32();
+        let age = age.as_secs_f32() / unit;
+        let first = edges[1..SERVED_BINS].iter().position(|end| age < *end)?;
+        let share = (edges[first + 1] - age.max(edges[first])) / (edges[first + 1] - edges[first]);
         let mass = |at: usize| {
-            let count = f32::from(self.served.counts[at]);
+            let count = f32::from(counts[at]);
             if at == first { count * share } else { count }
         };
-        let whole: f32 = (first..BINS).map(mass).sum();
+        let whole: f32 = (first..SERVED_BINS).map(mass).sum();
         if whole <= 0.0 {
             return None;
         }
         let mut below = 0.0;
-        for at in first..BINS - 1 {
+        for at in first..SERVED_BINS - 1 {
             below += mass(at);
             if below >= 0.75 * whole {
-                return Some(Duration::from_secs_f32((EDGES[at + 1] - age).max(0.0) / 1_000.0));
+                return Some(Duration::from_secs_f32((edges[at + 1] - age).max(0.0) * unit));
             }
         }
         None
@@ -186,7 +204,7 @@ impl History {
     }
 }
 
-fn index(rests: Option<&Histogram>, age: f32) -> f32 {
+fn index(rests: Option<&Histogram<BINS>>, age: f32) -> f32 {
     let weight = |at: usize| {
         let prior = if at == BINS - 1 { PRIOR_LAST } else { PRIOR };
         prior + rests.map_or(0.0, |rests| f32::from(rests.counts[at]))
@@ -231,7 +249,7 @@ mod tests {
 
     #[test]
     fn bins_are_half_octaves() {
-        let at = |ms| bin(Duration::from_millis(ms), SECOND);
+        let at = |ms| bin(Duration::from_millis(ms), SECOND).min(BINS - 1);
         assert_eq!((at(0), at(999), at(1_000), at(1_413), at(1_415)), (0, 0, 1, 1, 2));
         assert_eq!((at(2_000), at(4_095_000), at(4_096_000), at(u32::MAX.into())), (3, 24, 25, 25));
         for ms in (0..5_000_000_u64).step_by(3_001) {
@@ -239,6 +257,9 @@ mod tests {
             let slack = s * 0.002;
             assert!(EDGES[bin] <= s + slack && s - slack < EDGES[bin + 1], "{ms} is in {bin}");
         }
+        assert_eq!((EDGES[25], EDGES[26]), (4_096.0, 65_536.0));
+        assert_eq!((SERVED_EDGES[33], SERVED_EDGES[34]), (65_536.0, 1_048_576.0));
+        assert!(bin(Duration::MAX, SERVED_UNIT) >= SERVED_BINS - 1);
     }
 
     #[test]
@@ -295,6 +316,17 @@ mod tests {
         assert_eq!(history.left_of(ms(50)), None, "none took so long");
         (0..10).for_each(|_| history.served(ms(3_000)));
         assert!(history.left_of(ms(0)).unwrap() > ms(1_000), "one of two takes long");
+    }
+
+    #[test]
+    fn fractions_of_a_millisecond_are_told_apart() {
+        let mut history = History::default();
+        (0..10).for_each(|_| history.served(Duration::from_micros(100)));
+        let left = history.left_of(Duration::ZERO).unwrap();
+        assert!(
+            left >= Duration::from_micros(100) && left < Duration::from_micros(140),
+            "{left:?}"
+        );
     }
 
     #[test]

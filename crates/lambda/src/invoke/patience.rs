@@ -15,8 +15,8 @@ use lambic_wire::error::Error;
 use tokio::sync::oneshot;
 
 use super::admit::Throttle;
-use super::pool::{Answer, Ticket};
-use super::shell::{Grant, Shell};
+use super::pool::{Answer, EnvironmentId, Impatient, Ticket};
+use super::shell::{Grant, Inner, Shell};
 
 /// Until when which requests are patient.
 #[derive(Default)]
@@ -75,9 +75,18 @@ impl Patience {
         if watch != self.watch {
             return None;
         }
-        let due = std::iter::from_fn(|| self.due(now)).collect();
+        Some(std::iter::from_fn(|| self.due(now)).collect())
+    }
+
+    /// One that was due waits until `at` after all; before [`Patience::rest`].
+    fn again(&mut self, at: Instant, ticket: Ticket, tell: oneshot::Sender<bool>) {
+        self.moments.push(Moment { at, ticket, tell });
+    }
+
+    /// Until when the task that has been woken sleeps again, if it does.
+    fn rest(&mut self) -> Option<Instant> {
         self.watched = self.next();
-        Some(due)
+        self.watched
     }
 
     /// Takes out a request that has waited long enough.
@@ -105,6 +114,7 @@ impl Shell {
         let mut impatient = None;
         let answer = {
             let mut inner = self.lock();
+            self.note_strain(&mut inner, now);
             let answer = inner.pool.request(ticket, now);
             match answer {
                 Answer::Use(id) => return inner.grant(id, Some(now)),
@@ -157,15 +167,48 @@ impl Shell {
                 let now = shell.common.rt.instant();
                 let mut inner = shell.lock();
                 let Some(due) = inner.patience.wake(watch, now) else { return };
-                for (ticket, tell) in due {
-                    // One that has gone since then needs to be told nothing.
-                    let _ = tell.send(inner.pool.impatient(ticket));
+                let lose = |(ticket, tell)| inner.loses_patience(ticket, tell, now);
+                let unused: Vec<_> = due.into_iter().filter_map(lose).collect();
+                let next = inner.patience.rest();
+                drop(inner);
+                for id in unused {
+                    shell.responded(id, now);
+                    shell.ready(id);
                 }
-                let Some(next) = inner.patience.watched else { return };
+                let Some(next) = next else { return };
                 left = next.saturating_duration_since(now);
             }
         };
         self.common.rt.spawn("patience of requests", TaskKind::Request, watching).detach();
+    }
+}
+
+impl Inner {
+    /// Does for a request what is left to do. An environment that it would have had, when nobody takes it
+    /// any more.
+    fn loses_patience(
+        &mut self,
+        ticket: Ticket,
+        tell: oneshot::Sender<bool>,
+        now: Instant,
+    ) -> Option<EnvironmentId> {
+        match self.pool.impatient(ticket, now) {
+            Impatient::Use(id) => {
+                let grant = self.grant(id, None);
+                let sender = self.waiting.remove(&ticket);
+                let is_taken = sender.is_some_and(|sender| sender.send(grant).is_ok());
+                (!is_taken).then_some(id)
+            }
+            Impatient::Hold(patience) => {
+                self.patience.again(now + patience, ticket, tell);
+                None
+            }
+            what => {
+                // One that has gone since then needs to be told nothing.
+                let _ = tell.send(what == Impatient::Start);
+                None
+            }
+        }
     }
 }
 
@@ -212,10 +255,12 @@ mod tests {
         };
         assert_eq!((add(&mut patience, 50), add(&mut patience, 10)), (Some(1), Some(2)));
         assert_eq!(patience.wake(2, at(10)).map(|due| due.len()), Some(1));
-        assert_eq!(patience.watched, Some(at(50)), "the second goes on with what is left");
+        let (tell, _told) = oneshot::channel();
+        patience.again(at(45), 5, tell);
+        assert_eq!(patience.rest(), Some(at(45)), "the second goes on with what is left");
         assert!(patience.wake(1, at(50)).is_none(), "the first ends");
-        assert_eq!(patience.wake(2, at(50)).map(|due| due.len()), Some(1));
-        assert_eq!(patience.watched, None);
+        assert_eq!(patience.wake(2, at(50)).map(|due| due.len()), Some(2));
+        assert_eq!(patience.rest(), None);
         assert_eq!(add(&mut patience, 70), Some(3));
     }
 }

@@ -8,8 +8,19 @@
 //!
 //! Early binding: when one that is at work will probably be free sooner than a new one would be ready,
 //! nothing is started for a request; it is *patient*. Its patience has a bound, after which one is
-//! started all the same. At any time as many are being started as there are impatient requests, and
-//! one that has started serves an impatient request first, so nobody waits for what never comes.
+//! started all the same, unless the queue before it moves so fast that its turn comes sooner. At any
+//! time as many are being started as there are impatient requests, and one that has started serves an
+//! impatient request first, so nobody waits for what never comes.
+//!
+//! An idle environment that has been stopped *rests*. To wake it takes the server a tenth of a millisecond,
+//! and finds nothing of it in the caches; so a request is patient with those at work, too, before it wakes
+//! one, if they are quicker. Otherwise a jam of a few milliseconds would wake all there are, for which
+//! all others wait, and the next jam is there.
+//!
+//! The same holds for many at work at once when the thread that serves them is *under strain*
+//! ([`super::strain`]): no more are set to work then for invocations that are short, and of those that
+//! are, one that becomes free rests until there are few enough. Whoever waits is patient as long as the
+//! others are served.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -19,22 +30,15 @@ use lambic_rt::Instant;
 use super::history::History;
 use super::worth::{Idle, Keep, Worth};
 
+#[path = "pool_patience.rs"]
+mod patience;
+
+pub use patience::{CROWD, PATIENCE_MAX, SETTLING_PATIENCE};
+
 /// Names one environment on this server.
 pub type EnvironmentId = u64;
 /// Names one request that waits for an environment.
 pub type Ticket = u64;
-
-/// A request behind an environment that has just answered waits so long before it costs another
-/// environment. A runtime asks for its next event within a fraction of a millisecond, but one that
-/// has used up its share of the processor is held back for tens of them.
-pub const SETTLING_PATIENCE: Duration = Duration::from_millis(50);
-
-/// Nobody waits longer for one that is at work before one is started for him, nor longer than a start
-/// takes: a wrong guess costs at most the time of one more start.
-pub const PATIENCE_MAX: Duration = Duration::from_millis(250);
-
-/// Nor is less worth a timer.
-const PATIENCE_MIN: Duration = Duration::from_millis(1);
 
 /// Where an environment of the pool is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ struct Environment {
     slot: Slot,
     /// From when on it serves nobody any more.
     old_at: Option<Instant>,
+    /// It is idle, and stopped.
+    rests: bool,
 }
 
 /// What the shell does for a new request.
@@ -70,6 +76,19 @@ pub enum Answer {
     WaitBriefly(Duration),
     /// The pool is closed for good; look the snapshot's pool up again.
     Closed,
+}
+
+/// What the shell does for a request whose patience is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Impatient {
+    /// It is served by this environment, which has rested.
+    Use(EnvironmentId),
+    /// One more environment is to be started.
+    Start,
+    /// The queue moves, and nothing would make it quicker; the shell asks again after this time.
+    Hold(Duration),
+    /// Nothing: it does not wait any more, or as many are being started as there are impatient ones.
+    Wait,
 }
 
 /// What the shell does with an environment that became free.
@@ -103,6 +122,9 @@ pub struct Evictable {
 struct Waiter {
     ticket: Ticket,
     is_patient: bool,
+    /// When it was last told to wait, and how many had been answered then.
+    since: Instant,
+    answered: u64,
 }
 
 /// See the module.
@@ -117,6 +139,10 @@ pub struct Pool {
     settling: usize,
     /// Provisioned: so many are there all the time, whether anybody asks for them or not.
     kept: usize,
+    /// Invocations so far.
+    answered: u64,
+    /// The server has more to do than it can.
+    strained: bool,
     retired: bool,
     closed: bool,
     memory_mb: u32,
@@ -156,18 +182,20 @@ impl Pool {
         if self.closed {
             return Answer::Closed;
         }
-        if let Some(id) = self.idle.pop() {
-            let environment = self.environments.get_mut(&id).expect("what is idle is there");
-            assert!(
-                matches!(environment.slot, Slot::Idle { .. }),
-                "an idle environment was not idle"
-            );
-            environment.slot = Slot::Busy { since: Some(now) };
-            self.history.reached(self.at_work(), now);
-            return Answer::Use(id);
-        }
-        let patience = self.patience(now);
-        self.waiting.push_back(Waiter { ticket, is_patient: patience.is_some() });
+        let patience = match self.idle.last() {
+            _ if self.holds_back() => Some(SETTLING_PATIENCE),
+            Some(_) => match self.patience_before_waking(now) {
+                Some(patience) => Some(patience),
+                None => {
+                    let id = self.take_idle(now).expect("one is idle");
+                    self.history.reached(self.at_work(), now);
+                    return Answer::Use(id);
+                }
+            },
+            None => self.patience(now),
+        };
+        let (is_patient, answered) = (patience.is_some(), self.answered);
+        self.waiting.push_back(Waiter { ticket, is_patient, since: now, answered });
         self.history.reached(self.at_work(), now);
         if let Some(patience) = patience {
             self.patient += 1;
@@ -176,63 +204,55 @@ impl Pool {
         if self.starting >= self.waiting.len() { Answer::Wait } else { Answer::WaitAndStart }
     }
 
-    /// How long one more request may wait before an environment is started for it. `None`: one is to
-    /// be started now, or more are being started than requests wait.
-    fn patience(&self, now: Instant) -> Option<Duration> {
-        let ahead = self.waiting.len();
-        if self.starting > ahead {
-            return None;
-        }
-        if self.starting + self.settling > ahead {
-            return Some(SETTLING_PATIENCE);
-        }
-        // Those that start or settle serve so many of them; the others and this one come after.
-        self.patience_for_busy(ahead - self.starting - self.settling, now)
+    /// The newest of the idle ones, which serves from now on.
+    fn take_idle(&mut self, now: Instant) -> Option<EnvironmentId> {
+        let id = self.idle.pop()?;
+        let environment = self.environments.get_mut(&id).expect("what is idle is there");
+        assert!(matches!(environment.slot, Slot::Idle { .. }), "an idle environment was not idle");
+        environment.slot = Slot::Busy { since: Some(now) };
+        environment.rests = false;
+        Some(id)
     }
 
-    /// The same for one that has so many before it at those that are at work.
-    fn patience_for_busy(&self, ahead: usize, now: Instant) -> Option<Duration> {
-        let (start, busy) = (self.history.start()?, self.busy());
-        let whole = self.history.left_of(Duration::ZERO)?;
-        // Each of them would have to serve so many before.
-        let rounds = u32::try_from(ahead.checked_div(busy)?).ok()?;
-        if whole.checked_mul(rounds)? >= start {
-            return None;
-        }
-        let left = |environment: &Environment| match environment.slot {
-            Slot::Busy { since: Some(since) } => {
-                self.history.left_of(now.saturating_duration_since(since))
-            }
-            _ => None,
+    /// The patience of a request is over.
+    pub fn impatient(&mut self, ticket: Ticket, now: Instant) -> Impatient {
+        let Some(at) = self.waiting.iter().position(|waiter| waiter.ticket == ticket) else {
+            return Impatient::Wait;
         };
-        let mut left: Vec<Duration> = self.environments.values().filter_map(left).collect();
-        let at = ahead % busy;
-        if at >= left.len() {
-            return None;
+        if let Some(patience) = self.patience_left(at, now) {
+            let waiter = &mut self.waiting[at];
+            (waiter.since, waiter.answered) = (now, self.answered);
+            return Impatient::Hold(patience);
         }
-        let (_, nth, _) = left.select_nth_unstable(at);
-        let expected = *nth + whole * rounds;
-        // Twice what is expected: a wait that is cut off just before its end was for nothing. And well
-        // before a new one would be ready: a new one serves the next burst as well.
-        let patience = (expected * 2).max(PATIENCE_MIN);
-        (patience < start).then(|| patience.min(PATIENCE_MAX))
-    }
-
-    /// The patience of a request is over. Whether one more environment is to be started for it.
-    pub fn impatient(&mut self, ticket: Ticket) -> bool {
-        let Some(waiter) = self.waiting.iter_mut().find(|waiter| waiter.ticket == ticket) else {
-            return false;
-        };
+        let waiter = &mut self.waiting[at];
         if std::mem::take(&mut waiter.is_patient) {
             self.patient -= 1;
         }
-        self.starting < self.impatient_ones()
+        if let Some(id) = self.take_idle(now) {
+            self.waiting.remove(at);
+            return Impatient::Use(id);
+        }
+        if self.starting < self.impatient_ones() { Impatient::Start } else { Impatient::Wait }
+    }
+
+    /// The shell has stopped one that is idle, until it serves again.
+    pub fn rests(&mut self, id: EnvironmentId) {
+        if let Some(environment) = self.environments.get_mut(&id) {
+            debug_assert!(matches!(environment.slot, Slot::Idle { .. }), "only an idle one rests");
+            environment.rests = true;
+        }
+    }
+
+    /// Since when this one is idle without resting, if it is.
+    pub fn idle_since(&self, id: EnvironmentId) -> Option<Instant> {
+        let environment = self.environments.get(&id).filter(|environment| !environment.rests)?;
+        if let Slot::Idle { since } = environment.slot { Some(since) } else { None }
     }
 
     /// The shell starts an environment.
     pub fn starts(&mut self, id: EnvironmentId, now: Instant) {
         let slot = Slot::Starting { since: now };
-        let before = self.environments.insert(id, Environment { slot, old_at: None });
+        let before = self.environments.insert(id, Environment { slot, old_at: None, rests: false });
         assert!(before.is_none(), "an environment's id was used twice");
         self.starting += 1;
     }
@@ -286,7 +306,12 @@ impl Pool {
             self.environments.remove(&id);
             return Free::Stop;
         }
-        if let Some(ticket) = self.next_waiter(has_started) {
+        // It is counted among those at work here, with others enough for whoever waits.
+        let is_one_too_many = !has_started && !self.retired && {
+            let at_work = self.busy() + self.settling;
+            at_work > CROWD && self.holds_back()
+        };
+        if !is_one_too_many && let Some(ticket) = self.next_waiter(has_started) {
             self.set(id, Slot::Busy { since: Some(now) });
             return Free::Use(ticket);
         }
@@ -306,6 +331,7 @@ impl Pool {
         {
             environment.slot = Slot::Settling { since, until };
             self.settling += 1;
+            self.answered += 1;
         }
     }
 
@@ -343,7 +369,8 @@ impl Pool {
     pub fn wanted(&self) -> usize {
         let has_any = self.busy() + self.settling > 0;
         let need = if has_any { self.impatient_ones() } else { self.waiting.len() };
-        need.saturating_sub(self.starting)
+        // Those that rest are for whoever loses his patience with the others.
+        need.saturating_sub(self.starting + self.idle.len())
     }
 
     /// A request waits no longer. Whether it was still waiting.
@@ -488,3 +515,7 @@ impl Pool {
 #[cfg(test)]
 #[path = "pool_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pool_jam_tests.rs"]
+mod jam_tests;

@@ -12,7 +12,7 @@ fn fixed(idle_max: Duration) -> Keep {
     Keep { policy: Policy::Fixed, idle_max, price: PRICE }
 }
 
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     lambic_rt::Rt::simulated(1).instant()
 }
 
@@ -62,9 +62,9 @@ fn a_request_behind_an_answered_one_waits_a_moment_before_it_costs_an_environmen
     pool.responded(7, start + Duration::from_secs(3));
     assert_eq!(pool.request(2, start), Answer::WaitBriefly(SETTLING_PATIENCE));
     assert_eq!(pool.request(3, start), Answer::WaitAndStart);
-    assert!(pool.impatient(2));
+    assert_eq!(pool.impatient(2, start), Impatient::Start);
     assert_eq!(pool.ready(7, start), Free::Use(2));
-    assert!(!pool.impatient(2));
+    assert_eq!(pool.impatient(2, start), Impatient::Wait);
 }
 
 #[test]
@@ -147,6 +147,9 @@ fn what_is_provisioned_stays_however_long_it_is_idle() {
     assert!(pool.close_if_empty());
 }
 
+/// A function of this time is over before anything else can be done about it.
+pub(super) const QUICK: Duration = Duration::from_micros(100);
+
 /// One whose starts take 200 ms and whose invocations 20.
 fn experienced() -> Pool {
     let mut history = History::default();
@@ -156,7 +159,7 @@ fn experienced() -> Pool {
 }
 
 /// One with so many environments at work since `start`.
-fn busy(count: u64, start: Instant) -> Pool {
+pub(super) fn busy(count: u64, start: Instant) -> Pool {
     let mut pool = experienced();
     for id in 1..=count {
         pool.starts(id, start);
@@ -179,7 +182,7 @@ fn a_request_is_bound_to_an_environment_that_will_be_free_before_a_new_one_is_re
     assert_eq!(pool.wanted(), 0);
     pool.responded(1, soon);
     assert_eq!(pool.ready(1, soon), Free::Use(5));
-    assert!(!pool.impatient(5));
+    assert_eq!(pool.impatient(5, soon), Impatient::Wait);
 }
 
 #[test]
@@ -220,11 +223,11 @@ fn who_waited_in_vain_gets_an_environment_of_his_own() {
     let first = patience(pool.request(5, start));
     patience(pool.request(6, start));
     let late = start + first;
-    assert!(pool.impatient(5));
+    assert_eq!(pool.impatient(5, start), Impatient::Start);
     pool.starts(9, late);
     // It was started for the one that had waited longest; the other may still hope.
     assert_eq!(pool.ready(9, late), Free::Use(5));
-    assert!(pool.impatient(6));
+    assert_eq!(pool.impatient(6, start), Impatient::Start);
     pool.starts(10, late);
     assert_eq!(pool.gone(10), 1, "a start that fails is made good");
     // Without anything to wait for nobody is patient.
@@ -238,7 +241,7 @@ fn a_start_serves_the_impatient_first() {
     let (mut pool, start) = (busy(1, now()), now());
     assert!(matches!(pool.request(5, start), Answer::WaitBriefly(_)));
     assert!(matches!(pool.request(6, start), Answer::WaitBriefly(_)));
-    assert!(pool.impatient(6));
+    assert_eq!(pool.impatient(6, start), Impatient::Start);
     pool.starts(9, start);
     assert_eq!(pool.ready(9, start), Free::Use(6));
     pool.responded(1, start);
@@ -280,6 +283,8 @@ enum Move {
     Die(usize),
     Claim(usize),
     Withdraw(usize),
+    Rest(usize),
+    Strain(bool),
     Reap,
     Keep(usize),
     Retire,
@@ -293,6 +298,8 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => (0_usize..16).prop_map(Move::Die),
         1 => (0_usize..16).prop_map(Move::Claim),
         1 => (0_usize..16).prop_map(Move::Withdraw),
+        3 => (0_usize..16).prop_map(Move::Rest),
+        1 => any::<bool>().prop_map(Move::Strain),
         1 => Just(Move::Reap),
         1 => (0_usize..4).prop_map(Move::Keep),
         1 => Just(Move::Retire),
@@ -357,8 +364,14 @@ impl World {
         let over: Vec<Ticket> = over.into_iter().map(|(ticket, _)| *ticket).collect();
         for ticket in over {
             self.waiting.insert(ticket, None);
-            let starts = self.pool.impatient(ticket);
-            self.start(usize::from(starts));
+            match self.pool.impatient(ticket, self.at) {
+                Impatient::Use(id) => self.serve(id, ticket),
+                Impatient::Start => self.start(1),
+                Impatient::Hold(patience) => {
+                    self.waiting.insert(ticket, Some(self.at + patience));
+                }
+                Impatient::Wait => {}
+            }
         }
     }
 
@@ -404,6 +417,14 @@ impl World {
                 assert!(self.pool.withdraw(ticket));
                 self.waiting.remove(&ticket);
             }
+            Move::Rest(index) => {
+                let Some(id) = self.pick(index) else { return };
+                if self.pool.idle_since(id).is_some() {
+                    self.pool.rests(id);
+                    assert_eq!(self.pool.idle_since(id), None);
+                }
+            }
+            Move::Strain(is_strained) => self.pool.set_strained(is_strained),
             Move::Reap => {
                 let out = self.pool.reap(self.at, &self.keep);
                 self.drop_out(out);
@@ -455,9 +476,13 @@ proptest! {
     fn one_invocation_at_a_time_and_nobody_waits_beyond_the_bound(
         history in proptest::collection::vec((any_move(), 0_u64..30), 0..200),
         knows in any::<bool>(),
+        is_quick in any::<bool>(),
         is_fixed in any::<bool>(),
     ) {
-        let pool = if knows { experienced() } else { Pool::default() };
+        let mut pool = if knows { experienced() } else { Pool::default() };
+        if knows && is_quick {
+            (0..200).for_each(|_| pool.history.served(QUICK));
+        }
         let mut world = World::new(pool, if is_fixed { Policy::Fixed } else { Policy::Worth });
         for (step, ms) in history {
             // The time of a start is what decides who may wait; here it is kept away from the quick
@@ -471,6 +496,8 @@ proptest! {
             world.nobody_waits_in_vain();
         }
         // With what is at work hung up for good, whoever waits is served by starts alone.
+        world.pass(PATIENCE_MAX);
+        // The queue may have moved until now.
         world.pass(PATIENCE_MAX);
         world.nobody_waits_in_vain();
         for _ in 0..400 {

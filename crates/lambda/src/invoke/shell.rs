@@ -34,9 +34,6 @@ use crate::state::version::Version;
 /// so a function that is called all the time does not pay it.
 const FREEZE_AFTER: Duration = Duration::from_secs(1);
 
-/// Under the pool's lock, so not all of a thousand at once.
-const FREEZES_PER_SWEEP_MAX: usize = 64;
-
 /// A running environment, as those who use it see it.
 #[derive(Clone)]
 pub(super) struct Handle {
@@ -296,6 +293,7 @@ impl Shell {
         let now = self.common.rt.instant();
         loop {
             let mut inner = self.lock();
+            self.note_strain(&mut inner, now);
             let free = inner.pool.ready(id, now);
             match free {
                 Free::Use(ticket) => {
@@ -318,6 +316,13 @@ impl Shell {
                 }
                 Free::Idle | Free::Unknown => return,
             }
+        }
+    }
+
+    /// Tells a pool that has many at work whether the server is under strain.
+    pub(super) fn note_strain(&self, inner: &mut Inner, now: Instant) {
+        if inner.pool.is_busy() {
+            inner.pool.set_strained(self.common.config.strain.is_strained(now));
         }
     }
 
@@ -403,7 +408,6 @@ impl Shell {
             ids.iter().map(|id| inner.entries.remove(id)).collect()
         };
         let (idle, overdue) = (take(idle), take(overdue));
-        inner.freeze_idle(now);
         if inner.pool.missing() == 0 {
             inner.provisioning.recover_with_time(now);
         }
@@ -418,6 +422,30 @@ impl Shell {
         overdue.into_iter().for_each(|entry| end(entry, ShutdownReason::Timeout));
         self.replace(wanted);
         closed
+    }
+
+    /// Those that are to be stopped by [`Shell::freeze`], the longest idle first.
+    pub(super) fn freezable(&self, now: Instant) -> Vec<EnvironmentId> {
+        let inner = self.lock();
+        let is_due = |since| now.saturating_duration_since(since) >= FREEZE_AFTER;
+        let idle = inner.pool.idle().map(|(id, _)| id);
+        idle.filter(|id| inner.pool.idle_since(*id).is_some_and(is_due)).collect()
+    }
+
+    /// Stops an environment if it is still idle and has been for long enough.
+    pub(super) fn freeze(&self, id: EnvironmentId) {
+        let now = self.common.rt.instant();
+        let mut inner = self.lock();
+        let is_due = |since| now.saturating_duration_since(since) >= FREEZE_AFTER;
+        if !inner.pool.idle_since(id).is_some_and(is_due) {
+            return;
+        }
+        let Some(entry) = inner.entries.get_mut(&id) else { return };
+        let Some(handle) = &entry.handle else { return };
+        handle.recorder.hub().set_frozen(true);
+        handle.control.set_frozen(true);
+        entry.frozen = true;
+        inner.pool.rests(id);
     }
 
     /// The snapshot is no longer current.
@@ -487,24 +515,6 @@ impl Shell {
 
 impl Inner {
     /// Stops what has been idle for a while. Under the lock, so that none of it is handed out.
-    fn freeze_idle(&mut self, now: Instant) {
-        let mut left = FREEZES_PER_SWEEP_MAX;
-        for (id, since) in self.pool.idle() {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let idle = now.saturating_duration_since(since);
-            if let (Some(handle), false, true) = (&entry.handle, entry.frozen, idle >= FREEZE_AFTER)
-            {
-                if left == 0 {
-                    return;
-                }
-                left -= 1;
-                handle.recorder.hub().set_frozen(true);
-                handle.control.set_frozen(true);
-                entry.frozen = true;
-            }
-        }
-    }
-
     /// The pool says that this environment serves a request now, which began at that time if it has not
     /// waited.
     pub(super) fn grant(&mut self, id: EnvironmentId, mut since: Option<Instant>) -> Grant {

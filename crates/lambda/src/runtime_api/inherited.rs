@@ -27,8 +27,9 @@ use super::{next, response, route};
 
 /// Read at a time, so also the longest request that is served here.
 const READ_BYTES: usize = 64 * 1024 + 4 * 1024;
-/// Shorter bodies are copied, so that what they were read into can be used again.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Shorter bodies are copied, so that what they were read into can be used again, and no answer that waits
+/// for its caller holds more than twice its size.
+const COPIED_BYTES_MAX: usize = READ_BYTES / 2;
 /// Longer events are written from where they lie.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 

@@ -339,8 +339,6 @@ def stand_as_template():
 
 def stand_with_threads():
     """As that, but it is copied without a fork of its own, with all of its threads."""
-    import threading
-
     def wait():
         # What an attempt blocks in its own thread is not to go to this one.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -339,9 +339,13 @@ def stand_as_template():
 
 def stand_with_threads():
     """As that, but it is copied without a fork of its own, with all of its threads."""
-    import threading
+    def wait():
+        # What an attempt blocks in its own thread is not to go to this one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        threading.Event().wait()
+
     for _ in range(2):
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        threading.Thread(target=wait, daemon=True).start()
     os.write(3, b"there")
     try:
         while os.read(6, 64):

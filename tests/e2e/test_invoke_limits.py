@@ -145,6 +145,19 @@ def test_out_of_memory(functions):
     assert functions.invoke(name, 10).value == 10
 
 
+def test_the_end_by_any_signal_is_noticed(functions):
+    name = functions.python("""
+        import os, signal
+        def handler(event, context):
+            os.kill(os.getpid(), event or signal.SIGRTMIN + 3)
+            signal.pause()
+    """, Timeout=110)
+    for event, text in ((0, "signal 37"), (15, "terminated"), (11, "segmentation fault"), (64, "signal 64")):
+        value = functions.invoke(name, event).value
+        assert value["errorType"] == "Runtime.ExitError"
+        assert value["errorMessage"].endswith(f"Error: Runtime exited with error: signal: {text}"), value
+
+
 def test_memory_is_what_was_asked_for(functions):
     name = functions.python("def handler(event, context): return len(bytearray(b'x') * (event << 20)) >> 20\n",
                             MemorySize=512)

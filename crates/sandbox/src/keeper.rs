@@ -40,6 +40,10 @@ impl Keeper {
         Ok(Keeper { daemon, spawner: of(std::process::id())?, folders })
     }
 
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.daemon.as_fd(), self.spawner.as_fd()]
+    }
+
     /// Forks the process; its id.
     pub(crate) fn start(&self, machine: &Machine) -> Result<i32, String> {
         match sys::fork().map_err(|error| format!("forking the keeper: {error}"))? {

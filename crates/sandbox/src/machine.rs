@@ -3,7 +3,7 @@
 //! in `assign`.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,6 +71,13 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// All that it hangs on and is told by.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let kept = self.listeners.iter().map(AsFd::as_fd);
+        let told = self.notice.iter().flat_map(Notice::descriptors);
+        [self.pidfd.as_fd(), self.control.as_fd()].into_iter().chain(kept).chain(told)
+    }
+
     /// The ports of the Runtime API and of the AWS endpoint, as the host sees them.
     pub(crate) fn ports(&self) -> Result<Vec<u16>, String> {
         let port = |fd: &OwnedFd| {

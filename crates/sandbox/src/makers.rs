@@ -1,9 +1,9 @@
 //! Makers: processes that make environments for the spawner, several at a time.
 //!
 //! Most of making one is waiting: for locks of the kernel, for a new file system, for init to build
-//! its root. So the spawner has a few copies of itself that do nothing else. They are forked when it
-//! has prepared everything and has nothing of any environment yet, take their orders from it alone, and
-//! end with it. What they make is the spawner's own child and hangs on a descriptor that goes to the
+//! its root. So the spawner has a few copies of itself that do nothing else. They are forked when the
+//! server has begun, keep nothing of the one environment that there is by then, take their orders from the
+//! spawner alone, and end with it. What they make is the spawner's own child and hangs on a descriptor that goes to the
 //! spawner, so that nothing depends on who made it: when a maker ends, what it had not handed over ends,
 //! too. A maker that somebody has ended is not replaced, because the spawner has environments by then; with
 //! none left it makes all of them itself.
@@ -233,8 +233,6 @@ fn hand_over(orders: &Channel, waiting: &Waiting) -> std::io::Result<()> {
         _ => None,
     };
     let Waiting { pid, limits, is_in_network, .. } = *waiting;
-    let mut descriptors = vec![waiting.pidfd.as_fd(), waiting.control.as_fd()];
-    descriptors.extend(waiting.listeners.iter().map(AsFd::as_fd));
-    descriptors.extend(waiting.notice.iter().flat_map(Notice::descriptors));
+    let descriptors: Vec<_> = waiting.descriptors().collect();
     orders.send(&Answer::Made { pid, limits, is_in_network, link }, &descriptors)
 }

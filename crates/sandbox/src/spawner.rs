@@ -18,7 +18,6 @@ use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::SpawnerConfig;
 use crate::barrier::BarrierKind;
@@ -31,6 +30,7 @@ use crate::network::Way;
 use crate::protocol::{AtHand, InitReport, Origin, Refusal, Reply, Request, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
+use crate::sys::Ended;
 use crate::trial::stands;
 use crate::{init, sys};
 use choice::Choice;
@@ -107,12 +107,12 @@ struct Running {
 }
 
 /// Everything that has to be there before the first request.
-type Prepared = (Machine, SignalFd, Makers, Waiting, Keeper, Option<i32>);
+type Prepared = (Machine, SignalFd, Waiting, Keeper, Option<i32>);
 
 impl Spawner {
     fn start(daemon: Channel, config: &SpawnerConfig) -> Result<Spawner, (Channel, String)> {
-        match Spawner::prepare(config, &daemon) {
-            Ok((machine, signals, makers, first, keeper, keeper_pid)) => {
+        match Spawner::prepare(config) {
+            Ok((mut machine, signals, first, keeper, keeper_pid)) => {
                 let barriers = machine.barriers();
                 let accounts =
                     machine.groups.as_ref().map(Groups::folders_of_all).unwrap_or_default();
@@ -122,6 +122,14 @@ impl Spawner {
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
                 }
+                // Not before: the server begins meanwhile.
+                let ours = [daemon.as_fd(), signals.as_fd()];
+                let not_theirs: Vec<_> = ours
+                    .into_iter()
+                    .chain(first.descriptors())
+                    .chain(keeper.descriptors())
+                    .collect();
+                let makers = Makers::start(&mut machine, &not_theirs).unwrap_or_default();
                 Ok(Spawner {
                     daemon,
                     signals,
@@ -146,18 +154,17 @@ impl Spawner {
     }
 
     /// Sets everything up and proves it by making one environment's first process.
-    fn prepare(config: &SpawnerConfig, daemon: &Channel) -> Result<Prepared, String> {
+    fn prepare(config: &SpawnerConfig) -> Result<Prepared, String> {
         let _ = nix::unistd::setsid();
         let signals = take_signals()?;
         let mut machine = Machine::prepare(config)?;
-        let makers = Makers::start(&mut machine, &[daemon.as_fd(), signals.as_fd()])?;
         let first = machine.make_first()?;
         let keeper = Keeper::new(vec![config.run_dir.clone(), config.images_dir.clone()])?;
         let keeper_pid = match stands(BarrierKind::Keeper) {
             true => Some(keeper.start(&machine)?),
             false => None,
         };
-        Ok((machine, signals, makers, first, keeper, keeper_pid))
+        Ok((machine, signals, first, keeper, keeper_pid))
     }
 
     /// Serves until the daemon is gone.
@@ -484,12 +491,7 @@ impl Spawner {
     /// Collects ended init processes.
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
-        loop {
-            let pid = match waitpid(None::<nix::unistd::Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => pid.as_raw(),
-                Ok(WaitStatus::StillAlive) | Err(_) => break,
-                Ok(_) => continue,
-            };
+        while let Some(Ended { pid, .. }) = sys::next_ended(false) {
             self.copies.has_ended(pid);
             if self.has_lost_birth(pid) {
                 continue;
@@ -565,9 +567,9 @@ impl Spawner {
         let slots: Vec<u32> = all.iter().map(|(slot, _, _, _)| *slot).chain(being_made).collect();
         // The keeper stays until this process has ended.
         while !left.is_empty()
-            && let Ok(status) = waitpid(None::<nix::unistd::Pid>, None)
+            && let Some(ended) = sys::next_ended(true)
         {
-            left.retain(|pid| status.pid().is_none_or(|ended| ended.as_raw() != *pid));
+            left.retain(|pid| ended.pid != *pid);
         }
         for slot in slots.into_iter().chain(self.cleaning.iter().copied()) {
             self.machine.release(slot);

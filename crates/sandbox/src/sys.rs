@@ -9,12 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+mod ended;
 mod mounts;
 mod priority;
 mod restartable;
 pub(crate) mod threads;
 mod turns;
 
+pub(crate) use ended::{Ended, next_ended};
 pub(crate) use mounts::{copy_tree, mount_device};
 pub(crate) use priority::{set_promptness, set_urgent};
 pub(crate) use restartable::{RestartableArea, restartable_area};

@@ -211,10 +211,10 @@ async fn programs_that_cannot_run_are_named() {
     assert!(text.contains(said), "{text}");
     assert_eq!((error, machine.launches()), (Some("Unhandled"), 0));
 
-    let version = Version { runtime: "java21".into(), ..machine.version(2) };
+    let version = Version { runtime: "dotnet8".into(), ..machine.version(2) };
     let answer = machine.invoke(version, "1").await.unwrap();
     let text = String::from_utf8(answer.payload.to_vec()).unwrap();
-    assert!(text.contains("Runtime.NotAvailable") && text.contains("java21"), "{text}");
+    assert!(text.contains("Runtime.NotAvailable") && text.contains("dotnet8"), "{text}");
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 
@@ -19,6 +18,7 @@ use crate::barrier::BarrierKind;
 use crate::channel::{Channel, Packet};
 use crate::oom;
 use crate::protocol::{Command, InitReport, ProgramEnd};
+use crate::sys::{self, Ended};
 use crate::trial::stands;
 
 /// All programs of the environment, the runtime first.
@@ -69,13 +69,9 @@ impl Programs {
     }
 
     /// A process has ended. A report that ends the environment, if it does.
-    fn reaped(
-        &mut self,
-        control: &Channel,
-        pid: Pid,
-        (code, signal): (Option<i32>, Option<i32>),
-    ) -> Option<InitReport> {
-        let at = self.children.iter().position(|child| child.pid == pid)?;
+    fn reaped(&mut self, control: &Channel, ended: Ended) -> Option<InitReport> {
+        let Ended { pid, code, signal } = ended;
+        let at = self.children.iter().position(|child| child.pid.as_raw() == pid)?;
         if at == 0 {
             self.runtime = (code, signal);
         }
@@ -223,15 +219,10 @@ impl Reaper {
 
 /// Reaps whatever has ended; the report that ends the environment if that does.
 fn reap(control: &Channel, programs: &mut Programs) -> Option<InitReport> {
-    loop {
-        let (pid, code, signal) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-            Ok(WaitStatus::StillAlive) | Err(_) => return None,
-            Ok(_) => continue,
-        };
-        if let Some(report) = programs.reaped(control, pid, (code, signal)) {
+    while let Some(ended) = sys::next_ended(false) {
+        if let Some(report) = programs.reaped(control, ended) {
             return Some(report);
         }
     }
+    None
 }

@@ -208,7 +208,7 @@ mod tests {
         let missing: Vec<&Finding> = found.iter().filter(|f| f.state == State::Missing).collect();
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].remedy, "apt-get install nodejs");
-        assert!(interpreters(&[]).len() == 3);
+        assert_eq!(interpreters(&[]).len(), 4);
         let (one, none) = (ruby(Some("/usr/bin/ruby".into())), ruby(None));
         assert_eq!((one.remedy.as_str(), none.remedy.as_str()), ("", "apt-get install ruby"));
         let (one, none) = (java(Some("/usr/bin/java".into())), java(None));

@@ -424,7 +424,7 @@ mod tests {
             ("PackageType", json!("Image"), "PackageType"),
             ("Code", json!({"S3Bucket": "bucket", "S3Key": "key"}), "Code.S3Bucket"),
             ("DurableConfig", json!({}), "DurableConfig"),
-            ("Runtime", json!("java21"), "java21"),
+            ("Runtime", json!("dotnet8"), "dotnet8"),
             ("Architectures", json!(["arm64"]), "arm64"),
         ];
         for (member, value, named) in cases {

@@ -2,8 +2,10 @@
 //! first of the answer.
 //!
 //! The function is not new: its configuration has just been changed, which ends its environments, so it is
-//! known what it imports. With Lambic's own spares at hand, and with a server that keeps none. A start
-//! that was not what it was meant to be does not count.
+//! known what it imports. With Lambic's own spares at hand, and without: where environments are made one
+//! like the other (native code) or copied (Python, Node.js), the later ones of several functions that are
+//! invoked one right after the other, else with a server that keeps no spares. A start that was not what it
+//! was meant to be does not count.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +18,7 @@ use crate::record::{LAMBIC, Sample};
 const QUIET: Duration = Duration::from_millis(60);
 /// A start that was not as meant is tried again so many times.
 const TRIES: usize = 5;
-/// Functions without an interpreter that are invoked in a row, and how many of them at first find a
-/// process that waits.
+/// Functions that are invoked in a row, and how many of them at first find a spare, or a process that waits.
 const IN_A_ROW: usize = 8;
 const FIRST: usize = 4;
 
@@ -33,12 +34,13 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| bench.kit.has(kind)).collect();
     for kind in &kinds {
         with.target(kind, &name(kind))?;
-        if has_spares(kind) {
+        if !runs_out(kind) {
             without.target(kind, &name(kind))?;
+            continue;
         }
-    }
-    for at in 0..IN_A_ROW {
-        with.target("Rust", &format!("row-{at}"))?;
+        for at in 0..IN_A_ROW {
+            with.target(kind, &in_row(kind, at))?;
+        }
     }
     let starts = if bench.options.quick { 4 } else { 9 };
     let rows: Vec<String> = kinds.iter().flat_map(|kind| [row(kind, true), row(kind, false)]).collect();
@@ -49,13 +51,15 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
         for kind in &kinds {
             let found = repeated(starts, || started(&mut with, kind, true));
             keep(bench, &row(kind, true), round, found);
-            if has_spares(kind) {
-                let found = repeated(starts, || started(&mut without, kind, false));
-                keep(bench, &row(kind, false), round, found);
-            }
+            let found = match runs_out(kind) {
+                true => {
+                    let rows = starts.div_ceil(IN_A_ROW - FIRST);
+                    repeated(rows, || in_a_row(&mut with, kind)).map(|rows| rows.concat())
+                }
+                false => repeated(starts, || started(&mut without, kind, false)),
+            };
+            keep(bench, &row(kind, false), round, found);
         }
-        let found = repeated(starts.div_ceil(IN_A_ROW - FIRST), || in_a_row(&mut with));
-        keep(bench, &row("Rust", false), round, found.map(|rows| rows.concat()));
         // AWS's clients for Ruby and Java are not among the peers.
         for kind in KINDS.into_iter().filter(|kind| !["Ruby", "Java"].contains(kind)) {
             let found = repeated(2, || peers::rie_first_ms(&bench.kit, kind).map(|(_, first)| first));
@@ -73,6 +77,16 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
 /// Whether interpreters wait for functions of this kind.
 fn has_spares(kind: &str) -> bool {
     kind != "Rust"
+}
+
+/// Whether what is at hand for functions of this kind can be used up, and the next ones are made as quickly
+/// as they can be.
+fn runs_out(kind: &str) -> bool {
+    ["Rust", "Python", "Node.js"].contains(&kind)
+}
+
+fn in_row(kind: &str, at: usize) -> String {
+    format!("row-{}-{at}", name(kind))
 }
 
 fn name(kind: &str) -> String {
@@ -120,9 +134,12 @@ fn counts(contender: &mut Contender) -> Result<[u64; 2], String> {
 }
 
 /// Starts without a pause between them: those that come after the processes that waited are used up.
-fn in_a_row(contender: &mut Contender) -> Result<Vec<f64>, String> {
+fn in_a_row(contender: &mut Contender, kind: &str) -> Result<Vec<f64>, String> {
     for at in 0..IN_A_ROW {
-        contender.renew(&format!("row-{at}"))?;
+        contender.renew(&in_row(kind, at))?;
+    }
+    if has_spares(kind) {
+        contender.wait_for_spares()?;
     }
     let begun = Instant::now();
     while begun.elapsed() < 3 * QUIET {
@@ -130,7 +147,7 @@ fn in_a_row(contender: &mut Contender) -> Result<Vec<f64>, String> {
     }
     let mut found = Vec::new();
     for at in 0..IN_A_ROW {
-        found.push(contender.first_byte_ms(&format!("row-{at}"))?);
+        found.push(contender.first_byte_ms(&in_row(kind, at))?);
     }
     Ok(found.split_off(FIRST))
 }

@@ -39,6 +39,13 @@ pub(crate) async fn outlive_the_spawner(sandboxes: &Sandboxes, spec: &Spec) -> O
     let sandbox = sandboxes.launch(spec).await.unwrap();
     let control = sandbox.control();
     control.freeze().unwrap();
+    // The kernel has only been told to; a process that it has not stopped yet can be killed.
+    let frozen = async {
+        while !is_frozen(control.pid()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, frozen).await.expect("it is frozen");
     let spawner = children_of(std::process::id())
         .into_iter()
         .find(|pid| comm(*pid) == "lambic-spawner")
@@ -67,6 +74,20 @@ pub(crate) fn children_of(pid: u32) -> Vec<i32> {
 
 fn comm(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Whether all processes of the group that this one is frozen with have stopped.
+fn is_frozen(pid: i32) -> bool {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let of = |marker: &str| groups.lines().find_map(|line| Some(line.split_once(marker)?.1));
+    let says = |path: String, text| {
+        fs::read_to_string(path).is_ok_and(|state| state.lines().any(|line| line == text))
+    };
+    if let Some(group) = of(":freezer:") {
+        return says(format!("/sys/fs/cgroup/freezer{group}/freezer.state"), "FROZEN");
+    }
+    let group = of("0::").unwrap_or_default();
+    says(format!("/sys/fs/cgroup{group}/cgroup.events"), "frozen 1")
 }
 
 fn state(folder: &str) -> Option<char> {

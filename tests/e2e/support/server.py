@@ -162,13 +162,21 @@ def same_program(pid, program):
 
 
 def waits_as(pid):
-    """What the first process of its sandbox, its parent, says that it waits as; `None` if it has a function."""
-    try:
-        parent = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        name = pathlib.Path(f"/proc/{parent}/comm").read_text().strip()
-    except OSError:
-        return None
-    return {"lambic-spare": "spare", "lambic-zygote": "zygote"}.get(name)
+    """What the first process of its sandbox, its parent, says that it waits as; `None` if it has a function.
+    One that is just being copied is still below the zygote's program, and interpreters are asked for their
+    version by the server itself."""
+    direct = True
+    while True:
+        try:
+            parent = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            name = pathlib.Path(f"/proc/{parent}/comm").read_text().strip()
+        except OSError:
+            return None
+        if name.startswith("lambic"):
+            kinds = {"lambic-init": None, "lambic-spare": "spare", "lambic-zygote": "zygote"}
+            kind = kinds.get(name, "being asked")
+            return kind if direct or kind is None else "being copied"
+        pid, direct = parent, False
 
 
 def resident_kb(pid):

@@ -35,7 +35,7 @@ class Made:
         until(lambda: self.figure("lambic_spares") == KEPT, "spares")
         used = self.figure("lambic_spares_used_total")
         answer = json.loads(invoke(self.client, name).payload)
-        assert self.figure("lambic_spares_used_total") == used + 1
+        assert self.figure("lambic_spares_used_total") == used + 1, self.server.text()
         return answer
 
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use lambic_rt::{Rt, TaskKind};
@@ -164,6 +164,7 @@ impl SandboxHost {
             has_spares: self.has_spares,
             has_templates: self.has_templates,
             spares: Mutex::default(),
+            spares_watch: OnceLock::new(),
             gone: watch::Sender::new(false),
             rt: rt.clone(),
         });
@@ -201,6 +202,7 @@ struct Inner {
     has_templates: bool,
     /// How many are at hand, by kind.
     spares: Mutex<HashMap<u64, usize>>,
+    spares_watch: OnceLock<Box<dyn Fn(usize) + Send + Sync>>,
     /// Becomes true when the spawner has ended.
     gone: watch::Sender<bool>,
     rt: Rt,
@@ -317,9 +319,9 @@ impl Sandboxes {
         channel::send_on(self.inner.socket.get_ref().as_fd(), &keep, &[])
     }
 
-    /// How many spares of all kinds are at hand.
-    pub fn all_spares_at_hand(&self) -> usize {
-        self.inner.spares().values().sum()
+    /// Has how many spares of all kinds are at hand told whenever it changes. For one who asks, once.
+    pub fn watch_spares(&self, tell: Box<dyn Fn(usize) + Send + Sync>) {
+        let _ = self.inner.spares_watch.set(tell);
     }
 
     /// How many spares of this kind are at hand.
@@ -347,10 +349,14 @@ impl Inner {
     }
 
     fn note(&self, at_hand: AtHand) {
+        let mut spares = self.spares();
         match at_hand.count {
-            0 => self.spares().remove(&at_hand.kind),
-            count => self.spares().insert(at_hand.kind, count),
+            0 => spares.remove(&at_hand.kind),
+            count => spares.insert(at_hand.kind, count),
         };
+        if let Some(tell) = self.spares_watch.get() {
+            tell(spares.values().sum());
+        }
     }
 
     fn forget(&self, id: u64) -> Option<Waiter> {

@@ -191,11 +191,6 @@ impl Launcher for Fake {
         spares.lock().unwrap().insert(kind, count);
         true
     }
-
-    fn spares_at_hand(&self) -> usize {
-        let spares = self.spares.as_ref().map(|spares| spares.lock().unwrap());
-        spares.map_or(0, |spares| spares.values().sum::<u32>() as usize)
-    }
 }
 
 #[derive(Default)]

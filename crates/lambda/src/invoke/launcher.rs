@@ -137,10 +137,8 @@ pub trait Launcher: Send + Sync + 'static {
         false
     }
 
-    /// Spares of all kinds that wait for a function.
-    fn spares_at_hand(&self) -> usize {
-        0
-    }
+    /// Has told how many spares of all kinds wait for a function, whenever that changes.
+    fn watch_spares(&self, _tell: Box<dyn Fn(usize) + Send + Sync>) {}
 }
 
 /// A source of connections.

@@ -261,6 +261,9 @@ impl Invoker {
             used: Mutex::default(),
             next_id: AtomicU64::new(1),
         });
+        let at_hand = common.figures.spares.clone();
+        let tell = move |count: usize| at_hand.set(i64::try_from(count).unwrap_or(i64::MAX));
+        common.launcher.watch_spares(Box::new(tell));
         let sweeper = Arc::downgrade(&common);
         rt.clone()
             .spawn("environment sweep", TaskKind::Essential, async move {
@@ -484,7 +487,6 @@ impl Common {
                 self.spares.was_not_said(keep.kind);
             }
         }
-        self.figures.spares.set(i64::try_from(self.launcher.spares_at_hand()).unwrap_or(0));
     }
 
     /// A number that no environment or request had before.

@@ -119,8 +119,8 @@ impl Launcher for SandboxLauncher {
         kept.inspect_err(|error| tracing::warn!(%error, "spares could not be asked for")).is_ok()
     }
 
-    fn spares_at_hand(&self) -> usize {
-        self.sandboxes.all_spares_at_hand()
+    fn watch_spares(&self, tell: Box<dyn Fn(usize) + Send + Sync>) {
+        self.sandboxes.watch_spares(tell);
     }
 }
 

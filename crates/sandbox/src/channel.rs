@@ -164,6 +164,12 @@ pub(crate) fn receive_on(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
     Ok(Some(Packet { body, descriptors }))
 }
 
+/// Whether something can be read there at this moment.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

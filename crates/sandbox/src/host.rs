@@ -237,8 +237,9 @@ impl Sandboxes {
         self.inner.has_templates
     }
 
-    /// As [`Sandboxes::launch`], but made from a spare of this kind, or else of the second, if one is
-    /// at hand that can become what is wanted. [`Sandbox::is_from_spare`] tells; the program is then one that has been started
+    /// As [`Sandboxes::launch`], but made from a spare of this kind, or else of the second, if one is at
+    /// hand that can become what is wanted. [`Sandbox::is_from_spare`] tells; the program is then one that
+    /// has been started
     /// with the kind's variables and working directory, waits, and has to be told the spec's.
     pub async fn launch_from_spare(
         &self,

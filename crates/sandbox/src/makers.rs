@@ -10,14 +10,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::poll::PollTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Limits;
-use crate::channel::Channel;
+use crate::channel::{Channel, is_readable};
 use crate::init;
 use crate::machine::{Machine, Place, Waiting};
 use crate::network::Way;
@@ -199,11 +198,6 @@ fn received(
     }
     let way = link.map_or(Way::None, Way::Link);
     Ok(Waiting { slot, pid, pidfd, control, listeners, notice, limits, is_in_network, way })
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    use nix::poll::{PollFd, PollFlags, poll};
-    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 /// The life of a maker.

@@ -129,7 +129,11 @@ impl Spawner {
                     .chain(first.descriptors())
                     .chain(keeper.descriptors())
                     .collect();
-                let makers = Makers::start(&mut machine, &not_theirs).unwrap_or_default();
+                let makers = Makers::start(&mut machine, &not_theirs).unwrap_or_else(|why| {
+                    let text = format!("environments are made one at a time: {why}");
+                    let _ = daemon.send(&Reply::Notice { text }, &[]);
+                    Makers::default()
+                });
                 Ok(Spawner {
                     daemon,
                     signals,

@@ -15,9 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::patience::Patience;
-use super::waits::is_readable;
 use super::{Running, Spawner, UNWANTED};
 use crate::channel::Channel;
+use crate::channel::is_readable;
 use crate::machine::{Place, Waiting, group_name};
 use crate::protocol::{Origin, Refusal, Reply, Source, Spec};
 use crate::sandbox::Ends;

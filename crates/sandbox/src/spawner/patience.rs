@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::waits::is_readable;
+use crate::channel::is_readable;
 
 /// A start takes a tenth of a second, and some seconds where everything else comes first.
 const LOADS_IN: Duration = Duration::from_secs(60);

@@ -1,8 +1,6 @@
 //! What the spawner waits for, and how it comes out of it.
 
-use std::os::fd::BorrowedFd;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -47,10 +45,4 @@ pub(super) fn take_signals() -> Result<SignalFd, String> {
         .map_err(|error| format!("signal mask: {error}"))?;
     SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| format!("signalfd: {error}"))
-}
-
-/// Whether something can be read there at this moment.
-pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod announce;
+mod awake;
 mod cli;
 mod config;
 mod demo;

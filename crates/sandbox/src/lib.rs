@@ -56,7 +56,7 @@ pub use protocol::{
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
 pub use seat::{Chair, Gauge, Seat, run_anywhere};
 pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
-pub use sys::one_heap;
+pub use sys::heap::{give_back, heap_spare_bytes, one_heap};
 pub use template::TEMPLATE_FD;
 #[cfg(feature = "trial")]
 pub use trial::take_away;

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::path::Path;
 
 mod ended;
+pub(crate) mod heap;
 mod mounts;
 mod priority;
 mod restartable;
@@ -339,15 +340,6 @@ pub(crate) fn default_actions() {
         unsafe {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8_usize);
         }
-    }
-}
-
-/// Has all threads of this process, and of those forked from it, allocate from one heap.
-pub fn one_heap() {
-    // SAFETY: a system library's call on numbers only; it changes where later allocations come from.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

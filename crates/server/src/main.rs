@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod functions;
+mod heap;
 mod logging;
 mod machine_runtimes;
 mod notify;

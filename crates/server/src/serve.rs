@@ -15,7 +15,7 @@ use crate::awake::Awake;
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
 use crate::notify::Notify;
-use crate::{demo, functions, logging, machine_runtimes, signals, spawner};
+use crate::{demo, functions, heap, logging, machine_runtimes, signals, spawner};
 
 /// What the server is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,8 @@ async fn live(
     if let Some(awake) = awake {
         rt.spawn("vigil", TaskKind::Request, awake.keep(front.clone())).detach();
     }
+    let spare = heap::give_back_what_is_spare(rt.clone(), front.clone());
+    rt.spawn("spare memory", TaskKind::Request, spare).detach();
     let serving = {
         let (front, stop) = (front.clone(), rt.shutdown());
         let serving = async move { front.serve_listener(listener, stop).await };

@@ -34,8 +34,9 @@ mod tests {
     use super::*;
 
     fn resident_bytes() -> usize {
-        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        let text = std::fs::read_to_string("/proc/self/statm").expect("the kernel tells");
+        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+        pages.expect("its second number is that of resident pages") * 4096
     }
 
     #[test]
@@ -43,7 +44,7 @@ mod tests {
         one_heap();
         // Small enough to come from the heap, and too many for what other tests do at the same time.
         let mut many: Vec<Vec<u8>> = (0..4_000).map(|_| vec![1; 8_000]).collect();
-        let (all, last) = (many.len() * 8_000, many.pop().unwrap());
+        let (all, last) = (many.len() * 8_000, many.pop());
         drop(many);
         assert!(heap_spare_bytes() >= all / 2, "{}", heap_spare_bytes());
         let before = resident_bytes();

@@ -95,15 +95,16 @@ impl Members<'_> {
         if self.result.is_ok() {
             // Names of fields are written in the source, and hold nothing that has to be escaped.
             let name = field.name().trim_start_matches("r#");
-            let member = || {
-                self.out.write_str(",\"")?;
-                self.out.write_str(name)?;
-                self.out.write_str("\":")?;
-                value(self.out)
-            };
-            self.result = member();
+            self.result = member(self.out, name).and_then(|()| value(self.out));
         }
     }
+}
+
+/// What stands before a value. A name has nothing to escape.
+fn member(out: &mut dyn Write, name: &str) -> fmt::Result {
+    out.write_str(",\"")?;
+    out.write_str(name)?;
+    out.write_str("\":")
 }
 
 impl Visit for Members<'_> {

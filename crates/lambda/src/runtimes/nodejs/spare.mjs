@@ -2,7 +2,6 @@
 // it becomes, and waits. Only loaded in a spare.
 
 import fs from 'node:fs';
-import net from 'node:net';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,7 +29,6 @@ export async function rehearse(client) {
   // A module of the other kind is loaded once for each name.
   await import(`./rehearsal-of-modules.mjs?${rounds}`);
   await oneEvent(client, handler);
-  if (rounds === 1) await oneMessage();
   const { cache } = createRequire(import.meta.url);
   delete cache[path.join(here, 'rehearsal.cjs')];
   delete globalThis.awslambda;
@@ -86,25 +84,6 @@ async function oneEvent({ Runtime, connection }, handler) {
     new Runtime(nobody, handler).next();
   });
   fs.closeSync(nobody.fd);
-}
-
-// One message on a socket that is read as the inherited one is.
-async function oneMessage() {
-  const server = net.createServer((peer) => peer.end('rehearsal'));
-  const name = `\0lambic-rehearsal-${process.pid}-${process.hrtime.bigint()}`;
-  await new Promise((resolve, reject) => {
-    server.on('error', reject);
-    server.listen(name, resolve);
-  });
-  await new Promise((resolve, reject) => {
-    const onread = { buffer: Buffer.allocUnsafeSlow(64), callback: () => true };
-    const socket = net.connect({ path: name, onread });
-    socket.on('error', reject);
-    socket.on('close', resolve);
-  });
-  await new Promise((resolve) => {
-    server.close(resolve);
-  });
 }
 
 // Asks what there is to become, and waits for it.

@@ -132,7 +132,7 @@ impl Spares {
     }
 
     /// The program of this spare has loaded itself.
-    pub(crate) fn has_loaded(&mut self, pid: i32) -> Option<&Spare> {
+    pub(crate) fn has_loaded(&mut self, pid: i32) -> Option<&mut Spare> {
         let spare = self.list.iter_mut().find(|spare| spare.waiting.pid == pid)?;
         spare.is_at_hand = true;
         let id = spare.kind;

@@ -455,6 +455,7 @@ impl Spawner {
             let Some(spare) = self.spares.has_loaded(pid) else { return };
             let kind = spare.kind;
             self.machine.set_background(&spare.waiting, false);
+            self.machine.limit_ahead(&mut spare.waiting);
             self.tell_at_hand(kind);
             return;
         }

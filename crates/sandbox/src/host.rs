@@ -16,7 +16,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
-use crate::protocol::{AtHand, READY_KIND, Barrier, Group, Mode, Refusal, Reply, Request, Role, Source, Spec};
+use crate::protocol::{
+    AtHand, Barrier, Group, Mode, READY_KIND, Refusal, Reply, Request, Role, Source, Spec,
+};
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;

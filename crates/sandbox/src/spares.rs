@@ -79,7 +79,8 @@ impl Spares {
         let has_some = |id: u64| list.iter().any(|spare| spare.kind == id);
         self.kinds.retain(|kind| kind.id != id && (kind.wanted > 0 || has_some(kind.id)));
         let wanted = count as usize;
-        if wanted > 0 && self.kinds.iter().filter(|kind| kind.wanted > 0).count() >= SPARE_KINDS_MAX {
+        if wanted > 0 && self.kinds.iter().filter(|kind| kind.wanted > 0).count() >= SPARE_KINDS_MAX
+        {
             return Err(format!("more than {SPARE_KINDS_MAX} kinds of spares"));
         }
         if wanted > 0 || has_some(id) {

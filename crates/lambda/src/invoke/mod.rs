@@ -16,9 +16,9 @@
 
 pub mod admit;
 pub mod cold_start;
+mod expecting;
 #[cfg(test)]
 mod fake;
-mod expecting;
 pub mod fault;
 mod figures;
 mod functions;

@@ -230,8 +230,10 @@ impl Spares {
         kinds.list.sort_by_key(|kind| std::cmp::Reverse(kind.used));
         // The sandbox knows no more kinds than that.
         let known = kinds.list.len().min(SPARE_KINDS_MAX);
-        let since: Vec<Duration> =
-            kinds.list[..known].iter().map(|kind| now.saturating_duration_since(kind.used)).collect();
+        let since: Vec<Duration> = kinds.list[..known]
+            .iter()
+            .map(|kind| now.saturating_duration_since(kind.used))
+            .collect();
         let mut counts = wanted(&since, self.manner.per_kind, self.manner.idle_max, room.spares);
         self.asked_for.store(counts.iter().sum::<u32>() as usize, Ordering::Relaxed);
         let more = self.more(&mut kinds, &counts, room.more, now);

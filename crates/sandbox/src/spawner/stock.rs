@@ -314,7 +314,9 @@ mod tests {
         assert_eq!(ticks("cpu0 1 2"), None);
         assert_eq!(ticks("cpu  1 2"), None);
         let left = |available: u64| {
-            memory_left(&format!("MemTotal:  800 kB\nMemFree: 1 kB\nMemAvailable: {available} kB\n"))
+            memory_left(&format!(
+                "MemTotal:  800 kB\nMemFree: 1 kB\nMemAvailable: {available} kB\n"
+            ))
         };
         assert_eq!(left(100), Some(MemoryLeft::Enough));
         assert_eq!([left(99), left(50)], [Some(MemoryLeft::Little); 2]);

@@ -164,9 +164,9 @@ fn others(record: &Record, text: &mut String) {
     let before = text.len();
     text.push_str("\n| more | Lambic | beside it |\n|---|---|---|\n");
     let empty = text.len();
-    for (kind, row) in RUNTIMES.iter().flat_map(|kind| {
-        [(*kind, burst::row(kind)), (*kind, burst::unprepared(kind))]
-    }) {
+    for (kind, row) in
+        RUNTIMES.iter().flat_map(|kind| [(*kind, burst::row(kind)), (*kind, burst::unprepared(kind))])
+    {
         let of = |name| record.spread(&row, name, "rate").map(|one| format!("{} /s", short(one.median)));
         let Some(ours) = of(LAMBIC) else { continue };
         let beside =

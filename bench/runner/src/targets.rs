@@ -238,8 +238,7 @@ fn bursts(record: &Record) -> Vec<Verdict> {
                     short(least),
                     short(greatest)
                 );
-                if let (Some(waiting), Some(seconds)) =
-                    (middle(&row, "waiting"), middle(&row, "prepared_s"))
+                if let (Some(waiting), Some(seconds)) = (middle(&row, "waiting"), middle(&row, "prepared_s"))
                 {
                     _ = write!(text, "; {waiting:.0} waited, {seconds:.0} s after they were deployed");
                 }

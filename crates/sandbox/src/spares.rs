@@ -89,16 +89,16 @@ impl Spares {
         Ok(out)
     }
 
-    /// One that is too many, which is to be ended: the oldest of its kind.
-    pub(crate) fn take_surplus(&mut self) -> Option<Spare> {
-        let id = self.surplus()?;
+    /// One that is too many, which is to be ended: the oldest of its kind. See [`Spares::surplus`].
+    pub(crate) fn take_surplus(&mut self, most: usize) -> Option<Spare> {
+        let id = self.surplus(most)?;
         let at = self.list.iter().position(|spare| spare.kind == id)?;
         Some(self.list.remove(at))
     }
 
-    /// A kind of which there are more than are wanted.
-    pub(crate) fn surplus(&self) -> Option<u64> {
-        let is_over = |kind: &&Kind| self.count(kind.id) > kind.wanted;
+    /// A kind of which there are more than are wanted, or than `most`.
+    pub(crate) fn surplus(&self, most: usize) -> Option<u64> {
+        let is_over = |kind: &&Kind| self.count(kind.id) > kind.wanted.min(most);
         self.kinds.iter().find(is_over).map(|kind| kind.id)
     }
 

@@ -136,10 +136,7 @@ fn measure(
     sample.figures.insert("half_ms".to_owned(), quarter(2).unwrap_or_default());
     bench.record.add(sample);
     if let Some(first) = answers.failures.first() {
-        bench.failed(
-            row,
-            &format!("{} answers were no good ones, such as {first}", answers.failures.len()),
-        );
+        bench.failed(row, &format!("{} answers were no good ones, such as {first}", answers.failures.len()));
     }
     Ok(())
 }

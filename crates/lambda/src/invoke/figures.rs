@@ -84,20 +84,7 @@ impl Figures {
                 "lambic_spares",
                 "Interpreters that have been started and wait for a function.",
             ),
-            waiting: WAITING_FOR.map(|runtime| {
-                let gauge = |name, help| metrics.gauge(name, help, &[("runtime", runtime)]);
-                let now = gauge(
-                    "lambic_environments_waiting",
-                    "Execution environments that wait for a function, by the runtime that it has to \
-                     have: spares, and what is ready for any that is not made from a spare.",
-                );
-                let wanted = gauge(
-                    "lambic_environments_waiting_wanted",
-                    "How many are to wait, for as many starts as are expected; of those for any \
-                     runtime how many more than the few that always do.",
-                );
-                (now, wanted)
-            }),
+            waiting: waiting(metrics),
             spares_used: counter(
                 "lambic_spares_used_total",
                 "Execution environments that were made from a spare.",
@@ -156,4 +143,21 @@ impl Figures {
     pub(crate) fn used(&self) -> (i64, i64) {
         (self.environments.value(), self.memory_promised_mb.value())
     }
+}
+
+fn waiting(metrics: &Metrics) -> [(Gauge, Gauge); WAITING_FOR.len()] {
+    WAITING_FOR.map(|runtime| {
+        let gauge = |name, help| metrics.gauge(name, help, &[("runtime", runtime)]);
+        let now = gauge(
+            "lambic_environments_waiting",
+            "Execution environments that wait for a function, by the runtime that it has to have: \
+             spares, and what is ready for any that is not made from a spare.",
+        );
+        let wanted = gauge(
+            "lambic_environments_waiting_wanted",
+            "How many are to wait, for as many starts as are expected; of those for any runtime how \
+             many more than the few that always do.",
+        );
+        (now, wanted)
+    })
 }

@@ -1,21 +1,24 @@
 //! What the spawner makes ahead of requests, and when.
 //!
 //! A few environments are always ready, because a launch that finds none takes several times as long.
-//! The daemon asks for more when it expects many launches. Those are made one at a time, and only while
-//! nothing is launched, the processors have time left and the machine has memory to spare; when it runs
-//! short of memory, they go. What is not wanted any more is ended one by one in quiet moments, never while
+//! The daemon asks for more when it expects many launches. Those are made one at a time, while nothing is
+//! launched, the processors have time left (else one now and then) and the machine has memory to spare;
+//! when it runs short of memory, they go. What is not wanted any more is ended one by one in quiet moments, never while
 //! something is launched. If the machine refuses one (no loop device, no process, no memory), there are
 //! to be fewer from then on.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use nix::poll::PollTimeout;
 
 use super::waits::{Happened, Next, at_most};
-use super::{Spawner, UNWANTED};
+use super::{Running, Spawner, UNWANTED};
+use crate::machine::Waiting;
 use crate::protocol::{AtHand, READY_KIND, Reply};
 use crate::spares::AHEAD_MAX;
+use crate::sys;
 
 /// After a launch the function has the processors for so long before what it took is made anew.
 const PAUSE_MS: u16 = 25;
@@ -23,6 +26,8 @@ const PAUSE_MS: u16 = 25;
 const AGAIN_MS: u16 = 1_000;
 /// When the machine has no time or memory for what can wait.
 const REST_MS: u16 = 100;
+/// After so many of these in a row one is made even if the processors are busy, so that it goes on.
+const RESTS_MAX: u32 = 5;
 /// How long a group may stay non-empty after its last process was killed before another look.
 const CLEAN_AGAIN_MS: u16 = 20;
 /// How often it is looked whether there is still memory for what waits beyond the usual.
@@ -46,6 +51,8 @@ pub(super) struct Stock {
     more: usize,
     /// The machine has refused to have more than so many.
     most: Option<usize>,
+    /// Times in a row that nothing could be made.
+    rests: u32,
     processors: Processors,
     memory: Memory,
 }
@@ -53,7 +60,7 @@ pub(super) struct Stock {
 impl Stock {
     pub(super) fn new(least: usize) -> Stock {
         let (processors, memory) = (Processors::find(), Memory::find());
-        Stock { least, more: 0, most: None, processors, memory }
+        Stock { least, more: 0, most: None, rests: 0, processors, memory }
     }
 
     fn wanted(&self) -> usize {
@@ -198,25 +205,39 @@ impl Spawner {
 
     /// Whether the machine can do what is no hurry.
     fn has_means(&mut self) -> bool {
-        self.stock.processors.have_time() && self.stock.memory.left() == MemoryLeft::Enough
+        let have_time = self.stock.processors.have_time() || self.stock.rests >= RESTS_MAX;
+        have_time && self.stock.memory.left() == MemoryLeft::Enough
     }
 
     /// What is too much goes in quiet moments.
     fn next_to_end(&self, quiet: bool) -> Next {
-        let is_surplus = self.ready.len() > self.stock.wanted() || self.spares.surplus().is_some();
-        match quiet && (is_surplus || self.must_give_way()) {
-            true => Next::EndOne,
-            false => Next::Nothing,
+        match (self.is_too_much(), quiet) {
+            (false, _) => Next::Nothing,
+            (true, false) => Next::Pause,
+            (true, true) => Next::EndOne,
         }
     }
 
-    /// Whether what is beyond the usual takes memory that is needed.
-    fn must_give_way(&self) -> bool {
-        self.has_more() && self.stock.memory.left() == MemoryLeft::Hardly
+    fn is_too_much(&self) -> bool {
+        let spares_most = self.spares_most();
+        self.ready.len() > self.ready_most(spares_most)
+            || self.spares.surplus(spares_most).is_some()
+    }
+
+    /// How many spares of each kind may stay: few, when they take memory that is needed.
+    fn spares_most(&self) -> usize {
+        match self.has_more() && self.stock.memory.left() == MemoryLeft::Hardly {
+            true => FEW_SPARES,
+            false => usize::MAX,
+        }
+    }
+
+    fn ready_most(&self, spares_most: usize) -> usize {
+        if spares_most == FEW_SPARES { self.stock.least } else { self.stock.wanted() }
     }
 
     fn has_more(&self) -> bool {
-        self.ready.len() > self.stock.least
+        self.ready.len() > self.stock.least || self.spares.surplus(FEW_SPARES).is_some()
     }
 
     pub(super) fn timeout(&self, next: Next) -> PollTimeout {
@@ -234,8 +255,11 @@ impl Spawner {
 
     /// Does it, if nothing else has happened meanwhile.
     pub(super) fn go_on(&mut self, next: Next, happened: &Happened) {
+        if !happened.nothing {
+            return;
+        }
+        self.stock.rests = if next == Next::Rest { self.stock.rests + 1 } else { 0 };
         match next {
-            _ if !happened.nothing => {}
             Next::MakeWaiting => self.make_ready(),
             Next::StartSpare => self.start_spare(),
             Next::EndOne => self.end_one(),
@@ -243,14 +267,14 @@ impl Spawner {
         }
     }
 
-    /// Ends one that waits and is not wanted.
+    /// Ends one that waits and is too much.
     fn end_one(&mut self) {
-        let is_surplus = self.ready.len() > self.stock.wanted();
-        if is_surplus || self.spares.surplus().is_none() && self.must_give_way() {
+        let spares_most = self.spares_most();
+        if self.ready.len() > self.ready_most(spares_most) {
             let waiting = self.ready.remove(0);
             self.discard(waiting);
             self.tell_at_hand(READY_KIND);
-        } else if let Some(spare) = self.spares.take_surplus() {
+        } else if let Some(spare) = self.spares.take_surplus(spares_most) {
             self.discard(spare.waiting);
             self.tell_at_hand(spare.kind);
         }
@@ -279,10 +303,10 @@ impl Spawner {
     }
 
     /// Ends what was made ahead; it is reaped as a running one.
-    pub(super) fn discard(&mut self, waiting: crate::machine::Waiting) {
-        let crate::machine::Waiting { slot, pid, pidfd, way, .. } = waiting;
-        let _ = crate::sys::signal_pidfd(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
-        self.running.push(super::Running { id: UNWANTED, slot, pid, pidfd, way });
+    pub(super) fn discard(&mut self, waiting: Waiting) {
+        let Waiting { slot, pid, pidfd, way, .. } = waiting;
+        let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
+        self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
     }
 }
 

@@ -78,7 +78,8 @@ def test_a_burst_after_a_deployment_finds_what_waits(stocked):
     assert made.server.figure("lambic_spares_missed_total") == 0
     assert made.server.figure("lambic_spares_used_total") == MANY
     # They are not expected any more, but a burst like this one is, for some minutes.
-    made.wait_for(any=USUAL + MANY, python=MANY)
+    again = MANY // 2
+    until(lambda: made.waiting("any") >= USUAL + again and made.waiting("python") >= again, "others to wait", 180)
     warm = [invoke(made.client, name, 1) for name in native + python]
     assert all(answer.error is None and answer.report.init is None for answer in warm)
 

@@ -36,7 +36,7 @@ const LOOK_AGAIN_MS: u16 = 2_000;
 /// Spares of one kind beyond which more of them are no hurry.
 const FEW_SPARES: usize = 2;
 /// In percent of the processors' time: with less left, what can wait is not made.
-const LEFT_PERCENT_MIN: u64 = 20;
+const LEFT_PERCENT_MIN: u64 = 40;
 /// So many ticks of the kernel's count, of all processors, tell how busy they are.
 const TICKS_MIN: u64 = 10;
 /// With less of the memory available than one part in so many nothing more is made ahead, and with half of

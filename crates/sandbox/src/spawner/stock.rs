@@ -10,11 +10,14 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use nix::poll::PollTimeout;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::waits::{Happened, Next, at_most};
 use super::{Running, Spawner, UNWANTED};
+use crate::channel::is_readable;
 use crate::machine::Waiting;
 use crate::protocol::{AtHand, READY_KIND, Reply};
 use crate::spares::AHEAD_MAX;
@@ -26,8 +29,10 @@ const PAUSE_MS: u16 = 25;
 const AGAIN_MS: u16 = 1_000;
 /// When the machine has no time or memory for what can wait.
 const REST_MS: u16 = 100;
-/// After so many of these in a row one is made even if the processors are busy, so that it goes on.
-const RESTS_MAX: u32 = 5;
+/// After so long one is made even if the processors are busy, so that it goes on.
+const BUSY_MS: u64 = 500;
+/// Between two that are ended.
+const END_MS: u64 = 25;
 /// How long a group may stay non-empty after its last process was killed before another look.
 const CLEAN_AGAIN_MS: u16 = 20;
 /// How often it is looked whether there is still memory for what waits beyond the usual.
@@ -51,8 +56,10 @@ pub(super) struct Stock {
     more: usize,
     /// The machine has refused to have more than so many.
     most: Option<usize>,
-    /// Times in a row that nothing could be made.
-    rests: u32,
+    /// Since the processors were found busy, and since one was ended. Other things happen meanwhile, so
+    /// how long the spawner was left alone does not tell.
+    busy: Timer,
+    ended: Timer,
     processors: Processors,
     memory: Memory,
 }
@@ -60,7 +67,8 @@ pub(super) struct Stock {
 impl Stock {
     pub(super) fn new(least: usize) -> Stock {
         let (processors, memory) = (Processors::find(), Memory::find());
-        Stock { least, more: 0, most: None, rests: 0, processors, memory }
+        let (busy, ended) = Default::default();
+        Stock { least, more: 0, most: None, busy, ended, processors, memory }
     }
 
     fn wanted(&self) -> usize {
@@ -75,6 +83,30 @@ impl Stock {
         let is_news = self.most.is_none();
         self.most = Some(self.most.map_or(most, |known| known.min(most)));
         is_news && self.more > 0
+    }
+}
+
+/// Tells that some time has passed.
+#[derive(Default)]
+struct Timer(Option<TimerFd>);
+
+impl Timer {
+    /// Whether so much has since this was first asked, and then no more until it is asked again. Where
+    /// the kernel has no timer it always has.
+    fn has_passed(&mut self, ms: u64) -> bool {
+        if let Some(timer) = &self.0 {
+            let is_over = is_readable(timer.as_fd());
+            if is_over {
+                self.0 = None;
+            }
+            return is_over;
+        }
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let Ok(timer) = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags) else { return true };
+        let after = Expiration::OneShot(Duration::from_millis(ms).into());
+        let is_set = timer.set(after, TimerSetTimeFlags::empty()).is_ok();
+        self.0 = is_set.then_some(timer);
+        !is_set
     }
 }
 
@@ -205,7 +237,7 @@ impl Spawner {
 
     /// Whether the machine can do what is no hurry.
     fn has_means(&mut self) -> bool {
-        let have_time = self.stock.processors.have_time() || self.stock.rests >= RESTS_MAX;
+        let have_time = self.stock.processors.have_time() || self.stock.busy.has_passed(BUSY_MS);
         have_time && self.stock.memory.left() == MemoryLeft::Enough
     }
 
@@ -253,17 +285,13 @@ impl Spawner {
         self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms))
     }
 
-    /// Does it, if nothing else has happened meanwhile.
+    /// Does it, unless something else is to be done first.
     pub(super) fn go_on(&mut self, next: Next, happened: &Happened) {
-        if !happened.nothing {
-            return;
-        }
-        self.stock.rests = if next == Next::Rest { self.stock.rests + 1 } else { 0 };
         match next {
-            Next::MakeWaiting => self.make_ready(),
-            Next::StartSpare => self.start_spare(),
-            Next::EndOne => self.end_one(),
-            Next::Pause | Next::Rest | Next::Nothing => {}
+            Next::MakeWaiting if happened.nothing => self.make_ready(),
+            Next::StartSpare if happened.nothing => self.start_spare(),
+            Next::EndOne if self.stock.ended.has_passed(END_MS) => self.end_one(),
+            _ => {}
         }
     }
 
@@ -346,6 +374,18 @@ mod tests {
         assert_eq!([left(99), left(50)], [Some(MemoryLeft::Little); 2]);
         assert_eq!(left(49), Some(MemoryLeft::Hardly));
         assert_eq!(memory_left("MemTotal: 800 kB\n"), None);
+    }
+
+    #[test]
+    fn a_timer_is_over_once() {
+        let mut timer = Timer::default();
+        assert!(!timer.has_passed(60_000) && !timer.has_passed(60_000));
+        let mut timer = Timer::default();
+        assert!(!timer.has_passed(1), "it begins");
+        while !timer.has_passed(1) {
+            std::thread::yield_now();
+        }
+        assert!(!timer.has_passed(60_000), "it begins again");
     }
 
     #[test]

@@ -92,10 +92,13 @@ def test_it_takes_no_more_memory_than_it_may(stocked):
     # Each takes somewhat more than a megabyte, a copy of Python two.
     small = stocked("--set", "functions.spare_memory_mb_max=20")
     small.deploy(MANY)
-    until(lambda: small.waiting("any", "waiting_wanted") > 0, "some to be expected")
-    until(lambda: small.waiting("any") == USUAL + small.waiting("any", "waiting_wanted"), "them to wait")
-    assert 0 < small.waiting("any", "waiting_wanted") < MANY // 2
-    assert SPARES < small.waiting("python", "waiting_wanted") < MANY // 2
+
+    def is_cut():
+        any_, python = (small.waiting(one, "waiting_wanted") for one in ("any", "python"))
+        some = 0 < any_ < MANY // 2 and SPARES < python < MANY // 2
+        return some and small.waiting("any") == USUAL + any_ and small.waiting("python") == python
+
+    until(is_cut, "a part of each to wait", 120)
 
 
 def test_nothing_of_many_that_wait_is_left_by_a_server_that_is_killed(stocked):

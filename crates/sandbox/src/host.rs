@@ -337,10 +337,14 @@ impl Sandboxes {
         channel::send_on(self.inner.socket.get_ref().as_fd(), &Request::Ready { more }, &[])
     }
 
-    /// Has told how many spares of a kind are at hand whenever it changes; what is ready for any program
-    /// is the kind 0. For one who asks, once.
+    /// Has told how many spares of a kind are at hand, now and whenever it changes; what is ready for any
+    /// program is the kind 0. For one who asks, once.
     pub fn watch_waiting(&self, tell: Tell) {
         let _ = self.inner.waiting_watch.set(tell);
+        let known = self.inner.spares().clone();
+        let tell = self.inner.waiting_watch.get();
+        tell.into_iter()
+            .for_each(|tell| known.iter().for_each(|(kind, count)| tell(*kind, *count)));
     }
 
     /// How many environments are ready for any program.

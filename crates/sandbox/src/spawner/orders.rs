@@ -57,7 +57,10 @@ impl Spawner {
     /// Makes the next one that is to be ready, or has it made.
     pub(super) fn make_ready(&mut self) {
         let made = match self.makers.is_empty() {
-            true => self.machine.make_waiting().map(|waiting| self.ready.insert(0, waiting)),
+            true => self.machine.make_waiting().map(|waiting| {
+                self.ready.insert(0, waiting);
+                self.tell_at_hand(READY_KIND);
+            }),
             false => self.order(false),
         };
         match made {

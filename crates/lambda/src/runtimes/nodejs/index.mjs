@@ -725,10 +725,10 @@ if (process.env._LAMBIC_SPARE !== undefined) {
     globalThis.gc?.({ type: 'minor' });
     await spare.become(connection);
   } else {
-    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    const isAwaited = await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
     const becomes = spare.become(connection);
     // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
-    await rehearse();
+    if (!isAwaited) await rehearse();
     await becomes;
   }
   [requestId, whenEmpty] = [undefined, () => {}];

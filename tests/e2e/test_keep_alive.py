@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.extensions import WATCHER, publish_extensions
 from support.functions import Functions, invoke
 
 DEAR = """
@@ -33,4 +34,17 @@ def test_who_makes_room(fresh_server, policy):
     assert server.figure("lambic_environments_evicted_total") == 1
     assert server.figure("lambic_memory_promised_mb") == 256
     assert is_cold(client, dear) == (policy == "fixed")
+    assert server.stop() == 0
+
+
+def test_one_with_extensions_makes_room_at_once(fresh_server):
+    """Its extensions have two seconds to end; whoever has been promised its room does not wait for that."""
+    server = fresh_server("--set", "functions.transition_ms=0", "--set", "functions.memory_mb_max=512", "--set", "functions.spares=0")
+    client = server.client()
+    functions = Functions(client)
+    layer = publish_extensions(client, watcher=WATCHER)
+    warm = [functions.python(CHEAP, MemorySize=256, Layers=[layer]) for _ in range(2)]
+    assert all(is_cold(client, name) for name in warm)
+    assert is_cold(client, functions.python(CHEAP, MemorySize=256))
+    assert server.figure("lambic_environments_evicted_total") == 1
     assert server.stop() == 0

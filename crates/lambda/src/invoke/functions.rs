@@ -31,6 +31,11 @@ impl FunctionUse {
         self.scaling.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
+    /// One more environment was not started after all.
+    pub(crate) fn has_not_scaled(&self) {
+        self.scaling.lock().unwrap_or_else(PoisonError::into_inner).give_back();
+    }
+
     /// The pool of this version is gone, and this is what it has learnt.
     pub(crate) fn remember(&self, version: &str, history: History) {
         let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);

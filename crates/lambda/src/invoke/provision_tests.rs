@@ -236,3 +236,23 @@ async fn a_function_gets_only_so_many_environments_at_once() {
     assert!(two.iter().all(Result::is_ok));
     assert_eq!(third.status, 429);
 }
+
+#[tokio::test]
+async fn what_there_was_no_room_for_uses_up_nothing_of_the_scaling() {
+    let gate = Arc::new(Semaphore::new(0));
+    let budget = Budget { memory_mb_max: 128, environments_max: 10 };
+    let config = InvokeConfig { scale_out_max: 3, budget, ..InvokeConfig::default() };
+    let machine = Machine::with(config, gated(&gate), false);
+    let busy = machine.invoke(machine.version(2), "1");
+    let refused = async {
+        machine.until_alive(1).await;
+        for _ in 0..10 {
+            assert_eq!(machine.invoke(machine.version(1), "2").await.unwrap_err().status, 429);
+        }
+        gate.add_permits(1);
+    };
+    let (busy, ()) = tokio::join!(busy, refused);
+    assert!(busy.is_ok());
+    gate.add_permits(1);
+    assert!(machine.invoke(machine.version(1), "2").await.is_ok(), "there is room now");
+}

@@ -2,7 +2,8 @@
 //!
 //! What has to go is decided by [`place`]. A request that finds no room takes that of an idle
 //! environment, and the environment is ended after the request's own start is on its way: the room is
-//! a promise, which passes from one to the other at once. As a rule there is room, because a part of the
+//! a promise, which passes from one to the other at once, even if its extensions have yet to hear of it and
+//! take their two seconds. As a rule there is room, because a part of the
 //! budget is kept free by a task of its own.
 
 use std::sync::{Arc, PoisonError};
@@ -71,7 +72,11 @@ impl Common {
             let (budget, used) = (self.config.budget, self.used());
             match place::place(budget, used, memory_mb, self.idle_of(&pools)) {
                 Placement::Start => {}
-                Placement::Evict(ids) => going.extend(self.evict(&pools, &ids)),
+                Placement::Evict(ids) => {
+                    let evicted = self.evict(&pools, &ids);
+                    evicted.iter().for_each(Handle::give_way);
+                    going.extend(evicted);
+                }
                 Placement::Full => break,
             }
             is_taken = self.take_room(memory_mb);

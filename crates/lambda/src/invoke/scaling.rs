@@ -42,6 +42,11 @@ impl Scaling {
         }
         fits
     }
+
+    /// One that was taken out was not used after all.
+    pub fn give_back(&mut self) {
+        self.taken = (self.taken - 1.0).max(0.0);
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +63,9 @@ mod tests {
         assert_eq!((0..1_500).filter(|_| scaling.take(second)).count(), 100);
         // An earlier time changes nothing.
         assert!(!scaling.take(start));
+        // What was refused for another reason is not used up.
+        scaling.give_back();
+        assert!(scaling.take(second) && !scaling.take(second));
         let later = second + WINDOW * 5;
         assert_eq!((0..1_500).filter(|_| scaling.take(later)).count(), 1_000);
     }

@@ -63,6 +63,12 @@ impl Handle {
             is_first
         });
     }
+
+    /// Somebody has been promised its room, who does not wait until it has ended.
+    pub(super) fn give_way(&self) {
+        let room = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(room);
+    }
 }
 
 /// What a request gets.
@@ -239,13 +245,6 @@ impl Shell {
     /// Starts one more environment for those who wait. `false`: the function or the machine cannot
     /// have it now.
     pub(super) fn start_on_demand(self: &Arc<Shell>) -> bool {
-        if !self.function.may_scale(self.common.rt.instant()) {
-            tracing::warn!(
-                function = %self.version.function_arn,
-                "too many environments at once (functions.scale_out_max): the request is throttled"
-            );
-            return false;
-        }
         if self.tenant.is_some() && !self.common.may_start_for_tenant(&self.version) {
             tracing::warn!(
                 function = %self.version.function_arn,
@@ -253,7 +252,18 @@ impl Shell {
             );
             return false;
         }
-        self.start_one(InitType::OnDemand)
+        if !self.function.may_scale(self.common.rt.instant()) {
+            tracing::warn!(
+                function = %self.version.function_arn,
+                "too many environments at once (functions.scale_out_max): the request is throttled"
+            );
+            return false;
+        }
+        let is_started = self.start_one(InitType::OnDemand);
+        if !is_started {
+            self.function.has_not_scaled();
+        }
+        is_started
     }
 
     /// Starts one more environment. `false`: the machine has no room for it.

@@ -61,10 +61,20 @@ pub(super) fn prepared(
     let mut env = defaults(start.lang.as_deref(), start.variables.clone());
     env.push((SPARE_NAME.to_owned(), "1".to_owned()));
     let edition = edition(pack)?;
-    let forks = matches!(pack.family, Family::Python | Family::Nodejs);
+    let forks = has_zygotes(pack);
     let (binds, argv, modules) = (start.binds.clone(), start.argv.clone(), Vec::new());
     let cwd = start.cwd.unwrap_or("/").to_owned();
     Some(Prepared { binds, argv, env, cwd, edition, modules, forks })
+}
+
+/// Whether spares are copied from one process. Ruby has a second thread from 3.3 on, which only its own
+/// `fork` knows how to replace.
+fn has_zygotes(pack: &Pack) -> bool {
+    match pack.family {
+        Family::Python | Family::Nodejs => true,
+        Family::Ruby => (pack.release.major, pack.release.minor) < (3, 3),
+        Family::Java | Family::Provided => false,
+    }
 }
 
 /// What tells the program's file from one that is put in its place.

@@ -24,10 +24,22 @@ import sys
 import _signal
 import _socket
 import gc
-import importlib
+import importlib.machinery
 import json
 import os
 import time
+import traceback
+
+# What `logging` is made of: it is loaded when the function asks for it, from the interpreter's own folders, and
+# so has to be all that it imports.
+import collections.abc
+import io
+import re
+import string
+import threading
+import types
+import warnings
+import weakref
 
 _API = "/2018-06-01/runtime/"
 _HEAD_BYTES_MAX = 1 << 20
@@ -511,18 +523,21 @@ def _from_fault(fault, request_id):
 
 
 def _from_exception(request_id):
-    import traceback
-
     kind, value, frames = sys.exc_info()
-    entries = [
-        (frame.filename, frame.lineno, frame.name, frame.line)
-        for frame in traceback.extract_tb(frames)
-    ]
-    for index, entry in enumerate(entries):
-        if "/bootstrap.py" not in entry[0]:
-            entries = entries[index:]
-            break
-    return _document(str(value), kind.__name__, traceback.format_list(entries), request_id)
+    try:
+        entries = [
+            (frame.filename, frame.lineno, frame.name, frame.line)
+            for frame in traceback.extract_tb(frames)
+        ]
+        for index, entry in enumerate(entries):
+            if "/bootstrap.py" not in entry[0]:
+                entries = entries[index:]
+                break
+        trace = traceback.format_list(entries)
+    except Exception:
+        # What the function has done to its process is no reason not to tell its error.
+        trace = []
+    return _document(str(value), kind.__name__, trace, request_id)
 
 
 def _log_error(document):
@@ -589,20 +604,22 @@ _RECORD_MEMBERS = frozenset(
 )
 
 
+# Where the interpreter's own modules are.
+_OWN_FOLDERS = [entry for entry in sys.path if entry and entry != os.path.dirname(os.path.abspath(__file__))]
+
+
 class _LoggingFinder:
-    """Sets up the root logger at the moment somebody imports `logging`."""
+    """Sets up the root logger at the moment somebody imports `logging`. AWS's client has imported it before it
+    sees the function, so it is the interpreter's own that is found, whatever the function brings."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if name != "logging":
             return None
-        sys.meta_path.remove(cls)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                _set_up_after(spec.loader)
-                return spec
-        return None
+        spec = importlib.machinery.PathFinder.find_spec(name, _OWN_FOLDERS)
+        if spec is not None:
+            _set_up_after(spec.loader)
+        return spec
 
 
 def _set_up_after(loader):
@@ -610,6 +627,8 @@ def _set_up_after(loader):
 
     def exec_module(module):
         execute(module)
+        if _LoggingFinder in sys.meta_path:
+            sys.meta_path.remove(_LoggingFinder)
         _set_up_logging(module)
 
     loader.exec_module = exec_module
@@ -642,8 +661,6 @@ def _set_up_logging(logging):
                 "logger": record.name,
             }
             if record.exc_info and record.exc_info[0]:
-                import traceback
-
                 kind, error, frames = record.exc_info
                 place = (record.pathname, record.funcName, record.lineno)
                 members["stackTrace"] = traceback.format_tb(frames)

@@ -10,7 +10,8 @@
 #
 # A spare is started before there is a function: it rehearses, asks what it becomes and waits, takes on
 # the function's variables and working directory, and goes on as above. Nothing here may have kept a
-# variable of the function's before that.
+# variable of the function's before that. A zygote stands still when it has rehearsed and is forked for each
+# spare that is wanted.
 #
 # Standard library only, Ruby 3.0 and later.
 
@@ -30,6 +31,8 @@ module LambicRuntime
   API = "/2018-06-01/runtime/"
   HEAD_BYTES_MAX = 1 << 20
   CHUNK_BYTES = 1 << 16
+  # On which a zygote is told to fork.
+  TEMPLATE_FD = 6
   AGENT = "lambic-ruby/#{RUBY_VERSION}"
 
   # An event as it came: what a marshaller of the function's own gets.
@@ -61,6 +64,11 @@ module LambicRuntime
     def start
       @host = ENV.fetch("AWS_LAMBDA_RUNTIME_API")
       @next = "GET #{API}invocation/next HTTP/1.1\r\nHost: #{@host}\r\nUser-Agent: #{AGENT}\r\n\r\n"
+    end
+
+    # The platform takes a zygote that has said something for one that has loaded itself.
+    def stand
+      transmit("\n")
     end
 
     # Waits until there is a function, and takes on what it was to be started with.
@@ -329,13 +337,42 @@ module LambicRuntime
       Process.respond_to?(:warmup) ? Process.warmup : GC.start
     end
 
+    # Forks whenever the platform says so. Returns in each copy, in whose place the platform has put another
+    # stream and other pipes, and never in this process.
+    def wait_as_template
+      own = Process.pid
+      word = IO.for_fd(TEMPLATE_FD, "rb", autoclose: false)
+      # What is old is looked at no more by a copy's collections.
+      3.times { GC.start }
+      flush
+      loop do
+        word.sysread(64)
+        copy = fork
+        break unless copy
+
+        Process.wait(copy)
+      end
+      # Ruby gives a child what it must have of its own if it has another number.
+      exit!(1) if Process.pid == own
+      srand
+    rescue SystemCallError, IOError
+      finish
+    end
+
     def main
       STDOUT.sync = true
       is_spare = ENV.delete("_LAMBIC_SPARE")
+      is_zygote = ENV.delete("_LAMBIC_TEMPLATE")
       forget_locale
       connection = Connection.new
       if is_spare
         rehearse
+        if is_zygote
+          connection.stand
+          wait_as_template
+          # What is done in the copy has its own memory.
+          rehearse
+        end
         connection.become
         forget_locale
       end

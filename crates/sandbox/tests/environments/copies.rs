@@ -181,22 +181,19 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
 /// More launches at once than there are spares and environments for copies.
 async fn many_at_once(sandboxes: &Sandboxes, spec: &Spec) {
     wait_for(sandboxes, 2).await;
-    let mut tasks = Vec::new();
-    for at in 0..16 {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
         let (sandboxes, spec) = (sandboxes.clone(), spec.clone());
-        tasks.push(tokio::spawn(async move {
-            let sandbox = sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap();
-            assert!(sandbox.is_from_spare);
-            let tells = "print(hash('x'), open('/var/task/file').read(), os.listdir('/opt'))\n\
-                         print(os.readlink('/proc/self/ns/pid'))";
-            let (text, code, _) = told(sandbox, tells).await;
-            assert_eq!(code, Some(0), "{at}: {text}");
-            text
-        }));
+        tasks.spawn(async move { sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap() });
     }
+    let tells = "print(hash('x'), open('/var/task/file').read(), os.listdir('/opt'))\n\
+                 print(os.readlink('/proc/self/ns/pid'))";
     let mut seen = Vec::new();
-    for task in tasks {
-        let text = task.await.unwrap();
+    // All of them have been made before the first one ends.
+    for sandbox in tasks.join_all().await {
+        assert!(sandbox.is_from_spare);
+        let (text, code, _) = told(sandbox, tells).await;
+        assert_eq!(code, Some(0), "{text}");
         let (same, own) = text.split_once('\n').unwrap();
         assert!(same.ends_with("from outside []"), "{text}");
         seen.push((same.to_owned(), own.to_owned()));

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
 use crate::protocol::{
-    AtHand, Barrier, Group, Mode, READY_KIND, Refusal, Reply, Request, Role, Source, Spec,
+    AtHand, Barrier, Group, Mode, NewCopy, READY_KIND, Refusal, Reply, Request, Role, Source, Spec,
 };
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
@@ -30,6 +30,8 @@ const HELLO_LIMIT_MS: u16 = 20_000;
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
 /// How long a spare may take to become one.
 const ATTACH_LIMIT: Duration = Duration::from_secs(5);
+/// And a new copy until it asks what it becomes.
+const LIVES_IN: Duration = Duration::from_secs(5);
 
 /// Why no environments can be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +225,7 @@ pub(crate) struct Launched {
     pub(crate) api_listener: OwnedFd,
     /// Our ends of its output pipe and of its runtime's stream, if it was a spare.
     pub(crate) ends: Option<[OwnedFd; 2]>,
+    pub(crate) copied: Option<NewCopy>,
 }
 
 impl Sandboxes {
@@ -256,12 +259,22 @@ impl Sandboxes {
         if !sandbox.is_from_spare {
             return Ok(sandbox);
         }
-        let why = match self.inner.rt.within(ATTACH_LIMIT, sandbox.attached()).await {
+        let rt = &self.inner.rt;
+        let attached = rt.within(ATTACH_LIMIT, sandbox.attached()).await;
+        let attached_well = matches!(attached, Some(Ok(())));
+        let lives = match attached {
+            Some(Ok(())) => rt.within(LIVES_IN, sandbox.has_come_to_life()).await,
+            not_attached => not_attached,
+        };
+        let why = match lives {
             Some(Ok(())) => return Ok(sandbox),
             Some(Err(why)) => why,
             None => "it did not answer".to_owned(),
         };
         tracing::warn!(why, "a spare could not be used; a fresh environment takes its place");
+        if attached_well {
+            self.lifeless(sandbox.id());
+        }
         drop(sandbox);
         self.launch_from(spec, Source::Fresh).await
     }
@@ -364,6 +377,12 @@ impl Sandboxes {
         let _ = self.inner.gone.subscribe().wait_for(|gone| *gone).await;
     }
 
+    /// Tells the spawner that a copy did not come to life, as [`Sandboxes::kill`].
+    fn lifeless(&self, id: u64) {
+        let lifeless = Request::Lifeless { id };
+        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), &lifeless, &[]);
+    }
+
     /// Asks the spawner to kill an environment's first process; best effort, never waits.
     pub(crate) fn kill(&self, id: u64) {
         let kill = Request::Kill { id };
@@ -414,9 +433,10 @@ impl Inner {
 
     fn complete(&self, packet: Packet) {
         let (id, result) = match packet.parse() {
-            Ok(Reply::Launched { id, pid, group, is_spare, left }) => {
+            Ok(Reply::Launched { id, pid, group, is_spare, left, copied }) => {
                 self.note(left);
-                let result = launched(id, pid, group, is_spare, packet.descriptors);
+                let result = launched((id, pid, group), is_spare, packet.descriptors);
+                let result = result.map(|launched| Launched { copied, ..launched });
                 (id, result.ok_or(LaunchError::Failed("descriptors are missing".to_owned())))
             }
             Ok(Reply::Failed { id, reason }) => (id, Err(reason.into())),
@@ -438,14 +458,13 @@ impl Inner {
 }
 
 fn launched(
-    id: u64,
-    pid: i32,
-    group: Group,
+    (id, pid, group): (u64, i32, Group),
     spare: bool,
     descriptors: Vec<OwnedFd>,
 ) -> Option<Launched> {
     let mut given = descriptors.into_iter();
     let [control, runtime_listener, api_listener] = [given.next()?, given.next()?, given.next()?];
     let ends = if spare { Some([given.next()?, given.next()?]) } else { None };
-    Some(Launched { id, pid, group, control, runtime_listener, api_listener, ends })
+    let copied = None;
+    Some(Launched { id, pid, group, control, runtime_listener, api_listener, ends, copied })
 }

@@ -10,7 +10,7 @@ use crate::network::{EGRESS_MAX, Egress};
 use serde::{Deserialize, Serialize};
 
 pub use crate::template::words::Role;
-pub(crate) use crate::template::words::{Adopt, Origin, Source};
+pub(crate) use crate::template::words::{Adopt, NewCopy, Origin, Source};
 
 /// Descriptor number of the second output pipe.
 pub const LOG_PIPE_FD: i32 = 5;
@@ -241,6 +241,8 @@ pub(crate) enum Request {
     Ready { more: u32 },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
+    /// As that: it was a new copy ([`NewCopy`]) and did not come to life.
+    Lifeless { id: u64 },
 }
 
 /// Why an environment was not made.
@@ -278,7 +280,14 @@ pub(crate) enum Reply {
     /// of port 4566 inside. One that is made from a spare is about to be complete
     /// ([`InitReport::Attached`]) and brings our ends of its output pipe and of its runtime's stream.
     /// So many are left of what it was made from.
-    Launched { id: u64, pid: i32, group: Group, is_spare: bool, left: AtHand },
+    Launched {
+        id: u64,
+        pid: i32,
+        group: Group,
+        is_spare: bool,
+        left: AtHand,
+        copied: Option<NewCopy>,
+    },
     /// The number of spares of a kind has changed.
     Spares(AtHand),
     /// It could not be made.
@@ -305,6 +314,8 @@ pub(crate) struct Go {
     pub(crate) doors: usize,
     /// Whether others are made inside its namespaces, which are not to share what it may have.
     pub(crate) is_template: bool,
+    /// Whether its program comes from a template, so that nobody has to become it.
+    pub(crate) is_for_copy: bool,
     /// Whether `/tmp` is a disk.
     pub(crate) tmp_disk: bool,
     /// Whether there is time to do for nothing what a launch does.

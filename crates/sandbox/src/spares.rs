@@ -181,6 +181,11 @@ impl Spares {
         }
     }
 
+    /// Those that have not loaded themselves.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = &Waiting> {
+        self.list.iter().filter(|spare| !spare.is_at_hand).map(|spare| &spare.waiting)
+    }
+
     pub(crate) fn at_hand(&self, kind: u64) -> usize {
         self.list.iter().filter(|spare| spare.kind == kind && spare.is_at_hand).count()
     }

@@ -71,6 +71,11 @@ impl Stock {
         Stock { least, more: 0, most: None, busy, ended, processors, memory }
     }
 
+    /// How many always are.
+    pub(super) fn least(&self) -> usize {
+        self.least
+    }
+
     fn wanted(&self) -> usize {
         let all = self.least + self.more;
         self.most.map_or(all, |most| most.clamp(self.least, all))
@@ -208,17 +213,19 @@ impl Spawner {
     /// What to do when nobody wants anything.
     pub(super) fn next(&mut self, quiet: bool) -> Next {
         let is_free = self.makers.ordered() == 0;
-        let is_missing = is_free && self.ready.len() < self.stock.least;
-        let spare = match self.copies.is_preparing() {
-            true => None,
-            false => self.spares.missing().map(|(kind, _, _)| kind),
-        };
+        let lacks_nested = self.lacks_nested().is_some();
+        let is_missing = lacks_nested || is_free && self.ready.len() < self.stock.least;
+        let spare = self.spares.missing().filter(|(kind, _, copied)| {
+            !self.copies.is_preparing() && (!copied || self.can_copy_spare(*kind))
+        });
+        let spare = spare.map(|(kind, _, _)| kind);
         let lacks_more = is_free && self.ready.len() < self.stock.wanted();
         if !is_missing && spare.is_none() && !lacks_more {
             return self.next_to_end(quiet);
         }
-        // Without any the next launch would take long; else the last one has the processors first.
-        let is_urgent = is_missing && self.ready.is_empty();
+        // Without any the next launch would take long; else the last one has the processors first. What
+        // makes those for copies takes the processors from nobody.
+        let is_urgent = is_missing && (self.ready.is_empty() || lacks_nested);
         if !quiet && !is_urgent {
             return Next::Pause;
         }

@@ -23,6 +23,11 @@ impl Next {
     pub(super) fn or_rest(self) -> Next {
         if self == Next::Nothing { Next::Rest } else { self }
     }
+
+    /// Whether nothing is done until some time has passed. What is done at once says nothing of the others.
+    pub(super) fn is_a_pause(self) -> bool {
+        !matches!(self, Next::MakeWaiting | Next::StartSpare)
+    }
 }
 
 /// What a wait came to.

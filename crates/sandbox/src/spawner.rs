@@ -302,6 +302,7 @@ impl Spawner {
                     self.thaw_within(running.pid);
                 }
             }
+            Ok(Request::Forgo { id }) => self.forgo(id),
             // Only a broken daemon sends what cannot be read; it gets no answer.
             Err(_) => {}
         }

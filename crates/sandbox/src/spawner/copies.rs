@@ -19,7 +19,7 @@ use super::{Running, Spawner, UNWANTED};
 use crate::channel::Channel;
 use crate::channel::is_readable;
 use crate::machine::{Place, Waiting, group_name};
-use crate::protocol::{Origin, Refusal, Reply, Source, Spec};
+use crate::protocol::{Origin, Reply, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{FAILURES_MAX, Spare};
 use crate::sys;
@@ -408,7 +408,7 @@ impl Spawner {
         let outcome = match said {
             Some(Ok(Outcome::Delivered)) => Ok(()),
             Some(Ok(Outcome::Failed(why))) => Err(why),
-            None | Some(Err(_)) => Err("the process that was to make it has ended".to_owned()),
+            None | Some(Err(_)) => Err("the process that was to make it has ended".into()),
         };
         let is_zygote = !matches!(purpose, Purpose::Launch { .. });
         if let Some(known) = self.copies.template(template) {
@@ -421,7 +421,7 @@ impl Spawner {
             }
         }
         let outcome = outcome.and_then(|()| match is_lost {
-            true => Err("its environment has ended".to_owned()),
+            true => Err("its environment has ended".into()),
             false => Ok(()),
         });
         match (purpose, outcome) {
@@ -461,7 +461,7 @@ impl Spawner {
             }
             (Purpose::Launch { id }, Err(why)) => {
                 self.discard_unborn(waiting, is_lost);
-                let reason = Refusal::Template(why);
+                let reason = why.into();
                 let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
             }
         }

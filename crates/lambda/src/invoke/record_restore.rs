@@ -21,7 +21,7 @@ impl Recorder {
         self.hear(&mut self.lock(), PlatformRecord::RestoreStart(start));
     }
 
-    /// It is not, and why, in a line of its own.
+    /// It is not, and why: a line of its own.
     pub fn not_restored(&self, why: &str) {
         self.hear(&mut self.lock(), PlatformRecord::Fault(why.to_owned()));
     }

@@ -164,7 +164,7 @@ fn not_forked(order: &Order<'_>, template: &Standing, unforked: Unforked<'_>) {
         why,
         "a snapshot could not be restored: {text} (told once for each version and reason)"
     );
-    order.recorder.not_restored(&format!("SnapStart: {text}: {why}"));
+    order.recorder.not_restored(&format!("SnapStart: {text}: {why}\n"));
 }
 
 /// Waits for the hooks of an environment that is being restored. The error is its caller's.

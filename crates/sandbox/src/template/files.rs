@@ -257,8 +257,10 @@ mod tests {
         let read = read.read(true);
         let written = read.clone().write(true).open(&path).unwrap();
         let named = read.clone().custom_flags(libc::O_PATH).open(&path).unwrap();
-        let nameless = std::fs::File::open(&path).unwrap();
-        fs::remove_file(&path).unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "x").unwrap();
+        let nameless = std::fs::File::open(&other).unwrap();
+        fs::remove_file(&other).unwrap();
         for (opened, why) in [(written, "writing"), (named, "open"), (nameless, "(deleted) open")] {
             let refused = added(&mut Files::default(), &opened);
             assert!(matches!(&refused, Err(Why::Unfit(text)) if text.contains(why)), "{refused:?}");

@@ -11,6 +11,7 @@ use std::path::Path;
 
 mod descriptions;
 mod ended;
+pub(crate) mod heap;
 mod mounts;
 mod priority;
 mod restartable;
@@ -341,15 +342,6 @@ pub(crate) fn default_actions() {
         unsafe {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8_usize);
         }
-    }
-}
-
-/// Has all threads of this process, and of those forked from it, allocate from one heap.
-pub fn one_heap() {
-    // SAFETY: a system library's call on numbers only; it changes where later allocations come from.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -90,6 +90,40 @@ async fn what_cannot_be_loaded_is_named() {
 }
 
 #[tokio::test]
+async fn what_a_function_does_to_its_modules_hides_no_error_and_no_logger() {
+    let raises = "def handler(event, context):\n    raise ValueError('boom')\n";
+    let cuts = "import sys\ndef handler(event, context):\n    sys.path[:] = ['/nowhere']\n    raise ValueError('boom')\n";
+    let leaks = "import resource\nkept = []\ndef handler(event, context):\n    \
+                 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n    \
+                 while True: kept.append(open('/dev/null'))\n";
+    let logs =
+        "import logging\ndef handler(event, context):\n    logging.error('said')\n    return 1\n";
+    let asks = format!("import importlib.util\nimportlib.util.find_spec('logging')\n{logs}");
+    let cases = [
+        (raises, "token.py", "ValueError"),
+        (raises, "linecache.py", "ValueError"),
+        (cuts, "other.py", "ValueError"),
+        (leaks, "other.py", "OSError"),
+        (logs, "token.py", ""),
+        (logs, "logging.py", ""),
+        (&asks, "other.py", ""),
+    ];
+    for (code, own, kind) in cases {
+        let files = [("app.py", code), (own, "own = True\n")];
+        let function = Function::new(RUNTIME, "app.handler", &files).await;
+        let said = function.call("{}").await;
+        match kind {
+            "" => {
+                assert_eq!(said.value, 1, "{own}: {said:?}");
+                assert!(said.log.contains("[ERROR]") && said.log.contains("said"), "{}", said.log);
+            }
+            kind => assert_eq!(said.value["errorType"], kind, "{own}: {said:?}"),
+        }
+        assert_eq!(function.launches(), 1, "{own}");
+    }
+}
+
+#[tokio::test]
 async fn a_syntax_error_shows_its_line() {
     let said = run("def handler(:\n", "{}").await;
     assert_eq!(said.value["errorType"], "Runtime.UserCodeSyntaxError");

@@ -56,9 +56,16 @@ pub enum LaunchError {
     /// Its file system could not be mounted; the text says why.
     #[error("the file system could not be mounted: {0}")]
     FileSystem(String),
-    /// There is no such template, or it cannot be copied; the text says why.
+    /// There is no such template, or it could not be copied; the text says why.
     #[error("the template could not be copied: {0}")]
     Template(String),
+    /// The template has what no copy can have, nor could one of another template that has been initialized in
+    /// the same way; the text says what.
+    #[error("the template cannot be copied: {0}")]
+    Unfit(String),
+    /// Others were copied from the same template for longer than it was to wait.
+    #[error("the template is being copied for others")]
+    Busy,
     /// The spawner is gone: nothing can be launched any more.
     #[error("the spawner is gone")]
     SpawnerGone,
@@ -73,6 +80,8 @@ impl From<Refusal> for LaunchError {
             Refusal::Reason(reason) => LaunchError::Failed(reason),
             Refusal::FileSystem(reason) => LaunchError::FileSystem(reason),
             Refusal::Template(reason) => LaunchError::Template(reason),
+            Refusal::Unfit(reason) => LaunchError::Unfit(reason),
+            Refusal::Busy => LaunchError::Busy,
         }
     }
 }
@@ -240,6 +249,18 @@ impl Sandboxes {
         self.launch_from(spec, Source::Template(role)).await
     }
 
+    /// As [`Sandboxes::launch_as`] a copy of this template, of which one copy is made at a time. It waits so
+    /// long for those that were asked for before; after that it is [`LaunchError::Busy`], unless it is
+    /// being made by then.
+    pub async fn launch_copy(
+        &self,
+        spec: &Spec,
+        template: u64,
+        waits: Duration,
+    ) -> Result<Sandbox, LaunchError> {
+        self.launch_waiting(spec, Source::Template(Role::From(template)), Some(waits)).await
+    }
+
     /// Whether environments can be copied on this machine.
     pub fn has_templates(&self) -> bool {
         self.inner.has_templates
@@ -280,6 +301,16 @@ impl Sandboxes {
     }
 
     async fn launch_from(&self, spec: &Spec, from: Source) -> Result<Sandbox, LaunchError> {
+        self.launch_waiting(spec, from, None).await
+    }
+
+    /// `waits` is how long it may wait for its turn, if it is to take turns.
+    async fn launch_waiting(
+        &self,
+        spec: &Spec,
+        from: Source,
+        waits: Option<Duration>,
+    ) -> Result<Sandbox, LaunchError> {
         let inner = &self.inner;
         let ends = Ends::of(spec)?;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
@@ -295,7 +326,7 @@ impl Sandboxes {
             inner.socket.async_io(Interest::WRITABLE, send).await?;
             Ok::<_, io::Error>(receiver.await)
         };
-        let answer = match inner.rt.within(LAUNCH_LIMIT, asked).await.transpose() {
+        let answer = match self.within_limits(id, waits, asked).await.transpose() {
             Ok(answer) => answer,
             Err(error) => {
                 inner.forget(id);
@@ -307,9 +338,32 @@ impl Sandboxes {
             Some(Err(_)) => Err(LaunchError::SpawnerGone),
             None => {
                 inner.forget(id);
-                Err(LaunchError::Failed("the spawner did not answer in 30 s".to_owned()))
+                let why = "the spawner did not answer in 30 s".to_owned();
+                // What has not been copied can still be made in another way.
+                Err(match waits {
+                    Some(_) => LaunchError::Template(why),
+                    None => LaunchError::Failed(why),
+                })
             }
         }
+    }
+
+    /// Waits for the answer to a launch; see [`Sandboxes::launch_waiting`].
+    async fn within_limits<T>(
+        &self,
+        id: u64,
+        waits: Option<Duration>,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        let rt = &self.inner.rt;
+        let mut asked = std::pin::pin!(asked);
+        if let Some(waits) = waits {
+            if let Some(answer) = rt.within(waits, asked.as_mut()).await {
+                return Some(answer);
+            }
+            self.tell(&Request::Forgo { id });
+        }
+        rt.within(LAUNCH_LIMIT, asked).await
     }
 
     /// Whether there can be spares on this machine: their limits are set when they are used, which
@@ -385,8 +439,11 @@ impl Sandboxes {
 
     /// Asks the spawner to kill an environment's first process; best effort, never waits.
     pub(crate) fn kill(&self, id: u64) {
-        let kill = Request::Kill { id };
-        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), &kill, &[]);
+        self.tell(&Request::Kill { id });
+    }
+
+    fn tell(&self, request: &Request) {
+        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), request, &[]);
     }
 }
 

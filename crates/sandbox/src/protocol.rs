@@ -10,7 +10,7 @@ use crate::network::{EGRESS_MAX, Egress};
 use serde::{Deserialize, Serialize};
 
 pub use crate::template::words::Role;
-pub(crate) use crate::template::words::{Adopt, NewCopy, Origin, Source};
+pub(crate) use crate::template::words::{Adopt, NewCopy, Origin, Source, Why};
 
 /// Descriptor number of the second output pipe.
 pub const LOG_PIPE_FD: i32 = 5;
@@ -243,6 +243,9 @@ pub(crate) enum Request {
     Kill { id: u64 },
     /// As that: it was a new copy ([`NewCopy`]) and did not come to life.
     Lifeless { id: u64 },
+    /// A launch is not to wait any longer for others that are copied from the same template. Nothing, when
+    /// its copy is being made.
+    Forgo { id: u64 },
 }
 
 /// Why an environment was not made.
@@ -252,8 +255,21 @@ pub(crate) enum Refusal {
     Reason(String),
     /// Its file system could not be mounted.
     FileSystem(String),
-    /// There is no such template, or it cannot be copied.
+    /// There is no such template, or it could not be copied.
     Template(String),
+    /// The template has what no copy can have.
+    Unfit(String),
+    /// It waited for its template, and is not to wait any longer ([`Request::Forgo`]).
+    Busy,
+}
+
+impl From<Why> for Refusal {
+    fn from(why: Why) -> Refusal {
+        match why {
+            Why::Unfit(why) => Refusal::Unfit(why),
+            Why::Failed(why) => Refusal::Template(why),
+        }
+    }
 }
 
 impl From<String> for Refusal {

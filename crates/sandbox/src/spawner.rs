@@ -261,6 +261,7 @@ impl Spawner {
             Ok(Request::Ready { more }) => self.keep_ready(more),
             Ok(Request::Kill { id }) => self.kill(id),
             Ok(Request::Lifeless { id }) => self.end_lifeless(id),
+            Ok(Request::Forgo { id }) => self.forgo(id),
             // Only a broken daemon sends what cannot be read; it gets no answer.
             Err(_) => {}
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+mod descriptions;
 mod ended;
 pub(crate) mod heap;
 mod mounts;
@@ -17,6 +18,7 @@ mod restartable;
 pub(crate) mod threads;
 mod turns;
 
+pub(crate) use descriptions::have_opened_the_same;
 pub(crate) use ended::{Ended, next_ended};
 pub(crate) use mounts::{copy_tree, mount_device};
 pub(crate) use priority::{set_promptness, set_urgent, set_yielding};

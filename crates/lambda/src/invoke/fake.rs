@@ -58,7 +58,9 @@ pub(super) struct Fake {
     pub(super) fails: bool,
     pub(super) happened: Happened,
     /// Whether there can be templates, and why none can be forked from.
-    pub(super) templates: Option<Mutex<Option<&'static str>>>,
+    pub(super) templates: Option<Mutex<Option<LaunchFault>>>,
+    /// How long a fork takes.
+    pub(super) forks_in: Mutex<Duration>,
     /// Whether there can be spares, and how many of which kind were last asked for.
     pub(super) spares: Option<Mutex<HashMap<u64, u32>>>,
     /// How many more than usual were last asked to be ready.
@@ -138,10 +140,11 @@ impl Launcher for Fake {
         if self.fails {
             return std::future::ready(Err(LaunchFault::Sandbox("no room".into()))).boxed();
         }
-        if let (Some(TemplateRole::From(_)), Some(broken)) = (plan.template, &self.templates)
-            && let Some(why) = *broken.lock().unwrap()
+        let is_fork = matches!(plan.template, Some(TemplateRole::From { .. }));
+        if let (true, Some(broken)) = (is_fork, &self.templates)
+            && let Some(why) = broken.lock().unwrap().clone()
         {
-            return std::future::ready(Err(LaunchFault::Template(why.into()))).boxed();
+            return std::future::ready(Err(why)).boxed();
         }
         let (inherited, ours) = tokio::io::duplex(64 * 1024);
         let (output, printed) = tokio::io::duplex(64 * 1024);
@@ -177,7 +180,12 @@ impl Launcher for Fake {
             happenings: stream::once(exit.map(Happening::Ended)).boxed(),
             control: Arc::new(Switch { kill, happened: self.happened.clone() }),
         };
-        std::future::ready(Ok(environment)).boxed()
+        let takes = if is_fork { *self.forks_in.lock().unwrap() } else { Duration::ZERO };
+        async move {
+            Rt::real().sleep(takes).await;
+            Ok(environment)
+        }
+        .boxed()
     }
 
     fn has_spares(&self) -> bool {
@@ -268,6 +276,7 @@ impl Machine {
             fails,
             happened: Arc::default(),
             templates: templates.then(Mutex::default),
+            forks_in: Mutex::default(),
             spares: spares.then(Mutex::default),
             ready_more: 0.into(),
         });

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -57,8 +58,15 @@ pub struct Plan {
 pub enum TemplateRole {
     /// It is started as any other and then stands as the template of this number, until it ends.
     Becomes(u64),
-    /// It is a copy of that template. If that cannot be made, [`LaunchFault::Template`] says why.
-    From(u64),
+    /// It is a copy of one. If that cannot be made, [`LaunchFault::Template`] or [`LaunchFault::Unfit`] say
+    /// why. One copy of a template is made at a time: when those before it take too long, it is
+    /// [`LaunchFault::Busy`].
+    From {
+        /// The template's number.
+        number: u64,
+        /// How long it may wait for those before it.
+        waits: Duration,
+    },
 }
 
 /// What a spare is started with, before it is known whose environment it becomes. Spares that are
@@ -117,9 +125,15 @@ pub enum LaunchFault {
     /// The function's file system is not to be had.
     #[error("the file system failed: {0}")]
     FileSystem(String),
-    /// The template cannot be copied, or there is none of that number any more.
+    /// The template could not be copied, or there is none of that number any more.
     #[error("the template could not be copied: {0}")]
     Template(String),
+    /// It has what no copy can have, and so has any that is initialized in the same way.
+    #[error("the template cannot be copied: {0}")]
+    Unfit(String),
+    /// It was being copied for others.
+    #[error("the template is being copied for others")]
+    Busy,
 }
 
 /// Is told of a kind how many wait.

@@ -91,7 +91,12 @@ impl Launcher for SandboxLauncher {
             let (kind, second, role) = (plan.spare, plan.second_spare, plan.template);
             let spec = self.spec(plan);
             let launched = match (role, kind) {
-                (Some(role), _) => self.sandboxes.launch_as(&spec, sandbox_role(role)).await,
+                (Some(TemplateRole::Becomes(number)), _) => {
+                    self.sandboxes.launch_as(&spec, Role::Becomes(number)).await
+                }
+                (Some(TemplateRole::From { number, waits }), _) => {
+                    self.sandboxes.launch_copy(&spec, number, waits).await
+                }
                 (None, Some(kind)) => self.sandboxes.launch_from_spare(&spec, kind, second).await,
                 (None, None) => self.sandboxes.launch(&spec).await,
             };
@@ -142,14 +147,9 @@ fn fault(error: LaunchError) -> LaunchFault {
     match error {
         LaunchError::FileSystem(reason) => LaunchFault::FileSystem(reason),
         LaunchError::Template(reason) => LaunchFault::Template(reason),
+        LaunchError::Unfit(reason) => LaunchFault::Unfit(reason),
+        LaunchError::Busy => LaunchFault::Busy,
         error => LaunchFault::Sandbox(error.to_string()),
-    }
-}
-
-fn sandbox_role(role: TemplateRole) -> Role {
-    match role {
-        TemplateRole::Becomes(id) => Role::Becomes(id),
-        TemplateRole::From(id) => Role::From(id),
     }
 }
 

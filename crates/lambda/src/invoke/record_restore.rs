@@ -21,6 +21,11 @@ impl Recorder {
         self.hear(&mut self.lock(), PlatformRecord::RestoreStart(start));
     }
 
+    /// It is not, and why: a line of its own.
+    pub fn not_restored(&self, why: &str) {
+        self.hear(&mut self.lock(), PlatformRecord::Fault(why.to_owned()));
+    }
+
     /// That has ended after `duration`.
     pub fn restore_ended(&self, duration: Duration, status: &Status) {
         self.drain();

@@ -16,7 +16,7 @@ use super::keeper::{InitEnd, Keeper, Signals};
 use super::launcher::{LaunchFault, TemplateRole};
 use super::running::Running;
 use super::shell::Shell;
-use super::templates::{MadeOf, Standing};
+use super::templates::{MadeOf, Standing, Unforked};
 use super::worker::{Order, StartFailed, readable, stop};
 use crate::limits;
 use crate::runtimes::plan::Made;
@@ -24,6 +24,10 @@ use crate::runtimes::plan::Made;
 /// Within which a function with SnapStart has to be initialized, unless its timeout is longer (AWS: 130
 /// seconds).
 const SNAPSHOT_INIT_MAX: Duration = Duration::from_secs(130);
+
+/// An environment waits as long for copies that were asked for before it as it would take to initialize it,
+/// but not less than this: on a busy machine that takes longer than it did.
+const WAITS_MIN: Duration = Duration::from_secs(1);
 
 /// What came of it.
 pub(super) enum Restored {
@@ -63,13 +67,19 @@ pub(super) async fn restore(order: &Order<'_>, template: &Standing) -> Restored 
         Ok(None) => return ordinary(shell),
         Err(failed) => return Restored::Failed(Box::new(failed)),
     };
-    made.plan.template = Some(TemplateRole::From(template.number));
+    let waits = template.saves.max(WAITS_MIN);
+    made.plan.template = Some(TemplateRole::From { number: template.number, waits });
     let (keeper, mut signals) = Keeper::new(shell, order.id, order.recorder);
     let desk = order.desk(keeper, shell.version(), Vec::new(), false);
     let launched = match shell.common.launcher.launch(made.plan).await {
         Ok(launched) => launched,
+        Err(LaunchFault::Busy) => return ordinary(shell),
         Err(LaunchFault::Template(why)) => {
-            not_forked(shell, template, &why);
+            not_forked(order, template, Unforked::Failed(&why));
+            return ordinary(shell);
+        }
+        Err(LaunchFault::Unfit(why)) => {
+            not_forked(order, template, Unforked::Unfit(&why));
             return ordinary(shell);
         }
         Err(fault) => {
@@ -77,6 +87,8 @@ pub(super) async fn restore(order: &Order<'_>, template: &Standing) -> Restored 
             return Restored::Failed(Box::new(failed));
         }
     };
+    // From here on its own time runs, not that of others who were restored before it.
+    let born = rt.instant();
     let recorder = order.recorder;
     recorder.restore_start(&made.runtime);
     let mut running = Running::begin(launched, Arc::new(desk), Vec::new(), recorder, rt);
@@ -86,12 +98,13 @@ pub(super) async fn restore(order: &Order<'_>, template: &Standing) -> Restored 
         let took = rt.instant().saturating_duration_since(since);
         let status = Status::Error("Runtime.ExitError".to_owned());
         recorder.restore_ended(took, &status);
-        not_forked(shell, template, "what was forked did not ask to be restored");
+        let why = "what was forked did not ask to be restored";
+        not_forked(order, template, Unforked::Failed(why));
         stop(running, shell, &status).await;
         return ordinary(shell);
     };
     shell.common.templates.forked(shell.version().generation);
-    let left = restore_max.saturating_sub(at.saturating_duration_since(since));
+    let left = restore_max.saturating_sub(at.saturating_duration_since(born));
     let ended = hooks(shell, &mut running, &mut signals, left).await;
     let now = rt.instant();
     let (whole, billed) = (now.saturating_duration_since(since), now.saturating_duration_since(at));
@@ -134,17 +147,24 @@ fn ordinary(shell: &Shell) -> Restored {
     Restored::Ordinary
 }
 
-fn not_forked(shell: &Shell, template: &Standing, why: &str) {
-    let (common, version) = (&shell.common, shell.version());
+/// It is told whoever looks after the server, and whoever looks after the function.
+fn not_forked(order: &Order<'_>, template: &Standing, unforked: Unforked<'_>) {
+    let (common, version) = (&order.shell.common, order.shell.version());
     let now = common.rt.instant();
-    if common.templates.not_forked(version.generation, template.number, why, now) {
-        tracing::warn!(
-            function = %version.function_arn,
-            version = %version.version,
-            why,
-            "a snapshot could not be restored; the environment is initialized (told once per reason)"
-        );
+    if !common.templates.not_forked(version.generation, template.number, unforked, now) {
+        return;
     }
+    let (why, text) = match unforked {
+        Unforked::Unfit(why) => (why, "environments of this version are initialized, not restored"),
+        Unforked::Failed(why) => (why, "an environment is initialized, not restored"),
+    };
+    tracing::warn!(
+        function = %version.function_arn,
+        version = %version.version,
+        why,
+        "a snapshot could not be restored: {text} (told once for each version and reason)"
+    );
+    order.recorder.not_restored(&format!("SnapStart: {text}: {why}\n"));
 }
 
 /// Waits for the hooks of an environment that is being restored. The error is its caller's.

@@ -42,6 +42,9 @@ const EVICTED_FOR: Duration = Duration::from_secs(60);
 /// does not try again.
 const FORKS_FAILED_MAX: u32 = 1;
 
+/// Reasons that are told of one version.
+const TOLD_MAX: usize = 8;
+
 /// Why there is no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotFault {
@@ -65,6 +68,15 @@ pub struct Wanted {
     pub version: Arc<Version>,
     /// Whether it could be initialized before.
     pub is_taken: bool,
+}
+
+/// Why nothing could be forked from a template.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unforked<'a> {
+    /// It has what a fork cannot have; so has any that is initialized in the same way.
+    Unfit(&'a str),
+    /// It may be another time, or from another one.
+    Failed(&'a str),
 }
 
 /// What a template has been made of; others can be forked from it as long as theirs is the same.
@@ -117,14 +129,26 @@ struct Kept {
     failures: u32,
     forks_failed: u32,
     not_before: Option<Instant>,
+    /// Nothing can ever be forked from a template of it.
+    is_unfit: bool,
+    /// Why nothing could be, each told once.
+    told: Vec<String>,
 }
 
 impl Kept {
     fn new(version: Arc<Version>, is_taken: bool, now: Instant) -> Kept {
-        let (failures, forks_failed, not_before) = Default::default();
-        let (standing, is_making) = (None, false);
-        let used = now;
-        Kept { version, is_taken, standing, is_making, used, failures, forks_failed, not_before }
+        Kept {
+            version,
+            is_taken,
+            standing: None,
+            is_making: false,
+            used: now,
+            failures: 0,
+            forks_failed: 0,
+            not_before: None,
+            is_unfit: false,
+            told: Vec::new(),
+        }
     }
 
     fn retry_later(&mut self, now: Instant) {
@@ -138,6 +162,7 @@ impl Kept {
             now.saturating_duration_since(standing.since) >= lifetime_max
         };
         self.is_taken
+            && !self.is_unfit
             && !self.is_making
             && self.standing.as_ref().is_none_or(old)
             && self.not_before.is_none_or(|at| at <= now)
@@ -151,14 +176,12 @@ pub(crate) struct Templates {
     lifetime_max: Duration,
     is_over: AtomicBool,
     kept: Mutex<HashMap<u64, Kept>>,
-    /// Why environments could not be forked, each told once.
-    told: Mutex<HashSet<String>>,
 }
 
 impl Templates {
     pub(super) fn new(is_possible: bool, lifetime_max: Duration) -> Templates {
-        let (kept, told) = Default::default();
-        Templates { is_possible, lifetime_max, is_over: AtomicBool::new(false), kept, told }
+        let (is_over, kept) = Default::default();
+        Templates { is_possible, lifetime_max, is_over, kept }
     }
 
     pub(super) fn are_possible(&self) -> bool {
@@ -235,7 +258,8 @@ impl Templates {
         if known.standing.is_none() {
             known.used = known.used.max(now);
         }
-        known.standing = Some(standing);
+        // One that was begun before that was known ends.
+        known.standing = Some(standing).filter(|_| !known.is_unfit);
     }
 
     /// It could not be made.
@@ -253,21 +277,35 @@ impl Templates {
         }
     }
 
-    /// None could be. After some it is made anew. Whether the reason is a new one.
-    pub(super) fn not_forked(&self, generation: u64, number: u64, why: &str, now: Instant) -> bool {
+    /// None could be. After some it is made anew, unless nothing ever comes of that. Whether the reason is
+    /// to be told.
+    pub(super) fn not_forked(
+        &self,
+        generation: u64,
+        number: u64,
+        unforked: Unforked<'_>,
+        now: Instant,
+    ) -> bool {
         let mut kept = self.lock();
-        if let Some(known) = kept.get_mut(&generation) {
-            known.forks_failed += 1;
-            let is_it = |standing: &mut Arc<Standing>| standing.number == number;
-            let is_broken = known.forks_failed >= FORKS_FAILED_MAX;
-            if is_broken && known.standing.take_if(is_it).is_some() {
-                known.retry_later(now);
-            }
+        let Some(known) = kept.get_mut(&generation) else { return false };
+        // Others that were waiting for the same template only hear that there is none any more.
+        let was_unfit = known.is_unfit;
+        known.forks_failed += 1;
+        let is_it = |standing: &mut Arc<Standing>| standing.number == number;
+        let (why, is_broken) = match unforked {
+            Unforked::Unfit(why) => (why, true),
+            Unforked::Failed(why) => (why, known.forks_failed >= FORKS_FAILED_MAX),
+        };
+        if is_broken && known.standing.take_if(is_it).is_some() {
+            known.retry_later(now);
         }
-        drop(kept);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_unfit |= matches!(unforked, Unforked::Unfit(_));
         // Reasons are few; what is not is not worth remembering.
-        told.len() < 64 && told.insert(why.to_owned())
+        let is_new = known.told.len() < TOLD_MAX && !known.told.iter().any(|told| told == why);
+        if is_new && !was_unfit {
+            known.told.push(why.to_owned());
+        }
+        is_new && !was_unfit
     }
 
     /// It is not what environments of its version are made of any more, or has ended.

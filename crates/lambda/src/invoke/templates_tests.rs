@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::fake::{Inside, Machine, Script, exited, request, script, tail};
-use super::launcher::{Ended, TemplateRole};
+use super::launcher::{Ended, LaunchFault, TemplateRole};
 use super::place::Budget;
-use super::templates::{SnapshotFault, Wanted};
+use super::templates::{SnapshotFault, Unforked, Wanted};
 use super::worth::Policy;
 use super::*;
 use crate::state::function::tests::record;
@@ -34,7 +34,7 @@ async fn runtime(mut inside: Inside) -> Ended {
             inside.runtime.request(RESTORE, "", b"").await;
             return exited(0);
         }
-        Some(TemplateRole::From(_)) => "restored",
+        Some(TemplateRole::From { .. }) => "restored",
         None => "initialized",
     };
     note(how);
@@ -207,7 +207,7 @@ async fn a_hook_that_fails_is_the_callers_error_and_is_not_repeated() {
     }
     machine.until_alive(1).await;
     // So is one of an environment that was initialized.
-    *machine.fake.templates.as_ref().unwrap().lock().unwrap() = Some("broken");
+    breaks(&machine, Some(LaunchFault::Template("broken".into())));
     let error = machine.invoker.invoke(version, request("1")).await.unwrap_err();
     assert_eq!(error.code, "SnapStartException");
     assert_eq!(machine.launches(), 5, "a fork that failed, and one initialization");
@@ -233,7 +233,7 @@ async fn a_hook_that_takes_too_long_is_the_callers_error() {
 async fn what_cannot_be_forked_is_initialized_and_the_template_made_anew() {
     let machine = Machine::with_templates(InvokeConfig::default(), script(runtime));
     let version = taken(&machine).await;
-    *machine.fake.templates.as_ref().unwrap().lock().unwrap() = Some("broken");
+    breaks(&machine, Some(LaunchFault::Template("broken".into())));
     let all = join_all((0..3).map(|_| invoke(&machine, &version))).await;
     assert!(all.iter().all(|(said, _)| said[0] == "initialized"), "{all:?}");
     assert!(all.iter().any(|(_, log)| log.contains("Init Duration: ")), "{all:?}");
@@ -245,13 +245,71 @@ async fn what_cannot_be_forked_is_initialized_and_the_template_made_anew() {
         machine.invoker.common.templates.not_forked(
             7,
             number(&machine),
-            "broken",
+            Unforked::Failed("broken"),
             Rt::real().instant(),
         );
     }
-    *machine.fake.templates.as_ref().unwrap().lock().unwrap() = None;
+    breaks(&machine, None);
     until("it is made anew", || standing(&machine) == 1).await;
     assert_eq!(figures.snapshots_taken.value(), 2);
+}
+
+/// From now on every fork fails so, or none.
+fn breaks(machine: &Machine, fault: Option<LaunchFault>) {
+    *machine.fake.templates.as_ref().unwrap().lock().unwrap() = fault;
+}
+
+#[tokio::test]
+async fn what_can_never_be_forked_is_told_and_not_made_again() {
+    let machine = Machine::with_templates(InvokeConfig::default(), script(runtime));
+    let version = taken(&machine).await;
+    breaks(&machine, Some(LaunchFault::Unfit("it has 2 threads".into())));
+    assert_eq!(invoke(&machine, &version).await.0[0], "initialized");
+    assert_eq!(standing(&machine), 0);
+    let templates = &machine.invoker.common.templates;
+    let later = now() + Duration::from_secs(24 * 3_600);
+    assert!(templates.due(later).is_empty(), "it would be initialized in vain");
+    // It is asked for again whenever another version is published.
+    machine.invoker.keep_snapshots(wanted(&version));
+    assert!(templates.due(later).is_empty());
+    assert_eq!(invoke(&machine, &version).await.0[0], "initialized");
+    assert_eq!(machine.invoker.figures().snapshots_taken.value(), 1);
+}
+
+#[tokio::test]
+async fn each_version_is_told_its_own_reasons_once() {
+    let machine = Machine::with_templates(InvokeConfig::default(), script(runtime));
+    let version = taken(&machine).await;
+    let other = Arc::new(Version { generation: 8, ..(*version).clone() });
+    machine.invoker.take_snapshot(&other).await.unwrap();
+    machine.invoker.keep_snapshots([wanted(&version), wanted(&other)].concat());
+    let templates = &machine.invoker.common.templates;
+    let told = |generation, unforked| templates.not_forked(generation, 0, unforked, now());
+    let why = "it has 2 threads";
+    assert!(told(7, Unforked::Failed("late")) && !told(7, Unforked::Failed("late")));
+    assert!(told(7, Unforked::Unfit(why)) && !told(7, Unforked::Unfit(why)));
+    assert!(!told(7, Unforked::Failed("there is none any more")), "that follows");
+    assert!(told(8, Unforked::Unfit(why)), "another version, the same reason");
+    assert!(!told(9, Unforked::Unfit(why)), "one that is not there any more");
+}
+
+#[tokio::test]
+async fn a_template_that_is_busy_stays_and_who_waits_is_initialized() {
+    let machine = Machine::with_templates(InvokeConfig::default(), script(runtime));
+    let version = taken(&machine).await;
+    breaks(&machine, Some(LaunchFault::Busy));
+    assert_eq!(invoke(&machine, &version).await.0[0], "initialized");
+    assert_eq!((standing(&machine), machine.invoker.figures().not_restored.value()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_time_for_which_others_are_forked_is_not_the_environments() {
+    let restore_max = Duration::from_millis(300);
+    let config = InvokeConfig { restore_max, ..InvokeConfig::default() };
+    let machine = Machine::with_templates(config, script(runtime));
+    let version = taken(&machine).await;
+    *machine.fake.forks_in.lock().unwrap() = restore_max * 2;
+    assert_eq!(invoke(&machine, &version).await.0[0], "restored");
 }
 
 fn number(machine: &Machine) -> u64 {

@@ -52,13 +52,13 @@ pub(super) struct Renewal {
 }
 
 /// What `/proc` tells of a descriptor.
-struct Info {
-    text: String,
-    flags: OFlag,
+pub(super) struct Info {
+    pub(super) text: String,
+    pub(super) flags: OFlag,
 }
 
 impl Info {
-    fn of(pid: Pid, number: i32) -> Result<Info, String> {
+    pub(super) fn of(pid: Pid, number: i32) -> Result<Info, String> {
         let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"));
         let text = text.map_err(|error| format!("descriptor {number}: {error}"))?;
         let flags = field(&text, "flags:").and_then(|flags| i32::from_str_radix(flags, 8).ok());
@@ -67,7 +67,8 @@ impl Info {
     }
 }
 
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+/// What stands behind a name in it.
+pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
@@ -99,7 +100,7 @@ impl Renewal {
                     continue;
                 }
                 text => {
-                    can_be_shared(&path, &info).map_err(|why| format!("{text}: {why}"))?;
+                    can_be_shared(&path).map_err(|why| format!("{text}: {why}"))?;
                     continue;
                 }
             };
@@ -215,12 +216,11 @@ fn copy_content(from: &File, to: &OwnedFd) -> Result<(), String> {
     }
 }
 
-/// A device, or a file that is only read and that the runtime does not read on.
-fn can_be_shared(path: &Path, info: &Info) -> Result<(), String> {
+/// A device; or a file, which is looked at with those of any template (`files`).
+fn can_be_shared(path: &Path) -> Result<(), String> {
     let opened = fs::metadata(path).map_err(|error: io::Error| error.to_string())?;
-    let is_only_read = info.flags & OFlag::O_ACCMODE == OFlag::O_RDONLY;
     let kind = opened.file_type();
-    match kind.is_char_device() || kind.is_file() && is_only_read {
+    match kind.is_char_device() || kind.is_file() {
         true => Ok(()),
         false => Err("it cannot be made again".to_owned()),
     }

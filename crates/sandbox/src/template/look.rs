@@ -2,43 +2,46 @@
 //! nobody else could interfere. A program of a function may be anything; what is told to whoever asked is
 //! why it is no template.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::Pid;
 
 use super::TEMPLATE_FD;
+use super::files::Files;
+use super::kernel::{Info, field};
+use super::words::Why;
 
 /// How long the first copy of a zygote may take until it asks what it becomes, on a busy machine.
 const LIVES_IN_MS: u16 = 5_000;
 
 /// What of a program that may be a function's keeps it from being copied; `init` is the first process
 /// of its environment, and `ours` what the program has from us. Gives the numbers of its sockets, whose
-/// other ends know nothing of a copy.
+/// other ends know nothing of a copy, and the files that it reads.
 pub(super) fn at_function(
     init: i32,
     template: Pid,
     copy: Pid,
     ours: &[i32],
-) -> Result<Vec<i32>, String> {
+) -> Result<(Vec<i32>, Files), Why> {
     let mut relatives = children(template)?;
     relatives.retain(|pid| *pid != copy.as_raw());
     if !relatives.is_empty() || children(Pid::from_raw(init))? != [template.as_raw()] {
-        return Err("it has started other processes".to_owned());
+        return Err(Why::Unfit("it has started other processes".to_owned()));
     }
     shares_no_memory(template)?;
-    sockets(copy, ours)
+    opened(template, copy, ours)
 }
 
 /// Only the thread that forks is copied.
-pub(super) fn has_one_thread(template: Pid) -> Result<(), String> {
+pub(super) fn has_one_thread(template: Pid) -> Result<(), Why> {
     match threads(template)?.len() {
         1 => Ok(()),
-        count => Err(format!("it has {count} threads")),
+        count => Err(Why::Unfit(format!("it has {count} threads"))),
     }
 }
 
@@ -79,7 +82,7 @@ const SYSTEM: [&str; 3] = ["/usr/", "/lib/", "/lib64/"];
 
 /// Memory that is shared stays so in a copy, which would then not be one. That it cannot be written now
 /// says nothing: who has it can make it so.
-fn shares_no_memory(template: Pid) -> Result<(), String> {
+fn shares_no_memory(template: Pid) -> Result<(), Why> {
     let maps = fs::read_to_string(format!("/proc/{template}/maps")).map_err(|e| e.to_string())?;
     let shared = maps.lines().find(|line| {
         let rights = line.split(' ').nth(1).unwrap_or_default().as_bytes();
@@ -88,38 +91,62 @@ fn shares_no_memory(template: Pid) -> Result<(), String> {
             rights.get(1) == Some(&b'-') && SYSTEM.iter().any(|folder| file.starts_with(folder));
         rights.get(3) == Some(&b's') && !is_of_the_system
     });
-    shared.map_or(Ok(()), |_| Err("it shares memory".to_owned()))
+    shared.map_or(Ok(()), |_| Err(Why::Unfit("it shares memory".to_owned())))
 }
 
-fn sockets(copy: Pid, ours: &[i32]) -> Result<Vec<i32>, String> {
-    let folder = PathBuf::from(format!("/proc/{copy}/fd"));
-    let word = fs::metadata(folder.join(TEMPLATE_FD.to_string())).map_err(|e| e.to_string())?.ino();
-    let mut sockets = Vec::new();
+/// The descriptors of a process, but for these, and what each is of.
+fn descriptors(pid: Pid, ours: &[i32]) -> Result<Vec<(i32, PathBuf, Metadata)>, String> {
+    let folder = PathBuf::from(format!("/proc/{pid}/fd"));
+    let mut found = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten() {
         let number: i32 = match entry.file_name().to_str().and_then(|name| name.parse().ok()) {
             Some(number) if !ours.contains(&number) => number,
             _ => continue,
         };
         let opened = fs::metadata(entry.path()).map_err(|error| error.to_string())?;
-        let kind = opened.file_type();
-        if kind.is_socket() && opened.ino() == word {
-            return Err("it has the template's socket twice".to_owned());
-        } else if kind.is_socket() {
-            sockets.push(number);
-        } else if !(kind.is_file() && opened.nlink() > 0 || kind.is_char_device()) {
-            // A file without a name may be memory, and a folder leads to the template's own files.
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            return Err(format!("it has {} open", target.display()));
-        } else if kind.is_file() && !is_only_read(copy, number) {
-            return Err("it has a file open for writing".to_owned());
-        }
+        found.push((number, entry.path(), opened));
     }
-    Ok(sockets)
+    Ok(found)
 }
 
-fn is_only_read(pid: Pid, number: i32) -> bool {
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY)
+fn opened(template: Pid, copy: Pid, ours: &[i32]) -> Result<(Vec<i32>, Files), Why> {
+    let word = format!("/proc/{copy}/fd/{TEMPLATE_FD}");
+    let word = fs::metadata(word).map_err(|error| error.to_string())?.ino();
+    let (mut sockets, mut files) = (Vec::new(), Files::default());
+    for (number, path, opened) in descriptors(copy, ours)? {
+        let kind = opened.file_type();
+        if kind.is_socket() && opened.ino() == word {
+            return Err(Why::Unfit("it has the template's socket twice".to_owned()));
+        } else if kind.is_socket() {
+            sockets.push(number);
+        } else if kind.is_file() {
+            files.add(copy, number, &opened)?;
+            holds_no_lock(template, number, &path)?;
+        } else if !kind.is_char_device() {
+            // A folder leads to the template's own files.
+            let target = fs::read_link(path).unwrap_or_default();
+            return Err(Why::Unfit(format!("it has {} open", target.display())));
+        }
+    }
+    Ok((sockets, files))
+}
+
+/// The files that a program of ours reads.
+pub(super) fn files(copy: Pid, ours: &[i32]) -> Result<Files, Why> {
+    let mut files = Files::default();
+    for (number, _, opened) in descriptors(copy, ours)? {
+        if opened.is_file() {
+            files.add(copy, number, &opened)?;
+        }
+    }
+    Ok(files)
+}
+
+/// The template keeps its locks; a copy, which would not have them, would wait for them without end.
+fn holds_no_lock(template: Pid, number: i32, path: &Path) -> Result<(), Why> {
+    if field(&Info::of(template, number)?.text, "lock:").is_none() {
+        return Ok(());
+    }
+    let target = fs::read_link(path).unwrap_or_default();
+    Err(Why::Unfit(format!("it holds a lock of {}", target.display())))
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
+use super::words::Why;
 use crate::tmpdisk::copy_data;
 
 /// Most files and folders that are brought along, and how deep folders may be.
@@ -20,11 +21,18 @@ const MODE: u32 = 0o777;
 
 /// Brings along what is in the `/tmp` of one process's root, to that of another's, where it belongs to
 /// this user and group of the host.
-pub(super) fn bring(from: i32, to: i32, owner: (u32, u32)) -> Result<(), String> {
+pub(super) fn bring(from: i32, to: i32, owner: (u32, u32)) -> Result<(), Why> {
     let place = |pid: i32| format!("/proc/{pid}/root/tmp");
     let mut bringing = Bringing { owner, left: FILES_MAX, bytes_left: BYTES_MAX };
     let brought = bringing.folder(Path::new(&place(from)), Path::new(&place(to)), 0);
-    brought.map_err(|error| format!("bringing along what is in /tmp: {error}"))
+    brought.map_err(|error| {
+        let why = format!("bringing along what is in /tmp: {error}");
+        // What is said here, of what is there, not by the kernel.
+        match error.kind() {
+            io::ErrorKind::Other => Why::Unfit(why),
+            _ => Why::Failed(why),
+        }
+    })
 }
 
 struct Bringing {

@@ -19,10 +19,12 @@ use nix::unistd::{Pid, alarm};
 use serde::{Deserialize, Serialize};
 
 use super::block::Block;
+use super::files::Files;
 use super::handing::{Door, identity};
 use super::kernel::Renewal;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
 use super::whole::{Remembered, Whole};
+use super::words::Why;
 use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -88,7 +90,7 @@ pub(crate) enum Outcome {
     /// The copy runs.
     Delivered,
     /// There is none.
-    Failed(String),
+    Failed(Why),
 }
 
 /// Does it. The copy ends with its environment, whatever happens.
@@ -106,7 +108,7 @@ pub(crate) fn deliver(work: &Work<'_>) -> Outcome {
     }
 }
 
-fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
+fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), Why> {
     let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
     let program = look::children(Pid::from_raw(work.template))?;
     let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
@@ -162,7 +164,8 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     if work.is_function {
         ptrace::detach(template, None).map_err(failed("letting the template go"))?;
     }
-    work.trial.map_or(Ok(()), look::has_come_to_life)
+    work.trial.map_or(Ok(()), look::has_come_to_life)?;
+    Ok(())
 }
 
 /// Ends the two that only stand between the template and the copy, first the younger: its child then belongs
@@ -199,7 +202,7 @@ fn begin<'a>(
     template: Pid,
     watch: &'a Watch,
     born: &mut Vec<Pid>,
-) -> Result<Begun<'a>, String> {
+) -> Result<Begun<'a>, Why> {
     let ours = &OURS[..2 + work.ends.len()];
     let mut came = Came::default();
     // Only our own clients have threads and stand as a template.
@@ -208,13 +211,16 @@ fn begin<'a>(
         let first = whole.fork()?;
         born.push(first.pid);
         came.renewal = Some(whole.renewal(&work.ends, ours)?);
+        came.files = look::files(first.pid, ours)?;
         let like = whole.like();
         return Ok(Begun { first, like, came, whole: Some(whole.let_go()?) });
     }
     let copy = told_to_fork(template, work, watch, born)?;
     if work.is_function {
-        came.sockets = look::at_function(work.template, template, copy, ours)?;
+        (came.sockets, came.files) = look::at_function(work.template, template, copy, ours)?;
         luggage::bring(template.as_raw(), work.first, work.owner)?;
+    } else {
+        came.files = look::files(copy, ours)?;
     }
     if !work.is_function {
         ptrace::detach(template, None).map_err(failed("letting the template go"))?;
@@ -229,6 +235,8 @@ fn begin<'a>(
 struct Came {
     /// The numbers of connections whose other ends know nothing of a copy.
     sockets: Vec<i32>,
+    /// What it reads.
+    files: Files,
     renewal: Option<Renewal>,
 }
 
@@ -238,7 +246,7 @@ fn told_to_fork(
     work: &Work<'_>,
     watch: &Watch,
     born: &mut Vec<Pid>,
-) -> Result<Pid, String> {
+) -> Result<Pid, Why> {
     ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
     let word = if work.is_awaited { "fork for somebody" } else { "fork" };
     work.word.send(&word, &[]).map_err(|error| format!("the word: {error}"))?;
@@ -276,7 +284,7 @@ fn enter(
     opened: &[OwnedFd],
     came: &Came,
     folder: &Path,
-) -> Result<bool, String> {
+) -> Result<bool, Why> {
     let rights = (libc::PROT_READ | libc::PROT_WRITE) as u64;
     let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
     let wanted = [0, ROOM_BYTES, rights, kind, u64::MAX, 0];
@@ -300,7 +308,7 @@ fn enter(
     };
     let ours = &OURS[..2 + work.ends.len()];
     if numbers.iter().any(|number| ours.iter().any(|ours| *number == *ours as u64)) {
-        return Err("it has closed what it was given".to_owned());
+        return Err(Why::Unfit("it has closed what it was given".to_owned()));
     }
     let (spaces, rest) = numbers.split_at(NAMESPACES.len());
     let (rules, rest) = rest.split_at(opened.len() - NAMESPACES.len());
@@ -352,6 +360,7 @@ fn enter(
         block.may("its folder", libc::SYS_chdir, &[room + FOLDER_AT]);
     }
     let results = block.run(copy, list.0, list.1)?;
+    came.files.open_again(copy, work.template, (room, LIST_AT), list)?;
     copy.must("memory", libc::SYS_munmap, &[room, ROOM_BYTES])?;
     Ok(!moves.is_empty() && moves.iter().all(|at| results[*at] == 1))
 }

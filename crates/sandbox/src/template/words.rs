@@ -1,6 +1,8 @@
 //! What the daemon, the spawner and init processes say to each other about templates; part of
 //! `protocol`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What an environment is made from.
@@ -61,4 +63,33 @@ pub(crate) enum NewCopy {
 pub(crate) struct Adopt {
     /// As it is numbered inside.
     pub(crate) pid: i32,
+}
+
+/// Why there is no copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Why {
+    /// The template has what no copy can have: it would have it another time, too.
+    Unfit(String),
+    /// What went wrong.
+    Failed(String),
+}
+
+impl From<String> for Why {
+    fn from(why: String) -> Why {
+        Why::Failed(why)
+    }
+}
+
+impl From<&str> for Why {
+    fn from(why: &str) -> Why {
+        Why::Failed(why.to_owned())
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Unfit(why) | Why::Failed(why) => out.write_str(why),
+        }
+    }
 }

@@ -128,6 +128,8 @@ pub(crate) async fn copies(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     }
     spares(sandboxes, code, &serves).await;
     one_function(sandboxes, &serves).await;
+    files(sandboxes, code, spec).await;
+    turns(sandboxes, spec).await;
     what_is_no_template(sandboxes, spec).await;
     hostile(sandboxes, spec).await;
     later_copies_that_hang(sandboxes, spec).await;
@@ -352,6 +354,76 @@ async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
     tokio::time::timeout(PATIENCE, over).await.expect("there is none any more");
 }
 
+/// Has files open, and reads on in them when it is told to.
+const READS: &str = r#"
+import fcntl
+open("/tmp/own", "w").write("0123456789" * 3)
+numbers = [os.open(path, os.O_RDONLY) for path in ("/var/task/file", "/tmp/own", "/etc/passwd", "/usr/bin/env")]
+for number in numbers:
+    os.lseek(number, 3, os.SEEK_SET)
+same = os.dup(numbers[1])
+os.set_inheritable(same, True)
+other = os.open("/tmp/own", os.O_RDONLY | os.O_NONBLOCK)
+os.lseek(other, 3, os.SEEK_SET)
+"#;
+/// What is in each of them where the template was; that two numbers of one are still so, and others not; and what
+/// else is known of them.
+const READ_ON: &str = r#"
+print([os.read(number, 5) == open(path, "rb").read()[3:8] for number, path in
+       zip(numbers, ("/var/task/file", "/tmp/own", "/etc/passwd", "/usr/bin/env"))])
+print([os.lseek(number, 0, os.SEEK_CUR) for number in (numbers[1], same, other)])
+print([os.get_inheritable(number) for number in (numbers[1], same, other)])
+print([bool(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_NONBLOCK) for number in (numbers[1], same, other)])
+print(os.path.sameopenfile(same, os.open("/tmp/own", os.O_RDONLY)), len(os.listdir("/proc/self/fd")))
+"#;
+
+/// What one copy reads says nothing to the others, nor to the template.
+async fn files(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
+    let bind = Bind { source: code.to_owned(), target: "/var/task".to_owned() };
+    let spec = Spec { binds: vec![bind], ..python(spec, &[STANDS, READS, SERVES]) };
+    let mut template = sandboxes.launch_as(&spec, Role::Becomes(7)).await.unwrap();
+    let mut ready = [0; 1];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    for _ in 0..3 {
+        let sandbox = sandboxes.launch_as(&spec, Role::From(7)).await.unwrap();
+        let (text, code, _) = told(sandbox, READ_ON).await;
+        let seen = "[True, True, True, True]\n[8, 8, 3]\n[False, True, False]\n\
+                    [False, False, True]\nTrue 12\n";
+        assert_eq!((text.as_str(), code), (seen, Some(0)));
+    }
+}
+
+/// Takes its time to fork.
+const FORKS_LATE: &str = r#"
+import time
+stream.sendall(b"r")
+while os.read(6, 64):
+    time.sleep(0.8)
+    copy = os.fork()
+    if not copy:
+        break
+    os.waitpid(copy, 0)
+stream.sendall(b"loaded\n")
+exec(stream.recv(65536).decode())
+sys.stdout.flush()
+"#;
+
+/// One that is not to wait for others hears so; its template goes on.
+async fn turns(sandboxes: &Sandboxes, spec: &Spec) {
+    let spec = python(spec, &[STANDS, FORKS_LATE]);
+    let mut template = sandboxes.launch_as(&spec, Role::Becomes(8)).await.unwrap();
+    let mut ready = [0; 1];
+    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let at_once = || sandboxes.launch_copy(&spec, 8, Duration::ZERO);
+    let (first, second, third) =
+        tokio::join!(at_once(), at_once(), sandboxes.launch_copy(&spec, 8, PATIENCE));
+    assert!(matches!(second, Err(LaunchError::Busy)), "{:?}", second.err());
+    for sandbox in [first, third] {
+        let (text, ..) = told(sandbox.unwrap(), "print('copied')").await;
+        assert_eq!(text, "copied\n");
+    }
+}
+
 /// Programs that cannot be copied; why.
 async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
     let cases = [
@@ -365,6 +437,18 @@ async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
         ("written = open('/tmp/x', 'w')", "open for writing"),
         ("nameless = open('/tmp/x', 'w+')\nos.unlink('/tmp/x')", "(deleted) open"),
         ("folder = os.open('/tmp', os.O_RDONLY)", "/tmp open"),
+        ("open('/tmp/x', 'w').close()\npath = os.open('/tmp/x', os.O_PATH)", "/tmp/x open"),
+        // What is not there for a copy.
+        ("own = open('/proc/self/status')", "status open, which a copy cannot open as it was"),
+        (
+            "import fcntl\nopen('/tmp/x', 'w').close()\nlocked = open('/tmp/x')\n\
+             fcntl.flock(locked, fcntl.LOCK_EX)",
+            "a lock of /tmp/x",
+        ),
+        (
+            "import fcntl\nlocked = open('/usr/bin/env')\nfcntl.lockf(locked, fcntl.LOCK_SH)",
+            "a lock of",
+        ),
         // What cannot be written now can be made so later.
         (
             "import mmap\nfd = os.memfd_create('m')\nos.ftruncate(fd, 4096)\n\
@@ -383,19 +467,26 @@ async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
     ];
     for (number, (case, why)) in (10..).zip(cases) {
         let spec = python(spec, &[STANDS, case, "\nstream.sendall(b'r')\nstand()\n"]);
-        refused(sandboxes, &spec, number, why).await;
+        let error = refused(sandboxes, &spec, number, why).await;
+        assert!(matches!(error, LaunchError::Unfit(_)), "{case}: {error:?}");
     }
 }
 
-async fn refused(sandboxes: &Sandboxes, spec: &Spec, number: u64, why: &str) {
+/// Why it was not copied the first time.
+async fn refused(sandboxes: &Sandboxes, spec: &Spec, number: u64, why: &str) -> LaunchError {
     let mut template = sandboxes.launch_as(spec, Role::Becomes(number)).await.unwrap();
     let mut ready = [0; 1];
     template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let mut errors = Vec::new();
     for said in [why, "before"] {
         let launched = sandboxes.launch_as(spec, Role::From(number));
         let launched = tokio::time::timeout(PATIENCE, launched).await.expect("an answer");
         match launched {
-            Err(LaunchError::Template(reason)) if reason.contains(said) => {}
+            Err(error @ (LaunchError::Template(_) | LaunchError::Unfit(_)))
+                if error.to_string().contains(said) =>
+            {
+                errors.push(error);
+            }
             Err(error) => panic!("{said}: {error}"),
             Ok(_) => panic!("{said}: it was copied"),
         }
@@ -404,6 +495,7 @@ async fn refused(sandboxes: &Sandboxes, spec: &Spec, number: u64, why: &str) {
             break;
         }
     }
+    errors.swap_remove(0)
 }
 
 /// Programs that do something else than they should when they are told to fork.

@@ -61,6 +61,14 @@ impl Spawner {
         Ok(())
     }
 
+    /// A launch does not wait any longer for its template.
+    pub(in crate::spawner) fn forgo(&mut self, id: u64) {
+        let at = self.copies.queue.iter().position(|queued| queued.id == id);
+        if at.and_then(|at| self.copies.queue.remove(at)).is_some() {
+            let _ = self.daemon.send(&Reply::Failed { id, reason: Refusal::Busy }, &[]);
+        }
+    }
+
     /// Begins with what waits, as far as templates are free.
     pub(super) fn launch_queued(&mut self) {
         for _ in 0..self.copies.queue.len() {

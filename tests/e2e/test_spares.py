@@ -252,20 +252,35 @@ def test_libraries_of_package_and_layers_are_found(python, libraries):
     assert answer.value == [1, 42, "tool", ["lib", "python"], ["app.py", "lib", "libsum.so"]], answer.log
 
 
-def test_a_library_that_the_interpreter_is_made_of_may_be_the_function_s_own(python):
+LOADED = """
+def handler(event:, context:)
+  File.read("/proc/self/maps").scan(%r{/\\S+\\.so[.\\d]*$}).uniq
+end
+"""
+
+
+def test_a_library_that_the_interpreter_is_made_of_may_be_the_function_s_own(ruby):
     """Only one that starts with the function in place takes it instead of the machine's."""
-    python.wait_for_spares(KEPT)
-    spare = python.server.spares()[0]
-    maps = pathlib.Path(f"/proc/{spare}/maps").read_text()
-    path = re.search(r"\S+/libm\.so\.6$", maps, re.M)[0]
-    library = pathlib.Path(f"/proc/{spare}/root{path}").read_bytes()
-    name = python.functions.create(files={"lib/libm.so.6": library, "app.py": """
+    loaded = ruby.first_invoke(ruby.functions.create(files={"app.rb": LOADED}, Runtime=RUBY)).value
+    path = next(path for path in loaded if re.match(r"lib(crypt|gmp|z)\.so", path.rpartition("/")[2]))
+    name = pathlib.Path(path).name
+    file = {f"lib/{re.match('lib[a-z]+.so.[0-9]+', name)[0]}": pathlib.Path(path).read_bytes()}
+    answer = invoke(ruby.client, ruby.functions.create(files={"app.rb": LOADED, **file}, Runtime=RUBY))
+    assert answer.error is None, answer.log
+    assert f"/var/task/{next(iter(file))}" in answer.value and path not in answer.value, answer.value
+
+
+def test_the_c_library_is_the_system_s_whatever_a_package_brings(python):
+    """As on AWS, where /lib64 comes first and has it; the host may have it elsewhere."""
+    source = """
         import re
         def handler(event, context):
-            return sorted(set(re.findall(r"\\S+/libm\\S+$", open("/proc/self/maps").read(), re.M)))
-    """})
-    answer = invoke(python.client, name)
-    assert (answer.error, answer.value) == (None, ["/var/task/lib/libm.so.6"])
+            return sorted(set(re.findall(r"\\S+/libc\\.so\\S+$", open("/proc/self/maps").read(), re.M)))
+    """
+    machines = invoke(python.client, python.functions.create(files={"app.py": source})).value
+    own = {"lib/libc.so.6": pathlib.Path(machines[0]).read_bytes()}
+    answer = invoke(python.client, python.functions.create(files={"app.py": source, **own}))
+    assert (answer.error, answer.value) == (None, machines)
 
 
 def test_node_finds_modules_of_layers(node):

@@ -136,6 +136,15 @@ impl Machine {
         self.put_limits(waiting.slot, limits)
     }
 
+    /// Gives a spare that waits the limits of the last launch, which the next one may have, too. What it has
+    /// in use may be more than that; it gets its function's in any case.
+    pub(crate) fn limit_ahead(&self, waiting: &mut Waiting) {
+        if waiting.limits.is_none() {
+            let usual = self.limits_usual;
+            waiting.limits = usual.filter(|usual| self.put_limits(waiting.slot, *usual).is_ok());
+        }
+    }
+
     pub(crate) fn put_limits(&self, slot: u32, limits: Limits) -> Result<(), String> {
         let Some(groups) = &self.groups else { return Ok(()) };
         let limited = groups.limit(&group_name(slot), limits);

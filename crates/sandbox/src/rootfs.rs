@@ -72,7 +72,25 @@ const ETC: &str = "etc";
 /// See [`ETC`].
 const DEV: &str = "dev";
 /// See [`ETC`].
+const LIBRARIES: &str = "lib64";
+/// See [`ETC`].
 const ROOT: &str = "root";
+
+/// Where the loader of programs is, by the kind of processor.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+/// Libraries that come with the loader, and that of the C compiler, which nearly all programs need. As on
+/// AWS, a package that brings one of them gets the system's.
+const LOADERS_OWN: [&str; 9] = [
+    "libc.so.6",
+    "libm.so.6",
+    "libmvec.so.1",
+    "libgcc_s.so.1",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+    "libresolv.so.2",
+];
 
 /// Prepares what all environments share, read-only as they see it; called once by the spawner, in a
 /// mount namespace of its own.
@@ -88,7 +106,35 @@ pub(crate) fn prepare(scratch: &Path) -> Result<(), String> {
     if stands(BarrierKind::Devices) {
         build_dev(&scratch.join(DEV))?;
     }
+    if stands(BarrierKind::PrivateRoot) {
+        write_libraries(&scratch.join(LIBRARIES))?;
+    }
     step(ROOT, fs::create_dir_all(scratch.join(ROOT)))
+}
+
+/// Writes the `/lib64` of environments where the host keeps libraries elsewhere (Debian does). The loader
+/// looks there first (`LD_LIBRARY_PATH`), as on AWS, where they are; else it goes through all other folders
+/// and their variants, which are some hundred calls.
+fn write_libraries(folder: &Path) -> Result<(), String> {
+    let home = LOADERS.iter().find_map(|loader| fs::canonicalize(loader).ok());
+    let Some(home) = home.as_deref().and_then(Path::parent) else { return Ok(()) };
+    let host = Path::new("/").join(LIBRARIES);
+    if host.join(LOADERS_OWN[0]).exists() || !home.join(LOADERS_OWN[0]).exists() {
+        return Ok(());
+    }
+    let run = || -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(&host).into_iter().flatten().flatten() {
+            let target = fs::canonicalize(entry.path());
+            target.map_or(Ok(()), |target| symlink(target, folder.join(entry.file_name())))?;
+        }
+        for name in LOADERS_OWN.iter().filter(|name| home.join(name).exists()) {
+            symlink(home.join(name), folder.join(name))?;
+        }
+        Ok(())
+    };
+    step("writing /lib64 for environments", run())?;
+    show(folder, folder, 0)
 }
 
 /// Writes the `/etc` that all environments share.
@@ -150,7 +196,7 @@ pub(crate) fn build_and_enter(scratch: &Path) -> Result<(), String> {
     let root = &scratch.join(ROOT);
     step("root", mount_tmpfs(root, "size=1m,mode=0755"))?;
     if stands(BarrierKind::PrivateRoot) {
-        fill_root(root)?;
+        fill_root(root, scratch)?;
     } else {
         show(Path::new("/"), root, 0)?;
     }
@@ -173,12 +219,18 @@ pub(crate) fn build_and_enter(scratch: &Path) -> Result<(), String> {
 }
 
 /// What stands in a root of its own.
-fn fill_root(root: &Path) -> Result<(), String> {
+fn fill_root(root: &Path, scratch: &Path) -> Result<(), String> {
     for name in EMPTY_FOLDERS {
         step(name, fs::create_dir_all(root.join(name)))?;
     }
+    let libraries = scratch.join(LIBRARIES);
     for name in SYSTEM_FOLDERS {
-        show_system_folder(root, name)?;
+        if name == LIBRARIES && libraries.exists() {
+            step(name, fs::create_dir(root.join(name)))?;
+            show_as_it_is(&libraries, &root.join(name))?;
+        } else {
+            show_system_folder(root, name)?;
+        }
     }
     for name in ["etc", "dev"] {
         step(name, fs::create_dir(root.join(name)))?;

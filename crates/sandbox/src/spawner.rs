@@ -10,6 +10,7 @@ mod choice;
 mod copies;
 mod orders;
 mod patience;
+mod stock;
 mod waits;
 
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::makers::Makers;
 use crate::network::Way;
-use crate::protocol::{AtHand, InitReport, Origin, Refusal, Reply, Request, Source, Spec};
+use crate::protocol::{InitReport, Origin, READY_KIND, Refusal, Reply, Request, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::{Spare, Spares};
 use crate::sys::Ended;
@@ -36,18 +37,13 @@ use crate::{init, sys};
 use choice::Choice;
 use copies::{Copies, Wanted};
 use orders::Expected;
-use waits::{Happened, Next, at_most, take_signals};
+use stock::Stock;
+use waits::{Happened, take_signals};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
-/// How long a group may stay non-empty after its last process was killed before another look.
-const CLEAN_AGAIN_MS: u16 = 20;
 /// Groups that may wait for a quiet moment to be removed.
 const CLEANING_MAX: usize = 64;
-/// After a process that was to wait could not be made.
-const AGAIN_MS: u16 = 1_000;
-/// After a launch the function has the processors for so long before what it took is made anew.
-const PAUSE_MS: u16 = 25;
 /// What the daemon calls none of its environments: what was made ahead and is not wanted.
 const UNWANTED: u64 = 0;
 
@@ -86,7 +82,7 @@ struct Spawner {
     running: Vec<Running>,
     /// Ended; their groups are not empty yet.
     cleaning: Vec<u32>,
-    ready_wanted: usize,
+    stock: Stock,
     /// The last process that was to wait could not be made; the next try has to wait a moment.
     failing: bool,
     bind_roots: Vec<PathBuf>,
@@ -145,7 +141,7 @@ impl Spawner {
                     copies: Copies::default(),
                     running: Vec::new(),
                     cleaning: Vec::new(),
-                    ready_wanted: config.ready_count,
+                    stock: Stock::new(config.ready_count),
                     failing: false,
                     bind_roots: config.bind_roots.clone(),
                     network_again_ms: None,
@@ -187,7 +183,7 @@ impl Spawner {
             if happened.children {
                 self.reap();
             }
-            for (pid, has_loaded) in happened.spares {
+            for &(pid, has_loaded) in &happened.spares {
                 self.follow_spare(pid, has_loaded);
             }
             if happened.copies {
@@ -213,41 +209,8 @@ impl Spawner {
                 continue;
             }
             sys::set_urgent(false);
-            match next {
-                Next::MakeWaiting if !happened.nothing => {}
-                Next::MakeWaiting => self.make_ready(),
-                Next::StartSpare if happened.nothing => self.start_spare(),
-                Next::Pause | Next::StartSpare | Next::Nothing => {}
-            }
+            self.go_on(next, &happened);
         }
-    }
-
-    /// What to do when nobody wants anything.
-    fn next(&self, quiet: bool) -> Next {
-        let being_made = self.makers.ordered();
-        let is_missing = being_made == 0 && self.ready.len() < self.ready_wanted;
-        let lacks_spare = self.spares.missing().is_some() && !self.copies.is_preparing();
-        if !is_missing && !lacks_spare {
-            return Next::Nothing;
-        }
-        // Without any the next launch would take long; else the last one has the processors first.
-        let is_urgent = is_missing && self.ready.is_empty();
-        match (is_missing, quiet || is_urgent) {
-            (_, false) => Next::Pause,
-            (true, true) => Next::MakeWaiting,
-            (false, true) => Next::StartSpare,
-        }
-    }
-
-    fn timeout(&self, next: Next) -> PollTimeout {
-        let timeout = match (next, self.cleaning.is_empty()) {
-            (Next::MakeWaiting, _) if self.failing => PollTimeout::from(AGAIN_MS),
-            (Next::MakeWaiting | Next::StartSpare, _) => PollTimeout::ZERO,
-            (Next::Pause, _) => PollTimeout::from(PAUSE_MS),
-            (Next::Nothing, false) => PollTimeout::from(CLEAN_AGAIN_MS),
-            (Next::Nothing, true) => PollTimeout::NONE,
-        };
-        self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms))
     }
 
     /// Waits for the next thing that happens; `None` if that cannot be done.
@@ -294,6 +257,7 @@ impl Spawner {
                     self.tell(format!("spares were not kept: {reason}"));
                 }
             }
+            Ok(Request::Ready { more }) => self.keep_ready(more),
             Ok(Request::Kill { id }) => {
                 let is_it = |running: &&Running| running.id == id && id != UNWANTED;
                 if let Some(running) = self.running.iter().find(is_it) {
@@ -382,9 +346,8 @@ impl Spawner {
         let group = self.machine.group(slot);
         let [api, endpoint] =
             <[OwnedFd; 2]>::try_from(listeners).map_err(|_| "listeners are missing".to_owned())?;
-        let spare = ends.as_ref().map(|(kind, _)| *kind);
-        let spare = spare.map(|kind| AtHand { kind, count: self.spares.at_hand(kind) });
-        let launched = Reply::Launched { id, pid, group, spare };
+        let left = self.at_hand(ends.as_ref().map_or(READY_KIND, |(kind, _)| *kind));
+        let launched = Reply::Launched { id, pid, group, is_spare: ends.is_some(), left };
         let mut descriptors = vec![control.as_fd(), api.as_fd(), endpoint.as_fd()];
         descriptors.extend(ends.iter().flat_map(|(_, ends)| ends).map(AsFd::as_fd));
         let sent = self.daemon.send(&launched, &descriptors);
@@ -410,13 +373,6 @@ impl Spawner {
             self.tell_at_hand(kind);
         }
         Ok(())
-    }
-
-    /// Ends what was made ahead; it is reaped as a running one.
-    fn discard(&mut self, waiting: Waiting) {
-        let Waiting { slot, pid, pidfd, way, .. } = waiting;
-        let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
-        self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
     }
 
     /// Starts one more of those that are missing.
@@ -455,6 +411,7 @@ impl Spawner {
             let Some(spare) = self.spares.has_loaded(pid) else { return };
             let kind = spare.kind;
             self.machine.set_background(&spare.waiting, false);
+            self.machine.limit_ahead(&mut spare.waiting);
             self.tell_at_hand(kind);
             return;
         }
@@ -487,11 +444,6 @@ impl Spawner {
         self.tell_at_hand(kind);
     }
 
-    fn tell_at_hand(&self, kind: u64) {
-        let at_hand = AtHand { kind, count: self.spares.at_hand(kind) };
-        let _ = self.daemon.send(&Reply::Spares(at_hand), &[]);
-    }
-
     /// Collects ended init processes.
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
@@ -504,6 +456,7 @@ impl Spawner {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
                 self.cleaning.push(self.ready.remove(at).slot);
+                self.tell_at_hand(READY_KIND);
             } else if let Some((spare, _)) = self.spares.has_broken(pid) {
                 self.tell("a spare was ended by somebody".to_owned());
                 self.cleaning.push(spare.waiting.slot);

@@ -11,7 +11,10 @@
 //! is a sequence of its own (`shutdown`).
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use lambic_model_lambda::errors;
@@ -22,7 +25,9 @@ use tokio::sync::oneshot;
 use super::cold_start::ColdStart;
 use super::fault::{Exit, Fault, Status, bootstrap_refused};
 use super::keeper::{InitEnd, Keeper};
-use super::launcher::{Ended, Environment, Extensions, Happening, LaunchFault, Plan, Session};
+use super::launcher::{
+    Control, Ended, Environment, Extensions, Happening, LaunchFault, Plan, Session,
+};
 use super::platform_events::InitType;
 use super::pool::EnvironmentId;
 use super::record::{Phase as InitPhase, Recorder};
@@ -40,6 +45,8 @@ use crate::runtime_api::restore::SnapStart;
 use crate::runtimes::plan::{self, Access, Made};
 use crate::state::version::Version;
 
+/// Of everybody who is ready, until the first event is on its way: the request's, the connection's.
+const TURNS_TO_SEND: usize = 2;
 /// How long a killed environment may take to end before it is left to the sandbox.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -218,6 +225,7 @@ async fn begin(
     init_type: InitType,
 ) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
+    shell.common.spares.is_started(&shell.version().function_arn);
     let is_snapstart = shell.version().snap_start;
     let init_type = if is_snapstart { InitType::SnapStart } else { init_type };
     let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
@@ -251,6 +259,7 @@ async fn begin(
             let extensions = running.desk.extensions();
             recorder.init_ended(InitPhase::Init, init, &Status::Answered, extensions);
             shell.started(id, running.handle(&recorder), ColdStart::Init(init));
+            limit_soon(shell, &running.control).await;
             return Some((running, session));
         }
         Err(failed) => failed,
@@ -288,6 +297,15 @@ async fn begin(
             None
         }
     }
+}
+
+/// The start is over: from now on the environment has its share of the processors. Whoever waits for it has
+/// it first, and sends the event, because setting the share takes as long as that.
+async fn limit_soon(shell: &Shell, control: &Arc<dyn Control>) {
+    for _ in 0..TURNS_TO_SEND {
+        lambic_rt::turn().await;
+    }
+    control.limit_cpu(limits::cpu_millis(shell.version().memory_mb));
 }
 
 /// Tells whoever waits of a failure that is not to be repeated.
@@ -371,10 +389,9 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
         Phase::Init(_) => InitPhase::Init,
         Phase::Invoke(_) => InitPhase::Invoke,
     };
-    recorder.init_start(recorded, &made.runtime);
     let (keeper, mut signals) = Keeper::new(shell, order.id, recorder);
     let extensions = made.plan.extensions.as_ref().map(Extensions::names).unwrap_or_default();
-    let desk = order.desk(keeper, version, extensions.clone(), false);
+    let desk = Arc::new(order.desk(keeper, version, extensions.clone(), false));
     let program = made.plan.argv.first().cloned().unwrap_or_default();
     // Spares are for those who wait, and a second start is as plain as can be.
     if let (Phase::Init(_), InitType::OnDemand | InitType::SnapStart) =
@@ -385,9 +402,20 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
         let second = made.spare.as_ref().filter(|_| made.sdk_spare.is_some());
         made.plan.second_spare = second.and_then(|plain| common.spare_kind(plain, false));
     }
-    let launched = launch(shell, &desk, made.plan).await;
+    let is_asked_for = recorder.init_type() != InitType::ProvisionedConcurrency;
+    if is_asked_for && made.plan.spare.is_none() {
+        common.is_plain_start();
+    }
+    let mut launching = pin!(launch(shell, &desk, made.plan));
+    let begun = poll_fn(|context| Poll::Ready(launching.as_mut().poll(context))).await;
+    // Told while it is being made.
+    recorder.init_start(recorded, &made.runtime);
+    let launched = match begun {
+        Poll::Ready(launched) => launched,
+        Poll::Pending => launching.await,
+    };
     let launched = launched.map_err(|fault| StartFailed::sandbox(fault, version))?;
-    let mut running = Running::begin(launched, Arc::new(desk), extensions, recorder, &common.rt);
+    let mut running = Running::begin(launched, desk.clone(), extensions, recorder, &common.rt);
     let limit = match phase {
         Phase::Init(limit) => limit,
         Phase::Invoke(limit) => {
@@ -422,7 +450,6 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
             return Err(failed);
         }
     }
-    running.control.limit_cpu(share);
     Ok(running)
 }
 

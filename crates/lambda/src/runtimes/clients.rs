@@ -47,6 +47,7 @@ const RUBY_REHEARSAL: &str = include_str!("ruby/lambic_rehearsal.rb");
 const NODEJS_SPARE: &str = include_str!("nodejs/spare.mjs");
 const NODEJS_ZYGOTE: &str = include_str!("nodejs/zygote.mjs");
 const NODEJS_REHEARSAL: &str = include_str!("nodejs/rehearsal.cjs");
+const NODEJS_MODULE: &str = include_str!("nodejs/rehearsal-of-modules.mjs");
 
 /// Where the clients are on this machine; each folder is to be mounted at `/var/runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl Clients {
             (&clients.nodejs, "spare.mjs", NODEJS_SPARE),
             (&clients.nodejs, "zygote.mjs", NODEJS_ZYGOTE),
             (&clients.nodejs, "rehearsal.cjs", NODEJS_REHEARSAL),
+            (&clients.nodejs, "rehearsal-of-modules.mjs", NODEJS_MODULE),
             (&clients.ruby, "bootstrap.rb", RUBY),
             (&clients.ruby, "lambic_rehearsal.rb", RUBY_REHEARSAL),
         ] {

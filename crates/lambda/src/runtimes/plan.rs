@@ -245,7 +245,7 @@ fn extensions(
     env: &[(String, String)],
 ) -> Result<Option<Extensions>, Fault> {
     let opt = binds.iter().find(|(_, target)| target == OPT);
-    let folder = opt.and_then(|(source, _)| within(source, "extensions"));
+    let folder = opt.and_then(|(source, _)| place_within(source, "extensions"));
     let Some(listed) = folder.and_then(|folder| fs::read_dir(folder).ok()) else {
         return Ok(None);
     };
@@ -271,7 +271,16 @@ fn extensions(
     Ok((!programs.is_empty()).then_some(Extensions { programs, env }))
 }
 
-/// What is at this place of a folder that is mounted inside. Links are followed, but not out of the
+/// What is at this place of a folder that is mounted inside.
+fn place_within(folder: &Path, name: &str) -> Option<PathBuf> {
+    let place = folder.join(name);
+    match fs::symlink_metadata(&place).ok()?.is_symlink() {
+        true => within(folder, name),
+        false => Some(place),
+    }
+}
+
+/// Where that leads. Links are followed, but not out of the
 /// folder: packages that are made one may hold links that lead anywhere on the host.
 fn within(folder: &Path, name: &str) -> Option<PathBuf> {
     let root = folder.canonicalize().ok()?;
@@ -281,7 +290,7 @@ fn within(folder: &Path, name: &str) -> Option<PathBuf> {
 fn custom(version: &Version) -> Result<Start, Fault> {
     let folders = [(Some(&version.bundle_path), TASK), (version.layers_path.as_ref(), OPT)];
     let found = folders.into_iter().find_map(|(folder, inside)| {
-        let metadata = fs::metadata(within(folder?, "bootstrap")?).ok()?;
+        let metadata = fs::metadata(place_within(folder?, "bootstrap")?).ok()?;
         metadata.is_file().then(|| (metadata, format!("{inside}/bootstrap")))
     });
     let (metadata, program) = found.ok_or_else(no_bootstrap)?;

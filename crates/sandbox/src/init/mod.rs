@@ -150,6 +150,9 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     // From here on nobody should wait for it longer than for its work.
     sys::set_promptness(0, Some(PROMPT_SLICE_NS));
     let understudy = Understudy::wait_ahead(setup)?;
+    if gives_up_ahead(setup) {
+        sys::drop_bounding_set().map_err(|error| format!("capabilities: {error}"))?;
+    }
     if go.rehearses {
         rehearse();
     }
@@ -304,7 +307,7 @@ fn become_environment(
     };
     sys::set_promptness(0, None);
     // A spare's init keeps what it needs for attaching the code.
-    give_up(assignment.spare).map_err(|error| format!("giving up privileges: {error}"))?;
+    give_up(assignment.spare, setup).map_err(|error| format!("giving up privileges: {error}"))?;
     if assignment.origin == Origin::Copied {
         let told = control.send(&InitReport::Adopted, &[]);
         told.map_err(|error| format!("reporting: {error}"))?;
@@ -476,10 +479,18 @@ fn close_to_those_inside() -> Result<(), String> {
     closed.map_err(|error| format!("dumpable: {error}"))
 }
 
+/// Whether nothing that init starts can get a capability from before it knows what it becomes. Without
+/// isolation what it starts has what the server's user has.
+fn gives_up_ahead(setup: &Setup) -> bool {
+    setup.isolated && stands(BarrierKind::Capabilities)
+}
+
 /// Init itself needs no privilege any more, but those of its own that it keeps for a moment.
-fn give_up(keeps_its_own: bool) -> io::Result<()> {
+fn give_up(keeps_its_own: bool, setup: &Setup) -> io::Result<()> {
     sys::no_new_privileges()?;
-    sys::drop_bounding_set()?;
+    if !gives_up_ahead(setup) {
+        sys::drop_bounding_set()?;
+    }
     if keeps_its_own { Ok(()) } else { sys::drop_own_capabilities() }
 }
 

@@ -32,6 +32,8 @@ use crate::trial::stands;
 /// Descriptor number under which the runtime finds its end of the stream socket.
 const RUNTIME_STREAM_FD: i32 = 3;
 const EXEC_STATUS_FD: i32 = 4;
+/// Numbers from which on descriptors are out of the way of all that have a place.
+const ABOVE: i32 = 64;
 
 /// What one program is.
 pub(super) struct Program<'a> {
@@ -170,6 +172,7 @@ fn prepare(program: &Program<'_>, assignment: &Assignment, setup: &Setup) -> Res
     let closed = sys::set_dumpable(!stands(BarrierKind::ClosedInit));
     closed.map_err(|error| format!("dumpable: {error}"))?;
     if stands(BarrierKind::ResourceLimits) {
+        limit_as_all()?;
         limit_resources(&assignment.spec, assignment.limit_data, setup.isolated)?;
     }
     enter(program.cwd)?;
@@ -242,20 +245,26 @@ pub(super) fn confine(setup: &Setup, bounds: &Bounds<'_>) -> Result<(), String> 
     Ok(())
 }
 
-pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
-    let set = |resource: Resource, value: u64| {
-        setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
-    };
+fn limit(resource: Resource, value: u64) -> Result<(), String> {
+    setrlimit(resource, value, value).map_err(|error| format!("{resource:?}: {error}"))
+}
+
+/// Limits that are those of every program.
+pub(super) fn limit_as_all() -> Result<(), String> {
     // 1 keeps crashes from the host's core handler too, which 0 does not (core(5)).
-    set(Resource::RLIMIT_CORE, 1)?;
-    set(Resource::RLIMIT_SIGPENDING, 4_096)?;
-    set(Resource::RLIMIT_MSGQUEUE, 0)?;
-    set(Resource::RLIMIT_MEMLOCK, 64 * 1024)?;
-    set(Resource::RLIMIT_NOFILE, spec.files_max.into())?;
+    limit(Resource::RLIMIT_CORE, 1)?;
+    limit(Resource::RLIMIT_SIGPENDING, 4_096)?;
+    limit(Resource::RLIMIT_MSGQUEUE, 0)?;
+    limit(Resource::RLIMIT_MEMLOCK, 64 * 1024)
+}
+
+/// And those that are its own.
+pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> Result<(), String> {
+    limit(Resource::RLIMIT_NOFILE, spec.files_max.into())?;
     if limit_data && isolated {
         // Without control groups these stand in for them, per process and per user.
-        set(Resource::RLIMIT_DATA, u64::from(spec.memory_mb) << 20)?;
-        set(Resource::RLIMIT_NPROC, spec.pids_max.into())?;
+        limit(Resource::RLIMIT_DATA, u64::from(spec.memory_mb) << 20)?;
+        limit(Resource::RLIMIT_NPROC, spec.pids_max.into())?;
     }
     Ok(())
 }
@@ -264,7 +273,6 @@ pub(super) fn limit_resources(spec: &Spec, limit_data: bool, isolated: bool) -> 
 /// returned channel, closed by a successful exec, 5: the log pipe, if there is one, 6: a template's
 /// socket. Everything else is closed.
 pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Result<Channel> {
-    const ABOVE: i32 = 64;
     let above = |fd: OwnedFd| sys::duplicate_above(fd, ABOVE);
     let null = above(std::fs::File::open("/dev/null")?.into())?;
     let status = above(status.into_fd())?;
@@ -297,6 +305,38 @@ pub(super) fn arrange_descriptors(streams: Streams, status: Channel) -> io::Resu
         sys::close_from(last + 1)?;
     }
     Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
+}
+
+/// As [`arrange_descriptors`], before there are any: nothing is in all places. Returns the channel in its
+/// place.
+pub(super) fn arrange_ahead(status: Channel) -> io::Result<Channel> {
+    let null = sys::duplicate_above(std::fs::File::open("/dev/null")?.into(), ABOVE)?;
+    let status = sys::duplicate_above(status.into_fd(), ABOVE)?;
+    for number in (0..=RUNTIME_STREAM_FD).chain([LOG_PIPE_FD]) {
+        sys::duplicate_to(null.as_fd(), number)?;
+    }
+    sys::duplicate_to(status.as_fd(), EXEC_STATUS_FD)?;
+    sys::close_on_exec(EXEC_STATUS_FD)?;
+    Ok(Channel::from_fd(sys::own(&[EXEC_STATUS_FD]).remove(0)))
+}
+
+/// Puts what has come since into those places, and closes the others. `streams` have come after all that is
+/// in place, so none of them is there already.
+pub(super) fn put_in_place(streams: Streams) -> io::Result<()> {
+    sys::duplicate_to(streams.output.as_fd(), 1)?;
+    sys::duplicate_to(streams.output.as_fd(), 2)?;
+    for (stream, number) in [(&streams.runtime, RUNTIME_STREAM_FD), (&streams.log, LOG_PIPE_FD)] {
+        match stream {
+            Some(stream) => sys::duplicate_to(stream.as_fd(), number)?,
+            None => sys::close_number(number)?,
+        }
+    }
+    let Streams { output, runtime, log, word } = streams;
+    if stands(BarrierKind::ClosedDescriptors) {
+        [Some(output), runtime, log, word].into_iter().flatten().for_each(sys::leak);
+        sys::close_from(LOG_PIPE_FD + 1)?;
+    }
+    Ok(())
 }
 
 pub(super) fn exec_arguments(argv: &[String], env: &[(String, String)]) -> Result<Exec, String> {

@@ -18,8 +18,8 @@ use nix::unistd::Pid;
 
 use super::Setup;
 use super::program::{
-    Bounds, Exec, StartError, Streams, arrange_descriptors, confine, enter, exec_arguments,
-    execute, limit_resources, prepare_alone,
+    Bounds, Exec, StartError, Streams, arrange_ahead, confine, enter, exec_arguments, execute,
+    limit_as_all, limit_resources, prepare_alone, put_in_place,
 };
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
@@ -113,44 +113,43 @@ impl Understudy {
 
 /// The life of an understudy.
 fn play(stage: &'static Stage) -> ! {
-    let status = match Channel::from_fd(sys::own(&[stage.status]).remove(0)).keep_only() {
-        Ok(status) => status,
-        Err(_) => sys::exit_now(126),
-    };
-    let bounds = prepare_alone().and_then(|()| match stage.setup.isolated {
-        true => confine(&stage.setup, &Bounds::Environment(None)),
-        false => Ok(()),
-    });
+    let status = Channel::from_fd(sys::own(&[stage.status]).remove(0));
+    let Ok(status) = status.keep_only().and_then(arrange_ahead) else { sys::exit_now(126) };
+    let bounds = take_bounds(&stage.setup);
     *lock(&stage.error) = bounds.err().map(StartError::Step);
     sys::give_word(status.as_fd(), []);
     let Some(given) = sys::hear_word::<STREAMS_MAX>(status.as_fd()) else { sys::exit_now(0) };
-    let (status, error) = become_part(stage, given.into_iter().flatten(), status);
-    *lock(&stage.error) = Some(error);
-    if let Some(status) = status {
-        sys::give_word(status.as_fd(), []);
-        sys::leak(status.into_fd());
-    }
+    *lock(&stage.error) = Some(become_part(stage, given.into_iter().flatten()));
+    sys::give_word(status.as_fd(), []);
+    sys::leak(status.into_fd());
     sys::exit_now(127)
 }
 
-/// Returns only if it fails, with the channel to say so.
-fn become_part(
-    stage: &Stage,
-    mut given: impl Iterator<Item = OwnedFd>,
-    status: Channel,
-) -> (Option<Channel>, StartError) {
-    let missing = |what: &str| StartError::Step(format!("{what} is missing"));
-    let Some(part) = lock(&stage.part).take() else { return (Some(status), missing("the part")) };
-    let Some(output) = given.next() else { return (Some(status), missing("the output")) };
-    let streams = Streams { output, runtime: given.next(), log: given.next(), word: None };
-    let status = match arrange_descriptors(streams, status) {
-        Ok(status) => status,
-        Err(error) => return (None, StartError::Step(format!("descriptors: {error}"))),
-    };
-    let limited = match stands(BarrierKind::ResourceLimits) {
-        true => limit_resources(&part.spec, part.limit_data, stage.setup.isolated),
+/// All that can be put on before its part is known.
+fn take_bounds(setup: &Setup) -> Result<(), String> {
+    prepare_alone()?;
+    if stands(BarrierKind::ResourceLimits) {
+        limit_as_all()?;
+    }
+    match setup.isolated {
+        true => confine(setup, &Bounds::Environment(None)),
         false => Ok(()),
-    };
-    let ready = limited.and_then(|()| enter(&part.spec.cwd)).map(|()| part.exec);
-    (Some(status), execute(ready))
+    }
+}
+
+/// Returns only if it fails.
+fn become_part(stage: &Stage, given: impl Iterator<Item = OwnedFd>) -> StartError {
+    execute(learn_part(stage, given))
+}
+
+fn learn_part(stage: &Stage, mut given: impl Iterator<Item = OwnedFd>) -> Result<Exec, String> {
+    let part = lock(&stage.part).take().ok_or("the part is missing")?;
+    let output = given.next().ok_or("the output is missing")?;
+    let streams = Streams { output, runtime: given.next(), log: given.next(), word: None };
+    put_in_place(streams).map_err(|error| format!("descriptors: {error}"))?;
+    if stands(BarrierKind::ResourceLimits) {
+        limit_resources(&part.spec, part.limit_data, stage.setup.isolated)?;
+    }
+    enter(&part.spec.cwd)?;
+    Ok(part.exec)
 }

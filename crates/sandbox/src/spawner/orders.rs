@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::{Spawner, UNWANTED};
 use crate::machine::Waiting;
 use crate::makers::Done;
-use crate::protocol::{Mode, Origin, Refusal, Reply, Spec};
+use crate::protocol::{Mode, Origin, READY_KIND, Refusal, Reply, Spec};
 use crate::{sys, unisolated};
 
 /// A launch that found none ready. It has been checked.
@@ -57,11 +57,17 @@ impl Spawner {
     /// Makes the next one that is to be ready, or has it made.
     pub(super) fn make_ready(&mut self) {
         let made = match self.makers.is_empty() {
-            true => self.machine.make_waiting().map(|waiting| self.ready.insert(0, waiting)),
+            true => self.machine.make_waiting().map(|waiting| {
+                self.ready.insert(0, waiting);
+                self.tell_at_hand(READY_KIND);
+            }),
             false => self.order(false),
         };
-        // The machine has no room for more; a launch that finds none ready says why.
-        self.failing = made.is_err();
+        match made {
+            Ok(()) => self.failing = false,
+            // The machine has no room for more; a launch that finds none ready says why, too.
+            Err(reason) => self.has_not_made(&reason),
+        }
     }
 
     fn order(&mut self, is_hurried: bool) -> Result<(), String> {
@@ -92,6 +98,7 @@ impl Spawner {
                 (Ok(waiting), None) => {
                     self.ready.insert(0, waiting);
                     self.failing = false;
+                    self.tell_at_hand(READY_KIND);
                 }
                 (Err(reason), expected) => {
                     // Its process, if there is one, ends by itself, and is reaped as nobody known.
@@ -100,7 +107,7 @@ impl Spawner {
                         // Another one makes it.
                         Some(expected) if ended > 0 => self.expected.push_front(expected),
                         Some(Expected { id, .. }) => self.refuse(id, reason),
-                        None => self.failing = true,
+                        None => self.has_not_made(&reason),
                     }
                 }
             }

@@ -9,9 +9,20 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub(super) enum Next {
     MakeWaiting,
     StartSpare,
+    /// One that waits is not wanted.
+    EndOne,
     /// Something is missing, but somebody may be at work.
     Pause,
+    /// Something is missing that the machine has no means for at the moment.
+    Rest,
     Nothing,
+}
+
+impl Next {
+    /// There will be something to do.
+    pub(super) fn or_rest(self) -> Next {
+        if self == Next::Nothing { Next::Rest } else { self }
+    }
 }
 
 /// What a wait came to.

@@ -160,20 +160,25 @@ function jsonRecord(level, date, params) {
 const textRecord = (level, date, params) =>
   `${date.toISOString()}\t${requestId}\t${level}\t${util.format(...params)}`;
 
+// Records of a lower level are not written. Whatever the level, what ends the application is told.
+let lowest = 0;
+
 function patchConsole() {
-  isJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
-  const lowest = LEVELS.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
-  const render = isJson ? jsonRecord : textRecord;
   const logger = (level) => {
-    // Whatever the level, what ends the application is told.
-    if (level !== 'FATAL' && LEVELS.indexOf(level) < lowest) return () => {};
+    const rank = level === 'FATAL' ? LEVELS.length : LEVELS.indexOf(level);
     return (...params) => {
+      if (rank < lowest) return;
       const date = new Date();
-      writeRecord(render(level, date, params), level, date);
+      writeRecord((isJson ? jsonRecord : textRecord)(level, date, params), level, date);
     };
   };
   for (const level of LEVELS) console[level.toLowerCase()] = logger(level);
   console.log = console.info;
+}
+
+function configureConsole() {
+  isJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+  lowest = LEVELS.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
 }
 
 // An error that ended an invocation, or the process.
@@ -716,41 +721,47 @@ function runPlain(handler, headers, body, { fail, succeed }) {
 // ---- Main -------------------------------------------------------------------------------------
 
 const connection = new Connection();
-if (process.env._LAMBIC_SPARE !== undefined) {
-  const spare = await import('./spare.mjs');
-  const rehearse = () => spare.rehearse({ Runtime, loadHandler, jsonRecord, textRecord });
-  await rehearse();
-  if (process.env._LAMBIC_TEMPLATE === undefined) {
-    // What that has left is not to be collected while a function starts.
-    globalThis.gc?.({ type: 'minor' });
-    await spare.become(connection);
-  } else {
-    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
-    const becomes = spare.become(connection);
-    // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
-    await rehearse();
-    await becomes;
-  }
-  [requestId, whenEmpty] = [undefined, () => {}];
-}
-patchConsole();
-connection.start();
-connection.socket.unref();
+// As long as it is nobody's. What goes wrong then is no function's.
+let isSpare = process.env._LAMBIC_SPARE !== undefined;
 let runtime;
 
 function crashed(what, error, code) {
   logError(what, error);
+  if (isSpare) process.exit(code);
   if (runtime?.failed) runtime.failed(error, code);
   // It has asked for its first event already, or is about to end anyway.
   else if (connection.waiting) connection.exit(code);
   else postError(connection, 'init/error', error, () => process.exit(code));
 }
+patchConsole();
 process.on('uncaughtException', (error) => crashed('Uncaught Exception', error, 129));
 process.on('unhandledRejection', (reason, promise) => {
   const error = new UnhandledPromiseRejection(reason, promise);
   crashed('Unhandled Promise Rejection', error, 128);
 });
 process.on('beforeExit', () => whenEmpty());
+
+if (isSpare) {
+  const spare = await import('./spare.mjs');
+  const client = { connection, Runtime, loadHandler, jsonRecord, textRecord, configureConsole, offerStreaming };
+  const rehearse = () => spare.rehearse(client);
+  await rehearse();
+  if (process.env._LAMBIC_TEMPLATE === undefined) {
+    // What that has left is not to be collected while a function starts.
+    globalThis.gc?.({ type: 'minor' });
+    await spare.become(await spare.asked(connection));
+  } else {
+    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    const asked = spare.asked(connection);
+    // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
+    await rehearse();
+    await spare.become(await asked);
+  }
+  [requestId, whenEmpty, isSpare] = [undefined, () => {}, false];
+}
+configureConsole();
+connection.start();
+connection.socket.unref();
 
 offerStreaming();
 const folders = (process.env.NODE_PATH || '').split(':').filter((folder) => {

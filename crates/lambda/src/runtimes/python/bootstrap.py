@@ -99,7 +99,9 @@ class _Connection:
         status, _, body = self.receive()
         if status != b"200":
             _end()
-        becomes = json.loads(body)
+        self.take_on(json.loads(body))
+
+    def take_on(self, becomes):
         variables, now = becomes["env"], dict(os.environ)
         # The interpreter sets this one itself where the machine has not the locale of LANG.
         for name in now.keys() - variables.keys() - {"LC_CTYPE"}:
@@ -733,6 +735,21 @@ def _prepare_streams():
 
 def _prepare():
     """Module path and the hook for `logging`, before any of the function's code."""
+    folders = _prepare_paths()
+    if "logging" in sys.modules:
+        _set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, _LoggingFinder)
+    # As in every folder of packages, `.pth` files may add paths and run code.
+    for folder in folders:
+        if any(name.endswith(".pth") for name in os.listdir(folder)):
+            import site
+
+            site.addsitedir(folder)
+
+
+def _prepare_paths():
+    """Where modules are looked for; the folders of the function's own."""
     here = os.path.dirname(os.path.abspath(__file__))
     task = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
     rest = [entry for entry in sys.path if os.path.abspath(entry or ".") not in (here, task)]
@@ -745,16 +762,7 @@ def _prepare():
     # Paths that are not there cost a look at every import.
     layers = [path for path in layers if os.path.isdir(path)]
     sys.path[:] = [task] + layers + rest + [here]
-    if "logging" in sys.modules:
-        _set_up_logging(sys.modules["logging"])
-    else:
-        sys.meta_path.insert(0, _LoggingFinder)
-    # As in every folder of packages, `.pth` files may add paths and run code.
-    for folder in [task] + layers:
-        if any(name.endswith(".pth") for name in os.listdir(folder)):
-            import site
-
-            site.addsitedir(folder)
+    return [task] + layers
 
 
 def _begin(connection):
@@ -859,31 +867,64 @@ def _serve(connection, handler):
             connection.post(path, text.encode("utf-8", "backslashreplace"), more)
 
 
-class _Rehearsal:
-    """A connection to nobody, with one event."""
+class _Rehearsal(_Connection):
+    """A connection to nobody: on it come what a function is started with and one event."""
 
-    def __init__(self):
-        self.events = [({"lambda-runtime-aws-request-id": "", "lambda-runtime-deadline-ms": "0"}, b"{}")]
+    def __init__(self, task):
+        variables = dict(os.environ)
+        variables.update((name, "rehearsal") for name in _VARIABLES)
+        variables.update(("_LAMBIC_REHEARSAL_%d" % number, "x" * 32) for number in range(24))
+        runtime = "AWS_Lambda_python%d.%d" % sys.version_info[:2]
+        variables.update(AWS_LAMBDA_RUNTIME_API="rehearsal", LAMBDA_TASK_ROOT=task, _LAMBIC_RUNTIME_FD="", AWS_EXECUTION_ENV=runtime)
+        event = ("Lambda-Runtime-Aws-Request-Id: \r\nLambda-Runtime-Deadline-Ms: 0\r\n"
+                 "Lambda-Runtime-Trace-Id: rehearsal\r\n")
+        self.answers = [self.answer_of(event, {}), self.answer_of("", {"env": variables, "cwd": "."})]
+        self.rest = b""
+        self.has_asked = False
 
-    def next(self):
-        return self.events.pop()
+    @staticmethod
+    def answer_of(headers, document):
+        body = json.dumps(document)
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n"
+        return (head % (headers, len(body)) + body).encode()
 
-    def respond(self, request_id, body):
-        pass
+    def send(self, data):
+        # The answer to the event, after which there is no other one.
+        if not self.answers:
+            raise EOFError
+
+    def read(self):
+        return self.answers.pop()
 
 
 def _rehearse():
-    """Does once what every function needs, because the first time takes far longer: importing a module
-    from its source, taking an event, answering. Leaves nothing behind but what is faster by it."""
-    global _request_id
+    """Does once what every function needs, because the first time takes far longer: learning what it
+    becomes, importing a module from its source, taking an event, answering. Leaves nothing behind but what
+    is faster by it."""
+    global _request_id, _ASCII, _JSON
     name = "_lambic_rehearsal"
+    here = os.path.dirname(os.path.abspath(__file__))
+    variables, paths, finders = dict(os.environ), sys.path[:], sys.meta_path[:]
+    settings = (_ASCII, _JSON)
     try:
-        _serve(_Rehearsal(), _handler(name + ".handler"))
-    except IndexError:
-        # There is no second event.
+        connection = _Rehearsal(here)
+        connection.become()
+        connection.begin()
+        _configure()
+        _prepare_paths()
+        sys.meta_path.insert(0, _LoggingFinder)
+        # A function's folder is one that nobody has looked at.
+        sys.path_importer_cache.pop(here, None)
+        _serve(connection, _handler(name + ".handler"))
+    except EOFError:
         pass
+    sys.path[:], sys.meta_path[:] = paths, finders
     del sys.modules[name]
+    for variable in os.environ.keys() - variables.keys():
+        del os.environ[variable]
+    os.environ.update(variables)
     _request_id = None
+    _ASCII, _JSON = settings
 
 
 # What spares can have imported already, because importing it takes longer than all else.
@@ -919,7 +960,41 @@ def _import_sdks(names):
     """In a spare. There is no function yet, nor any variable of one."""
     for name in names.split(","):
         importlib.import_module(name)
+    if "boto3" in sys.modules:
+        try:
+            _share_findings(sys.modules["boto3"])
+        except Exception:
+            # It is of another make, and works as well without.
+            pass
     _rehearse_sdks()
+
+
+def _share_findings(boto3):
+    """Each session looks at the signatures of all handlers of events, and for each name of an event in a
+    list of old ones. It would find what every other one finds: signatures are left with the functions, where
+    `inspect` looks first, and a new session has the names from its beginning."""
+    import functools
+    import inspect
+
+    botocore = sys.modules["botocore"]
+    for _, handler, *_ in botocore.handlers.BUILTIN_HANDLERS:
+        function = getattr(handler, "__func__", handler)
+        if inspect.isfunction(function):
+            function.__signature__ = inspect.signature(function)
+    hooks, logging = botocore.hooks, sys.modules["logging"]
+    session = boto3.session.Session(region_name="us-east-1")
+    known = dict(session._session.get_component("event_emitter")._alias_name_cache)
+    aliases = dict(hooks.EVENT_ALIASES)
+    begin = hooks.EventAliaser.__init__
+
+    @functools.wraps(begin)
+    def begin_with_names(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        # Looking says something to whoever listens that closely.
+        if self._event_aliases == aliases and not hooks.logger.isEnabledFor(logging.DEBUG):
+            self._alias_name_cache.update(known)
+
+    hooks.EventAliaser.__init__ = begin_with_names
 
 
 def _rehearse_sdks():

@@ -76,7 +76,10 @@ module LambicRuntime
       transmit("GET /lambic/become HTTP/1.1\r\nHost: lambic\r\n\r\n")
       status, _, body = receive
       LambicRuntime.finish if status != "200"
-      becomes = JSON.parse(body)
+      take_on(JSON.parse(body))
+    end
+
+    def take_on(becomes)
       variables = becomes["env"]
       (ENV.keys - variables.keys).each { |name| ENV.delete(name) }
       variables.each { |name, value| ENV[name] = value if ENV[name] != value }
@@ -318,15 +321,19 @@ module LambicRuntime
       exit(252)
     end
 
-    # Does once what every function needs, because the first time takes far longer: requiring a file,
-    # taking an event, answering. Leaves nothing behind but what is faster by it.
+    # Does once what every function needs, because the first time takes far longer: learning what it becomes,
+    # requiring a file, taking an event, answering. Leaves nothing behind but what is faster by it.
     def rehearse
+      kept = { variables: ENV.to_h, paths: $LOAD_PATH.dup, folder: Dir.pwd }
       name = "lambic_rehearsal"
-      $LOAD_PATH.unshift(__dir__)
-      require name
-      $LOAD_PATH.shift
-      Server.new(Rehearsal.new, LambdaHandler.new(env_handler: "#{name}.LambicRehearsal.handler")).run
+      connection = Rehearsal.new("#{name}.LambicRehearsal.handler", __dir__)
+      connection.become
+      connection.start
+      Server.new(connection, load(connection)).run
     ensure
+      Dir.chdir(kept[:folder])
+      ENV.replace(kept[:variables])
+      $LOAD_PATH.replace(kept[:paths])
       $LOADED_FEATURES.delete("#{__dir__}/#{name}.rb")
       Object.send(:remove_const, :LambicRehearsal)
       $_global_aws_request_id = nil
@@ -381,18 +388,40 @@ module LambicRuntime
     end
   end
 
-  # A connection to nobody, with one event.
-  class Rehearsal
-    def initialize
-      @events = [Event.new({ "content-type" => "application/json", "lambda-runtime-deadline-ms" => "0" }, +"{}")]
+  # A connection to nobody: on it come what a function is started with and one event.
+  class Rehearsal < Connection
+    def initialize(handler, folder)
+      variables = ENV.to_h.merge("AWS_LAMBDA_RUNTIME_API" => "rehearsal", "_HANDLER" => handler)
+      24.times { |number| variables["_LAMBIC_REHEARSAL_#{number}"] = "x" * 32 }
+      variables["_LAMBIC_RUNTIME_FD"] = ""
+      becomes = { env: variables, cwd: folder }
+      event = "Lambda-Runtime-Deadline-Ms: 0\r\nLambda-Runtime-Aws-Request-Id: rehearsal\r\n"
+      @io = Answers.new([answer("", becomes), answer(event, {})])
+      @rest = String.new
     end
 
-    def next
+    # What is written to nobody and read from nobody.
+    class Answers
+      def initialize(all)
+        @all = all
+      end
+
       # There is no second event, which ends the loop.
-      @events.pop || raise(StopIteration)
+      def write(*)
+        raise StopIteration if @all.empty?
+      end
+
+      def readpartial(_bytes, _chunk)
+        @all.shift
+      end
     end
 
-    def post(_path, _body, _more); end
+    private
+
+    def answer(headers, document)
+      body = document.to_json
+      +"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n#{headers}Content-Length: #{body.bytesize}\r\n\r\n#{body}"
+    end
   end
 
   # Loggers to the standard streams as AWS's client makes them: one record for each message, with the

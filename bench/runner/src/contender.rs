@@ -208,6 +208,42 @@ impl Contender {
         Ok(text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()))
     }
 
+    /// How many environments wait for functions of this kind, and how many are to.
+    pub fn waiting(&mut self, kind: &str) -> Result<(u64, u64), String> {
+        let runtime = match kind {
+            "Python" | "Python with boto3" => "python",
+            "Node.js" => "nodejs",
+            "Ruby" => "ruby",
+            "Java" => "java",
+            _ => "any",
+        };
+        let mut of = |name: &str| {
+            let figure = self.figure(&format!("{name}{{runtime=\"{runtime}\"}}"))?;
+            figure.ok_or_else(|| format!("Lambic does not tell {name} of {runtime}"))
+        };
+        Ok((of("lambic_environments_waiting")?, of("lambic_environments_waiting_wanted")?))
+    }
+
+    /// Waits until as many environments wait for functions of this kind as the server wants for these
+    /// `many`, which may be fewer: it is told how many there are.
+    pub fn wait_for_many(&mut self, kind: &str, many: usize, limit: Duration) -> Result<(), String> {
+        let begun = Instant::now();
+        let is_known = |wanted: u64| wanted > many as u64 / 10;
+        loop {
+            let (now, wanted) = self.waiting(kind)?;
+            if is_known(wanted) && now >= wanted {
+                return Ok(());
+            }
+            if begun.elapsed() > limit {
+                return match is_known(wanted) {
+                    true => Ok(()),
+                    false => Err(format!("Lambic prepares for {wanted} starts of {many}")),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until the server keeps some spares and has had the same number of them for a moment.
     pub fn wait_for_spares(&mut self) -> Result<(), String> {
         let begun = Instant::now();

@@ -164,8 +164,9 @@ fn others(record: &Record, text: &mut String) {
     let before = text.len();
     text.push_str("\n| more | Lambic | beside it |\n|---|---|---|\n");
     let empty = text.len();
-    for kind in RUNTIMES {
-        let row = burst::row(kind);
+    for (kind, row) in
+        RUNTIMES.iter().flat_map(|kind| [(*kind, burst::row(kind)), (*kind, burst::unprepared(kind))])
+    {
         let of = |name| record.spread(&row, name, "rate").map(|one| format!("{} /s", short(one.median)));
         let Some(ours) = of(LAMBIC) else { continue };
         let beside =
@@ -173,9 +174,11 @@ fn others(record: &Record, text: &mut String) {
         let ms =
             |name| record.spread(&row, LAMBIC, name).map_or("–".to_owned(), |one| micros(one.median * 1e3));
         let (half, last) = (ms("half_ms"), ms("last_ms"));
+        let waiting = record.spread(&row, LAMBIC, "waiting");
+        let waiting = waiting.map(|one| format!(", {} waiting", short(one.median))).unwrap_or_default();
         _ = writeln!(
             text,
-            "| burst of {}, {kind} | {ours}, half of them after {half}, the last after {last} | {} |",
+            "| burst of {}, {kind}{waiting} | {ours}, half of them after {half}, the last after {last} | {} |",
             burst::MANY,
             beside.collect::<Vec<_>>().join(", ")
         );

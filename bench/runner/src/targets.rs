@@ -1,5 +1,7 @@
 //! The targets: what was wanted, what was measured, and whether it was reached.
 
+use std::fmt::Write;
+
 use lambic_bench::plot::short;
 use lambic_bench::stats::{Spread, quantile};
 
@@ -223,22 +225,38 @@ fn bursts(record: &Record) -> Vec<Verdict> {
         ("burst node", "Node.js", 250.0),
     ];
     let of = |(key, kind, limit): (&'static str, &str, f64)| {
-        let row = burst::row(kind);
+        let (row, unprepared) = (burst::row(kind), burst::unprepared(kind));
         let rate = record.spread(&row, LAMBIC, "rate");
         let sum = |figure| record.counted(&row, LAMBIC, figure).iter().map(|(_, value)| value).sum::<f64>();
         let (good, asked) = (sum("good"), sum("asked"));
+        let middle = |row: &str, figure| record.spread(row, LAMBIC, figure).map(|one| one.median);
         let measured = match rate {
-            Some(Spread { median, least, greatest }) => format!(
-                "{} /s ({}–{}), {good:.0} of {asked:.0} answered",
-                short(median),
-                short(least),
-                short(greatest)
-            ),
+            Some(Spread { median, least, greatest }) => {
+                let mut text = format!(
+                    "{} /s ({}–{}), {good:.0} of {asked:.0} answered",
+                    short(median),
+                    short(least),
+                    short(greatest)
+                );
+                if let (Some(waiting), Some(seconds)) = (middle(&row, "waiting"), middle(&row, "prepared_s"))
+                {
+                    _ = write!(text, "; {waiting:.0} waited, {seconds:.0} s after they were deployed");
+                }
+                if let (Some(rate), Some(waiting)) =
+                    (middle(&unprepared, "rate"), middle(&unprepared, "waiting"))
+                {
+                    _ = write!(text, "; {} /s when {waiting:.0} waited", short(rate));
+                }
+                text
+            }
             None => "not measured".to_owned(),
         };
         Verdict {
             key,
-            what: format!("burst: {} first invokes of as many environments at once, {kind}", burst::MANY),
+            what: format!(
+                "burst: {} first invokes of as many environments at once, after their deployment, {kind}",
+                burst::MANY
+            ),
             target: format!("≥ {} /s, all answered", short(limit)),
             measured,
             reached: rate.map(|one| one.median >= limit && good >= asked),

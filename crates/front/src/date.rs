@@ -6,7 +6,7 @@ use http::HeaderValue;
 use lambic_rt::Timestamp;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (IMF-fixdate, RFC 9110 section 5.6.7).
-pub(crate) fn header(now: Timestamp) -> HeaderValue {
+pub fn header(now: Timestamp) -> HeaderValue {
     // It changes once a second and is wanted with every answer, so each thread keeps its last.
     thread_local! {
         static LAST: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };

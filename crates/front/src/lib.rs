@@ -25,7 +25,7 @@ mod config;
 mod connection;
 mod credentials;
 mod cx;
-mod date;
+pub mod date;
 mod driven;
 mod front;
 mod internal;

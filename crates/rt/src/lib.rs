@@ -9,10 +9,12 @@ mod random;
 mod shutdown;
 mod tasks;
 mod time;
+mod vigil;
 
 pub use shutdown::{Shutdown, ShutdownSender};
 pub use tasks::{Fate, Task, TaskKind, turn};
 pub use time::{Instant, Timestamp};
+pub use vigil::Vigil;
 
 use std::future::Future;
 use std::sync::Arc;

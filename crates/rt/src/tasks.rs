@@ -1,12 +1,12 @@
 //! Background tasks, each with a name and a declared fate.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
-use crate::ShutdownSender;
+use crate::{ShutdownSender, vigil};
 
 /// What a task's end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,12 @@ where
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     let handle = tokio::spawn(async move {
         let _fate = Fate { name, kind, shutdown };
-        Some(future.await)
+        let mut future = pin!(future);
+        let counted = poll_fn(|context| {
+            vigil::count_turn();
+            future.as_mut().poll(context)
+        });
+        Some(counted.await)
     });
     Task { handle }
 }
@@ -111,7 +116,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// Unlike tokio's own way it does not wait for the machine's events, so it costs no system call.
 pub async fn turn() {
     let mut has_waited = false;
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if std::mem::replace(&mut has_waited, true) {
             return Poll::Ready(());
         }

@@ -16,7 +16,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::barrier::BarrierKind;
 use crate::channel::{self, Channel, Packet};
-use crate::protocol::{AtHand, Barrier, Group, Mode, Refusal, Reply, Request, Role, Source, Spec};
+use crate::protocol::{
+    AtHand, Barrier, Group, Mode, NewCopy, READY_KIND, Refusal, Reply, Request, Role, Source, Spec,
+};
 use crate::sandbox::{Ends, Sandbox};
 use crate::seccomp::Filter;
 use crate::trial::stands;
@@ -28,6 +30,8 @@ const HELLO_LIMIT_MS: u16 = 20_000;
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
 /// How long a spare may take to become one.
 const ATTACH_LIMIT: Duration = Duration::from_secs(5);
+/// And a new copy until it asks what it becomes.
+const LIVES_IN: Duration = Duration::from_secs(5);
 
 /// Why no environments can be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -163,8 +167,9 @@ impl SandboxHost {
             pending: Mutex::new(Some(HashMap::new())),
             has_spares: self.has_spares,
             has_templates: self.has_templates,
+            has_ready: self.mode == Mode::Privileged,
             spares: Mutex::default(),
-            spares_watch: OnceLock::new(),
+            waiting_watch: OnceLock::new(),
             gone: watch::Sender::new(false),
             rt: rt.clone(),
         });
@@ -191,6 +196,7 @@ pub struct Sandboxes {
     inner: Arc<Inner>,
 }
 
+type Tell = Box<dyn Fn(u64, usize) + Send + Sync>;
 type Waiter = oneshot::Sender<Result<Launched, LaunchError>>;
 
 struct Inner {
@@ -200,9 +206,10 @@ struct Inner {
     pending: Mutex<Option<HashMap<u64, Waiter>>>,
     has_spares: bool,
     has_templates: bool,
+    has_ready: bool,
     /// How many are at hand, by kind.
     spares: Mutex<HashMap<u64, usize>>,
-    spares_watch: OnceLock<Box<dyn Fn(usize) + Send + Sync>>,
+    waiting_watch: OnceLock<Tell>,
     /// Becomes true when the spawner has ended.
     gone: watch::Sender<bool>,
     rt: Rt,
@@ -218,6 +225,7 @@ pub(crate) struct Launched {
     pub(crate) api_listener: OwnedFd,
     /// Our ends of its output pipe and of its runtime's stream, if it was a spare.
     pub(crate) ends: Option<[OwnedFd; 2]>,
+    pub(crate) copied: Option<NewCopy>,
 }
 
 impl Sandboxes {
@@ -251,12 +259,22 @@ impl Sandboxes {
         if !sandbox.is_from_spare {
             return Ok(sandbox);
         }
-        let why = match self.inner.rt.within(ATTACH_LIMIT, sandbox.attached()).await {
+        let rt = &self.inner.rt;
+        let attached = rt.within(ATTACH_LIMIT, sandbox.attached()).await;
+        let attached_well = matches!(attached, Some(Ok(())));
+        let lives = match attached {
+            Some(Ok(())) => rt.within(LIVES_IN, sandbox.has_come_to_life()).await,
+            not_attached => not_attached,
+        };
+        let why = match lives {
             Some(Ok(())) => return Ok(sandbox),
             Some(Err(why)) => why,
             None => "it did not answer".to_owned(),
         };
         tracing::warn!(why, "a spare could not be used; a fresh environment takes its place");
+        if attached_well {
+            self.lifeless(sandbox.id());
+        }
         drop(sandbox);
         self.launch_from(spec, Source::Fresh).await
     }
@@ -300,7 +318,7 @@ impl Sandboxes {
         self.inner.has_spares
     }
 
-    /// From now on `count` spares of this kind are kept, at most [`crate::SPARES_PER_KIND_MAX`]: they
+    /// From now on `count` spares of this kind are kept, at most [`crate::AHEAD_MAX`]: they
     /// are started with this spec, which has nothing of any function. An error when the spawner cannot
     /// be told at this moment.
     pub fn keep_spares(&self, kind: u64, spec: &Spec, count: u32) -> io::Result<()> {
@@ -320,9 +338,31 @@ impl Sandboxes {
         channel::send_on(self.inner.socket.get_ref().as_fd(), &keep, &[])
     }
 
-    /// Has how many spares of all kinds are at hand told whenever it changes. For one who asks, once.
-    pub fn watch_spares(&self, tell: Box<dyn Fn(usize) + Send + Sync>) {
-        let _ = self.inner.spares_watch.set(tell);
+    /// Whether more environments can be ready than [`crate::SpawnerConfig::ready_count`] says: where they
+    /// are made beside everything else, and share nothing with the host.
+    pub fn has_ready(&self) -> bool {
+        self.inner.has_ready
+    }
+
+    /// From now on so many more are kept ready, at most [`crate::AHEAD_MAX`], as far as the machine has
+    /// memory and processor time for them. An error when the spawner cannot be told at this moment.
+    pub fn keep_ready(&self, more: u32) -> io::Result<()> {
+        channel::send_on(self.inner.socket.get_ref().as_fd(), &Request::Ready { more }, &[])
+    }
+
+    /// Has told how many spares of a kind are at hand, now and whenever it changes; what is ready for any
+    /// program is the kind 0. For one who asks, once.
+    pub fn watch_waiting(&self, tell: Tell) {
+        let _ = self.inner.waiting_watch.set(tell);
+        let known = self.inner.spares().clone();
+        let tell = self.inner.waiting_watch.get();
+        tell.into_iter()
+            .for_each(|tell| known.iter().for_each(|(kind, count)| tell(*kind, *count)));
+    }
+
+    /// How many environments are ready for any program.
+    pub fn ready(&self) -> usize {
+        self.spares_at_hand(READY_KIND)
     }
 
     /// How many spares of this kind are at hand.
@@ -335,6 +375,12 @@ impl Sandboxes {
     pub async fn spawner_gone(&self) {
         // The sender lives as long as this handle does.
         let _ = self.inner.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    /// Tells the spawner that a copy did not come to life, as [`Sandboxes::kill`].
+    fn lifeless(&self, id: u64) {
+        let lifeless = Request::Lifeless { id };
+        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), &lifeless, &[]);
     }
 
     /// Asks the spawner to kill an environment's first process; best effort, never waits.
@@ -355,8 +401,9 @@ impl Inner {
             0 => spares.remove(&at_hand.kind),
             count => spares.insert(at_hand.kind, count),
         };
-        if let Some(tell) = self.spares_watch.get() {
-            tell(spares.values().sum());
+        drop(spares);
+        if let Some(tell) = self.waiting_watch.get() {
+            tell(at_hand.kind, at_hand.count);
         }
     }
 
@@ -386,9 +433,10 @@ impl Inner {
 
     fn complete(&self, packet: Packet) {
         let (id, result) = match packet.parse() {
-            Ok(Reply::Launched { id, pid, group, spare }) => {
-                spare.into_iter().for_each(|at_hand| self.note(at_hand));
-                let result = launched(id, pid, group, spare.is_some(), packet.descriptors);
+            Ok(Reply::Launched { id, pid, group, is_spare, left, copied }) => {
+                self.note(left);
+                let result = launched((id, pid, group), is_spare, packet.descriptors);
+                let result = result.map(|launched| Launched { copied, ..launched });
                 (id, result.ok_or(LaunchError::Failed("descriptors are missing".to_owned())))
             }
             Ok(Reply::Failed { id, reason }) => (id, Err(reason.into())),
@@ -410,14 +458,13 @@ impl Inner {
 }
 
 fn launched(
-    id: u64,
-    pid: i32,
-    group: Group,
+    (id, pid, group): (u64, i32, Group),
     spare: bool,
     descriptors: Vec<OwnedFd>,
 ) -> Option<Launched> {
     let mut given = descriptors.into_iter();
     let [control, runtime_listener, api_listener] = [given.next()?, given.next()?, given.next()?];
     let ends = if spare { Some([given.next()?, given.next()?]) } else { None };
-    Some(Launched { id, pid, group, control, runtime_listener, api_listener, ends })
+    let copied = None;
+    Some(Launched { id, pid, group, control, runtime_listener, api_listener, ends, copied })
 }

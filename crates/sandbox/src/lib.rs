@@ -55,8 +55,8 @@ pub use protocol::{
 };
 pub use sandbox::{Control, Event, Events, Exit, Output, Sandbox, StartFailure};
 pub use seat::{Chair, Gauge, Seat, run_anywhere};
-pub use spares::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
-pub use sys::one_heap;
+pub use spares::{AHEAD_MAX, SPARE_KINDS_MAX};
+pub use sys::heap::{give_back, heap_spare_bytes, one_heap};
 pub use template::TEMPLATE_FD;
 #[cfg(feature = "trial")]
 pub use trial::take_away;
@@ -83,7 +83,8 @@ pub struct SpawnerConfig {
     pub file_systems: Vec<FileSystem>,
     /// Whether functions may use io_uring, whose work the system call filter does not see.
     pub io_uring: bool,
-    /// How many processes wait ready-made for their environment. Each costs about 0.5 MB.
+    /// How many processes wait ready-made for their environment at least (see
+    /// [`Sandboxes::keep_ready`]). Each costs about 0.5 MB.
     pub ready_count: usize,
 }
 

@@ -23,7 +23,8 @@ use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
-use crate::template::{self, nest};
+use crate::template;
+use crate::template::nest::{self, Nest};
 use crate::tmpdisk::TmpDisks;
 use crate::trial::stands;
 
@@ -212,7 +213,7 @@ impl Machine {
     }
 
     /// Makes one at this place.
-    pub(crate) fn make_placed(&mut self, place: Place) -> Result<Waiting, String> {
+    pub(crate) fn make_placed(&mut self, place: Place<'_>) -> Result<Waiting, String> {
         let slot = self.take_slot()?;
         let made = self.make_in(slot, place);
         if made.is_err() {
@@ -228,7 +229,7 @@ impl Machine {
     }
 
     /// Makes one in this slot and at this place.
-    pub(crate) fn make_in(&mut self, slot: u32, place: Place) -> Result<Waiting, String> {
+    pub(crate) fn make_in(&mut self, slot: u32, place: Place<'_>) -> Result<Waiting, String> {
         let (uid, gid) = self.host_ids(slot);
         let disk = match &mut self.disks {
             Some(disks) => Some(disks.create(READY_TMP_MB, uid, gid)?),
@@ -258,7 +259,7 @@ impl Machine {
                 }
             };
             match place {
-                Place::Within(template) => nest::make(template, flags, inner_id(slot), run)?,
+                Place::Within(nest) => nest::make(nest, flags, inner_id(slot), run)?,
                 Place::Alone | Place::Template => match sys::clone_process(flags) {
                     Ok(Cloned::Child) => {
                         run();
@@ -307,7 +308,7 @@ impl Machine {
         slot: u32,
         pid: i32,
         control: &Channel,
-        place: Place,
+        place: Place<'_>,
         disk: Option<&OwnedFd>,
     ) -> Result<(Vec<OwnedFd>, Way, bool), String> {
         if self.mode != Mode::None && stands(BarrierKind::UserNamespace) {
@@ -331,8 +332,10 @@ impl Machine {
         };
         let is_template = matches!(place, Place::Template);
         let tmp_disk = disk.is_some();
+        let is_for_copy = matches!(place, Place::Within(_));
         let rehearses = !self.is_hurried;
-        let go = Go { doors: doors.len(), is_template, tmp_disk, rehearses, way: arrival };
+        let go =
+            Go { doors: doors.len(), is_template, is_for_copy, tmp_disk, rehearses, way: arrival };
         let descriptors: Vec<_> =
             doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
         control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;
@@ -420,13 +423,13 @@ pub(crate) fn write_maps(pid: i32, map: impl Fn(u32) -> String) -> Result<(), St
 }
 
 /// Where an environment is to be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
     Alone,
     /// As one whose program stands as a template: its namespace has the users of the copies, too.
     Template,
-    /// Inside the namespaces of a template's, which this is the first process of.
-    Within(i32),
+    /// Inside the namespaces of a template's, for a copy of it.
+    Within(&'a Nest),
 }
 
 /// The user, and the group, that the environment of a slot is inside a template's namespace.

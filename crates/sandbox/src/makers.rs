@@ -6,7 +6,8 @@
 //! spawner alone, and end with it. What they make is the spawner's own child and hangs on a descriptor that goes to the
 //! spawner, so that nothing depends on who made it: when a maker ends, what it had not handed over ends,
 //! too. A maker that somebody has ended is not replaced, because the spawner has environments by then; with
-//! none left it makes all of them itself.
+//! none left it makes all of them itself. Environments that copies of a template enter are made by them, too:
+//! they get the template's namespaces with the order (`template::nest`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -23,13 +24,14 @@ use crate::network::Way;
 use crate::oom::Notice;
 use crate::protocol::Mode;
 use crate::sys;
+use crate::template::nest::Nest;
 
 /// More than that only wait for each other.
 const MAKERS_MAX: usize = 8;
 /// Orders that one may have: the next one is there when it is done with the last.
 const ORDERS_MAX: usize = 2;
 
-/// From the spawner to a maker.
+/// From the spawner to a maker. Descriptors: what a [`Nest`] consists of, if it is for a copy.
 #[derive(Serialize, Deserialize)]
 struct Order {
     slot: u32,
@@ -49,14 +51,16 @@ enum Answer {
 /// What an order came to.
 pub(crate) struct Done {
     pub(crate) slot: u32,
+    /// The template for whose copy it is.
+    pub(crate) template: Option<i32>,
     pub(crate) made: Result<Waiting, String>,
 }
 
 struct Maker {
     pid: i32,
     orders: Channel,
-    /// The slots of its orders.
-    slots: Vec<u32>,
+    /// The slots of its orders, and the templates for whose copies they are.
+    slots: Vec<(u32, Option<i32>)>,
 }
 
 /// All makers of a spawner.
@@ -107,19 +111,34 @@ impl Makers {
         self.list.iter().map(|maker| maker.slots.len()).sum()
     }
 
+    /// Those that are for copies of this template, or for none.
+    pub(crate) fn ordered_for(&self, template: Option<i32>) -> usize {
+        let all = self.list.iter().flat_map(|maker| &maker.slots);
+        all.filter(|(_, whose)| *whose == template).count()
+    }
+
     /// Whether one of them can take another order.
     pub(crate) fn can_order(&self) -> bool {
         self.list.iter().any(|maker| maker.slots.len() < ORDERS_MAX)
     }
 
-    /// Orders an environment in this slot from who has the least to do. Whether it was possible.
-    pub(crate) fn order(&mut self, slot: u32, limits: Option<Limits>, is_hurried: bool) -> bool {
+    /// Orders an environment in this slot from who has the least to do, inside the namespaces of a template
+    /// if it is for a copy. Whether it was possible.
+    pub(crate) fn order(
+        &mut self,
+        slot: u32,
+        limits: Option<Limits>,
+        is_hurried: bool,
+        within: Option<(i32, &Nest)>,
+    ) -> bool {
         let Some(maker) = self.list.iter_mut().min_by_key(|maker| maker.slots.len()) else {
             return false;
         };
-        let sent = maker.orders.send(&Order { slot, is_hurried, limits }, &[]);
+        let nest = within.map(|(_, nest)| nest.descriptors());
+        let order = Order { slot, is_hurried, limits };
+        let sent = maker.orders.send(&order, nest.as_ref().map_or(&[], |both| both));
         if sent.is_ok() {
-            maker.slots.push(slot);
+            maker.slots.push((slot, within.map(|(template, _)| template)));
         }
         sent.is_ok()
     }
@@ -138,7 +157,10 @@ impl Makers {
                 true
             }
             None => {
-                let lost = |slot| Done { slot, made: Err("its maker has ended".to_owned()) };
+                let lost = |(slot, template)| {
+                    let made = Err("its maker has ended".to_owned());
+                    Done { slot, template, made }
+                };
                 done.extend(maker.slots.drain(..).map(lost));
                 ended += 1;
                 false
@@ -153,7 +175,8 @@ impl Makers {
         for maker in &all {
             let _ = kill(Pid::from_raw(maker.pid), Signal::SIGKILL);
         }
-        let slots = all.iter().flat_map(|maker| maker.slots.iter().copied()).collect();
+        let slots =
+            all.iter().flat_map(|maker| maker.slots.iter().map(|(slot, _)| *slot)).collect();
         (all.iter().map(|maker| maker.pid).collect(), slots)
     }
 }
@@ -165,14 +188,14 @@ impl Maker {
         while !self.slots.is_empty() && is_readable(self.orders.as_fd()) {
             let packet = self.orders.receive().ok().flatten()?;
             let answer = packet.parse::<Answer>().ok()?;
-            let slot = self.slots.remove(0);
+            let (slot, template) = self.slots.remove(0);
             let made = match answer {
                 Answer::Made { pid, limits, is_in_network, link } => {
                     received(slot, pid, packet.descriptors, (limits, is_in_network, link))
                 }
                 Answer::Failed(reason) => Err(reason),
             };
-            done.push(Done { slot, made });
+            done.push(Done { slot, template, made });
         }
         // It says nothing without an order.
         let is_over = self.slots.is_empty() && is_readable(self.orders.as_fd());
@@ -211,7 +234,17 @@ fn work(machine: &mut Machine, orders: &Channel, (part, parts): (u32, u32)) {
         let Ok(Order { slot, is_hurried, limits }) = packet.parse() else { return };
         machine.limits_usual = limits;
         machine.is_hurried = is_hurried;
-        let sent = match machine.make_in(slot, Place::Alone) {
+        let nest = Nest::received(packet.descriptors);
+        let place = nest.as_ref().map_or(Place::Alone, Place::Within);
+        // Nobody waits for it, and who has an environment has work to do. (What becomes a program by itself
+        // would have to be told that it is as any other again.)
+        let yields = nest.is_some() && !is_hurried;
+        sys::set_yielding(yields);
+        let made = machine.make_in(slot, place);
+        if let (true, Ok(waiting)) = (yields, &made) {
+            sys::set_promptness(waiting.pid, Some(init::PROMPT_SLICE_NS));
+        }
+        let sent = match made {
             Ok(waiting) => hand_over(orders, &waiting),
             Err(reason) => orders.send(&Answer::Failed(reason), &[]),
         };

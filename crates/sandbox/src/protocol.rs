@@ -10,7 +10,7 @@ use crate::network::{EGRESS_MAX, Egress};
 use serde::{Deserialize, Serialize};
 
 pub use crate::template::words::Role;
-pub(crate) use crate::template::words::{Adopt, Origin, Source};
+pub(crate) use crate::template::words::{Adopt, NewCopy, Origin, Source};
 
 /// Descriptor number of the second output pipe.
 pub const LOG_PIPE_FD: i32 = 5;
@@ -237,8 +237,12 @@ pub(crate) enum Request {
     /// Keep so many spares that are started with this; of a kind that is known, from now on. If
     /// `copied`, their program can stand as a template, and they are copies of one.
     Keep { kind: u64, spec: Box<Spec>, count: u32, copied: bool },
+    /// Keep so many more environments ready than usual.
+    Ready { more: u32 },
     /// End an environment at once, however busy it is.
     Kill { id: u64 },
+    /// As that: it was a new copy ([`NewCopy`]) and did not come to life.
+    Lifeless { id: u64 },
 }
 
 /// Why an environment was not made.
@@ -274,9 +278,16 @@ pub(crate) enum Reply {
     Unable { reason: String },
     /// An environment exists. Descriptors: control channel of its init, listeners of port 9001 and
     /// of port 4566 inside. One that is made from a spare is about to be complete
-    /// ([`InitReport::Attached`]) and brings our ends of its output pipe and of its runtime's stream;
-    /// so many are left of its kind.
-    Launched { id: u64, pid: i32, group: Group, spare: Option<AtHand> },
+    /// ([`InitReport::Attached`]) and brings our ends of its output pipe and of its runtime's stream.
+    /// So many are left of what it was made from.
+    Launched {
+        id: u64,
+        pid: i32,
+        group: Group,
+        is_spare: bool,
+        left: AtHand,
+        copied: Option<NewCopy>,
+    },
     /// The number of spares of a kind has changed.
     Spares(AtHand),
     /// It could not be made.
@@ -284,6 +295,9 @@ pub(crate) enum Reply {
     /// Something that whoever runs this machine should know. May come at any time.
     Notice { text: String },
 }
+
+/// In place of a kind of spares: what is ready for any program.
+pub(crate) const READY_KIND: u64 = 0;
 
 /// How many spares of a kind wait for a function.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -300,6 +314,8 @@ pub(crate) struct Go {
     pub(crate) doors: usize,
     /// Whether others are made inside its namespaces, which are not to share what it may have.
     pub(crate) is_template: bool,
+    /// Whether its program comes from a template, so that nobody has to become it.
+    pub(crate) is_for_copy: bool,
     /// Whether `/tmp` is a disk.
     pub(crate) tmp_disk: bool,
     /// Whether there is time to do for nothing what a launch does.

@@ -12,7 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, recv, shutdown, socketpair,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -22,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::account::MemoryFollower;
 use crate::channel;
 use crate::host::{LaunchError, Launched, Sandboxes, set_nonblocking};
-use crate::protocol::{Command, Group, InitReport, ProgramEnd, Spec};
+use crate::protocol::{Command, Group, InitReport, NewCopy, ProgramEnd, Spec};
 use crate::sys;
 
 /// A running environment.
@@ -41,6 +43,7 @@ pub struct Sandbox {
     pub extensions_output: Option<Output>,
     /// Whether it was a spare; see [`Sandboxes::launch_from_spare`].
     pub is_from_spare: bool,
+    copied: Option<NewCopy>,
     control: Control,
     events: Option<Events>,
 }
@@ -132,13 +135,38 @@ impl Sandbox {
             log: ends.log.map(Output::of).transpose()?,
             extensions_output: ends.extensions.map(Output::of).transpose()?,
             is_from_spare,
+            copied: launched.copied,
             control: Control { inner },
             events: Some(events),
         })
     }
 
-    /// Waits until a spare has become what is wanted; why it has not, if so.
+    /// As the spawner numbers it.
+    pub(crate) fn id(&self) -> u64 {
+        self.control.inner.id
+    }
+
+    /// Waits until a copy of which nobody knows yet has said something; why it has not, if so.
+    pub(crate) async fn has_come_to_life(&self) -> Result<(), String> {
+        if self.copied.is_none() {
+            return Ok(());
+        }
+        let stream = self.runtime_stream.as_ref().ok_or("nobody listens to it any more")?;
+        stream.readable().await.map_err(|error| error.to_string())?;
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        match recv(stream.as_fd().as_raw_fd(), &mut [0], look) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err("it ended".to_owned()),
+            Err(errno) => Err(errno.to_string()),
+        }
+    }
+
+    /// Waits until a spare has become what is wanted; why it has not, if so. A copy that was made for this
+    /// is it from its beginning.
     pub(crate) async fn attached(&mut self) -> Result<(), String> {
+        if self.copied == Some(NewCopy::Whole) {
+            return Ok(());
+        }
         let events = self.events.as_ref().ok_or("nobody listens to it any more")?;
         let read = |fd: &OwnedFd| channel::receive_on(fd.as_fd());
         let read = events.channel.async_io(Interest::READABLE, read).await;

@@ -37,6 +37,11 @@ impl Gauge {
         Some(ran + waited)
     }
 
+    /// Of that, what it has spent waiting.
+    pub fn waited_ns(&self) -> Option<u64> {
+        Some(self.read()?.1)
+    }
+
     fn read(&self) -> Option<(u64, u64)> {
         let mut text = [0; 96];
         let length = self.counts.read_at(&mut text, 0).ok()?;
@@ -77,7 +82,7 @@ impl Chair {
     /// The kernel's.
     pub fn take(self) -> io::Result<Seat> {
         let at = sched_getcpu()?;
-        let waited_ns = self.waited_ns().unwrap_or(0);
+        let waited_ns = self.gauge.waited_ns().unwrap_or(0);
         let seat = Seat { chair: self, at, waited_ns };
         seat.sit()?;
         Ok(seat)
@@ -85,11 +90,6 @@ impl Chair {
 
     fn processors(&self) -> impl Iterator<Item = usize> {
         (0..CpuSet::count()).filter(|at| self.everywhere.is_set(*at).unwrap_or(false))
-    }
-
-    /// How long the thread has waited for a processor, since it began.
-    fn waited_ns(&self) -> Option<u64> {
-        Some(self.gauge.read()?.1)
     }
 }
 
@@ -106,7 +106,7 @@ impl Seat {
     /// # Errors
     /// The kernel's.
     pub fn review(&mut self, elapsed_ns: u64) -> io::Result<()> {
-        let Some(waited_ns) = self.chair.waited_ns() else { return Ok(()) };
+        let Some(waited_ns) = self.chair.gauge.waited_ns() else { return Ok(()) };
         let waited = waited_ns.saturating_sub(std::mem::replace(&mut self.waited_ns, waited_ns));
         if waited.saturating_mul(100) <= elapsed_ns.saturating_mul(WAITED_PERCENT_MAX) {
             return Ok(());

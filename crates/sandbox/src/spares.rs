@@ -13,8 +13,8 @@ use crate::protocol::Spec;
 
 /// Kinds of spares that there can be at a time.
 pub const SPARE_KINDS_MAX: usize = 64;
-/// Spares of one kind that can be wanted.
-pub const SPARES_PER_KIND_MAX: u32 = 64;
+/// Spares of one kind that can be wanted, and environments that can be ready beyond the usual number.
+pub const AHEAD_MAX: u32 = 512;
 /// Spares of one kind in a row that may break before no further is tried until the kind is asked for
 /// again.
 pub(crate) const FAILURES_MAX: u32 = 3;
@@ -59,7 +59,8 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// So many of a kind are wanted from now on. Those that are too many, which are to be ended.
+    /// So many of a kind are wanted from now on. Those that were started with something else, which are to
+    /// be ended; those that are too many are let go one by one ([`Spares::take_surplus`]).
     pub(crate) fn keep(
         &mut self,
         id: u64,
@@ -67,27 +68,38 @@ impl Spares {
         count: u32,
         copied: bool,
     ) -> Result<Vec<Spare>, String> {
-        if count > SPARES_PER_KIND_MAX {
+        if count > AHEAD_MAX {
             return Err(format!("{count} spares of one kind"));
         }
-        let mut out = match self.is_as_before(id, &spec) {
+        let out = match self.is_as_before(id, &spec) {
             true => Vec::new(),
             false => self.remove_where(|spare| spare.kind == id),
         };
-        self.kinds.retain(|kind| kind.id != id);
+        let list = &self.list;
+        let has_some = |id: u64| list.iter().any(|spare| spare.kind == id);
+        self.kinds.retain(|kind| kind.id != id && (kind.wanted > 0 || has_some(kind.id)));
         let wanted = count as usize;
-        if wanted > 0 {
-            if self.kinds.len() >= SPARE_KINDS_MAX {
-                return Err(format!("more than {SPARE_KINDS_MAX} kinds of spares"));
-            }
+        if wanted > 0 && self.kinds.iter().filter(|kind| kind.wanted > 0).count() >= SPARE_KINDS_MAX
+        {
+            return Err(format!("more than {SPARE_KINDS_MAX} kinds of spares"));
+        }
+        if wanted > 0 || has_some(id) {
             self.kinds.push(Kind { id, spec, wanted, copied, failures: 0 });
         }
-        let mut kept = 0;
-        out.extend(self.remove_where(|spare| {
-            kept += usize::from(spare.kind == id);
-            spare.kind == id && kept > wanted
-        }));
         Ok(out)
+    }
+
+    /// One that is too many, which is to be ended: the oldest of its kind. See [`Spares::surplus`].
+    pub(crate) fn take_surplus(&mut self, most: usize) -> Option<Spare> {
+        let id = self.surplus(most)?;
+        let at = self.list.iter().position(|spare| spare.kind == id)?;
+        Some(self.list.remove(at))
+    }
+
+    /// A kind of which there are more than are wanted, or than `most`.
+    pub(crate) fn surplus(&self, most: usize) -> Option<u64> {
+        let is_over = |kind: &&Kind| self.count(kind.id) > kind.wanted.min(most);
+        self.kinds.iter().find(is_over).map(|kind| kind.id)
     }
 
     /// Whether spares of this kind, if there are any, have been started with this.
@@ -169,11 +181,16 @@ impl Spares {
         }
     }
 
+    /// Those that have not loaded themselves.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = &Waiting> {
+        self.list.iter().filter(|spare| !spare.is_at_hand).map(|spare| &spare.waiting)
+    }
+
     pub(crate) fn at_hand(&self, kind: u64) -> usize {
         self.list.iter().filter(|spare| spare.kind == kind && spare.is_at_hand).count()
     }
 
-    fn count(&self, kind: u64) -> usize {
+    pub(crate) fn count(&self, kind: u64) -> usize {
         self.list.iter().filter(|spare| spare.kind == kind).count()
     }
 

@@ -8,8 +8,10 @@
 
 mod choice;
 mod copies;
+mod keeping;
 mod orders;
 mod patience;
+mod stock;
 mod waits;
 
 use std::collections::VecDeque;
@@ -27,27 +29,21 @@ use crate::keeper::Keeper;
 use crate::machine::{Machine, Waiting};
 use crate::makers::Makers;
 use crate::network::Way;
-use crate::protocol::{AtHand, InitReport, Origin, Refusal, Reply, Request, Source, Spec};
-use crate::sandbox::Ends;
-use crate::spares::{Spare, Spares};
+use crate::protocol::{NewCopy, READY_KIND, Refusal, Reply, Request, Source, Spec};
+use crate::spares::Spares;
 use crate::sys::Ended;
 use crate::trial::stands;
 use crate::{init, sys};
 use choice::Choice;
 use copies::{Copies, Wanted};
 use orders::Expected;
-use waits::{Happened, Next, at_most, take_signals};
+use stock::Stock;
+use waits::{Happened, take_signals};
 
 /// What `ps` shows; leftovers of an earlier start are told by it.
 pub(crate) const PROCESS_NAME: &str = "lambic-spawner";
-/// How long a group may stay non-empty after its last process was killed before another look.
-const CLEAN_AGAIN_MS: u16 = 20;
 /// Groups that may wait for a quiet moment to be removed.
 const CLEANING_MAX: usize = 64;
-/// After a process that was to wait could not be made.
-const AGAIN_MS: u16 = 1_000;
-/// After a launch the function has the processors for so long before what it took is made anew.
-const PAUSE_MS: u16 = 25;
 /// What the daemon calls none of its environments: what was made ahead and is not wanted.
 const UNWANTED: u64 = 0;
 
@@ -86,7 +82,7 @@ struct Spawner {
     running: Vec<Running>,
     /// Ended; their groups are not empty yet.
     cleaning: Vec<u32>,
-    ready_wanted: usize,
+    stock: Stock,
     /// The last process that was to wait could not be made; the next try has to wait a moment.
     failing: bool,
     bind_roots: Vec<PathBuf>,
@@ -142,10 +138,10 @@ impl Spawner {
                     ready: vec![first],
                     expected: VecDeque::new(),
                     spares: Spares::default(),
-                    copies: Copies::default(),
+                    copies: Copies::none(),
                     running: Vec::new(),
                     cleaning: Vec::new(),
-                    ready_wanted: config.ready_count,
+                    stock: Stock::new(config.ready_count),
                     failing: false,
                     bind_roots: config.bind_roots.clone(),
                     network_again_ms: None,
@@ -180,14 +176,15 @@ impl Spawner {
             sys::set_urgent(true);
             let Some(happened) = self.wait(self.timeout(next)) else { return };
             // What ends or loads itself takes the processors from nobody.
-            quiet = happened.nothing || quiet && !happened.daemon;
+            let has_paused = happened.nothing && next.is_a_pause();
+            quiet = has_paused || quiet && !happened.daemon;
             if happened.network || self.network_again_ms.is_some() {
                 self.restore_network();
             }
             if happened.children {
                 self.reap();
             }
-            for (pid, has_loaded) in happened.spares {
+            for &(pid, has_loaded) in &happened.spares {
                 self.follow_spare(pid, has_loaded);
             }
             if happened.copies {
@@ -213,41 +210,8 @@ impl Spawner {
                 continue;
             }
             sys::set_urgent(false);
-            match next {
-                Next::MakeWaiting if !happened.nothing => {}
-                Next::MakeWaiting => self.make_ready(),
-                Next::StartSpare if happened.nothing => self.start_spare(),
-                Next::Pause | Next::StartSpare | Next::Nothing => {}
-            }
+            self.go_on(next, &happened);
         }
-    }
-
-    /// What to do when nobody wants anything.
-    fn next(&self, quiet: bool) -> Next {
-        let being_made = self.makers.ordered();
-        let is_missing = being_made == 0 && self.ready.len() < self.ready_wanted;
-        let lacks_spare = self.spares.missing().is_some() && !self.copies.is_preparing();
-        if !is_missing && !lacks_spare {
-            return Next::Nothing;
-        }
-        // Without any the next launch would take long; else the last one has the processors first.
-        let is_urgent = is_missing && self.ready.is_empty();
-        match (is_missing, quiet || is_urgent) {
-            (_, false) => Next::Pause,
-            (true, true) => Next::MakeWaiting,
-            (false, true) => Next::StartSpare,
-        }
-    }
-
-    fn timeout(&self, next: Next) -> PollTimeout {
-        let timeout = match (next, self.cleaning.is_empty()) {
-            (Next::MakeWaiting, _) if self.failing => PollTimeout::from(AGAIN_MS),
-            (Next::MakeWaiting | Next::StartSpare, _) => PollTimeout::ZERO,
-            (Next::Pause, _) => PollTimeout::from(PAUSE_MS),
-            (Next::Nothing, false) => PollTimeout::from(CLEAN_AGAIN_MS),
-            (Next::Nothing, true) => PollTimeout::NONE,
-        };
-        self.network_again_ms.map_or(timeout, |ms| at_most(timeout, ms))
     }
 
     /// Waits for the next thing that happens; `None` if that cannot be done.
@@ -294,16 +258,20 @@ impl Spawner {
                     self.tell(format!("spares were not kept: {reason}"));
                 }
             }
-            Ok(Request::Kill { id }) => {
-                let is_it = |running: &&Running| running.id == id && id != UNWANTED;
-                if let Some(running) = self.running.iter().find(is_it) {
-                    let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
-                    self.machine.thaw(running.slot);
-                    self.thaw_within(running.pid);
-                }
-            }
+            Ok(Request::Ready { more }) => self.keep_ready(more),
+            Ok(Request::Kill { id }) => self.kill(id),
+            Ok(Request::Lifeless { id }) => self.end_lifeless(id),
             // Only a broken daemon sends what cannot be read; it gets no answer.
             Err(_) => {}
+        }
+    }
+
+    fn kill(&self, id: u64) {
+        let is_it = |running: &&Running| running.id == id && id != UNWANTED;
+        if let Some(running) = self.running.iter().find(is_it) {
+            let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
+            self.machine.thaw(running.slot);
+            self.thaw_within(running.pid);
         }
     }
 
@@ -349,25 +317,6 @@ impl Spawner {
         self.launch_fresh(Expected { id, spec, given })
     }
 
-    /// Turns a spare into the environment that is wanted.
-    fn use_spare(
-        &mut self,
-        id: u64,
-        spec: &Spec,
-        spare: Spare,
-        prepared: &Spec,
-    ) -> Result<(), Refusal> {
-        let late = spec.left_to_attach(prepared);
-        let late = late.ok_or_else(|| "it was started for something else".to_owned())?;
-        if !spare.is_at_hand() {
-            self.machine.set_background(&spare.waiting, false);
-        }
-        let attached = self.machine.attach(&spare.waiting, spec, late).map_err(Refusal::from);
-        let id = if attached.is_ok() { id } else { UNWANTED };
-        let ends = (spare.kind, [spare.output, spare.stream]);
-        self.hand_over(id, spare.waiting, attached, Some(ends))
-    }
-
     /// Gives an environment that knows what it becomes to the daemon.
     fn hand_over(
         &mut self,
@@ -375,6 +324,7 @@ impl Spawner {
         waiting: Waiting,
         assigned: Result<(), Refusal>,
         ends: Option<(u64, [OwnedFd; 2])>,
+        copied: Option<NewCopy>,
     ) -> Result<(), Refusal> {
         let Waiting { slot, pid, pidfd, control, listeners, way, .. } = waiting;
         self.running.push(Running { id, slot, pid, pidfd, way });
@@ -382,121 +332,19 @@ impl Spawner {
         let group = self.machine.group(slot);
         let [api, endpoint] =
             <[OwnedFd; 2]>::try_from(listeners).map_err(|_| "listeners are missing".to_owned())?;
-        let spare = ends.as_ref().map(|(kind, _)| *kind);
-        let spare = spare.map(|kind| AtHand { kind, count: self.spares.at_hand(kind) });
-        let launched = Reply::Launched { id, pid, group, spare };
+        let left = self.at_hand(ends.as_ref().map_or(READY_KIND, |(kind, _)| *kind));
+        let launched = Reply::Launched { id, pid, group, is_spare: ends.is_some(), left, copied };
         let mut descriptors = vec![control.as_fd(), api.as_fd(), endpoint.as_fd()];
         descriptors.extend(ends.iter().flat_map(|(_, ends)| ends).map(AsFd::as_fd));
         let sent = self.daemon.send(&launched, &descriptors);
         sent.map_err(|error| error.to_string().into())
     }
 
-    /// So many spares of this kind are wanted.
-    fn keep(&mut self, kind: u64, spec: Spec, count: u32, copied: bool) -> Result<(), String> {
-        spec.check_spare(&self.bind_roots)?;
-        if !self.machine.has_spares() {
-            return Err("limits cannot be set late on this machine".to_owned());
-        }
-        let at_hand = self.spares.at_hand(kind);
-        if count == 0 || !self.spares.is_as_before(kind, &spec) {
-            self.retire_zygotes(kind);
-        }
-        self.copies.try_again(kind);
-        let copied = copied && self.machine.has_templates();
-        for spare in self.spares.keep(kind, spec, count, copied)? {
-            self.discard(spare.waiting);
-        }
-        if self.spares.at_hand(kind) != at_hand {
-            self.tell_at_hand(kind);
-        }
-        Ok(())
-    }
-
-    /// Ends what was made ahead; it is reaped as a running one.
-    fn discard(&mut self, waiting: Waiting) {
-        let Waiting { slot, pid, pidfd, way, .. } = waiting;
-        let _ = sys::signal_pidfd(pidfd.as_fd(), libc::SIGKILL);
-        self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
-    }
-
-    /// Starts one more of those that are missing.
-    fn start_spare(&mut self) {
-        let Some((kind, spec, copied)) = self.spares.missing() else { return };
-        let spec = spec.clone();
-        let started = match copied {
-            true => self.copy_spare(kind, spec),
-            false => self.try_start_spare(kind, spec),
-        };
-        if let Err(reason) = started {
-            self.spares.has_failed(kind);
-            self.tell(format!("a spare could not be made: {reason}"));
-        }
-    }
-
-    fn try_start_spare(&mut self, kind: u64, spec: Spec) -> Result<(), String> {
-        let ends = Ends::of(&spec).map_err(|error| error.to_string())?;
-        let mut waiting = match self.ready.pop() {
-            Some(waiting) => waiting,
-            None => self.machine.make_waiting()?,
-        };
-        if let Err(reason) =
-            self.machine.prepare_spare(&mut waiting, spec, &ends.inside(), Origin::Started)
-        {
-            self.discard(waiting);
-            return Err(reason);
-        }
-        self.spares.add(Spare::starting(kind, waiting, ends.output, ends.stream));
-        Ok(())
-    }
-
-    /// Something has happened to a spare: its program has loaded itself, or it has ended.
-    fn follow_spare(&mut self, pid: i32, has_loaded: bool) {
-        if has_loaded {
-            let Some(spare) = self.spares.has_loaded(pid) else { return };
-            let kind = spare.kind;
-            self.machine.set_background(&spare.waiting, false);
-            self.machine.limit_ahead(&mut spare.waiting);
-            self.tell_at_hand(kind);
-            return;
-        }
-        let Some((spare, goes_on)) = self.spares.has_broken(pid) else { return };
-        let as_copy = match spare.is_at_hand() {
-            true => None,
-            false => self.copies.has_broken(pid, spare.kind),
-        };
-        let said = spare.waiting.control.receive().ok().flatten();
-        let why = match said.and_then(|packet| packet.parse().ok()) {
-            Some(InitReport::SetupFailed { step }) => step,
-            Some(InitReport::ExecFailed { errno }) => {
-                std::io::Error::from_raw_os_error(errno).to_string()
-            }
-            Some(report) => format!("{report:?}"),
-            None => "it ended".to_owned(),
-        };
-        let kind = spare.kind;
-        let end = match as_copy {
-            Some(end) => {
-                // It says nothing of those that are started.
-                self.spares.is_forgiven(kind);
-                end
-            }
-            None if goes_on => "",
-            None => "; no more are tried for now",
-        };
-        self.tell(format!("a spare has broken: {why}{end}"));
-        self.discard(spare.waiting);
-        self.tell_at_hand(kind);
-    }
-
-    fn tell_at_hand(&self, kind: u64) {
-        let at_hand = AtHand { kind, count: self.spares.at_hand(kind) };
-        let _ = self.daemon.send(&Reply::Spares(at_hand), &[]);
-    }
-
     /// Collects ended init processes.
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         while let Some(Ended { pid, .. }) = sys::next_ended(false) {
+            self.discard_stock(pid);
             self.copies.has_ended(pid);
             if self.has_lost_birth(pid) {
                 continue;
@@ -505,6 +353,9 @@ impl Spawner {
                 self.cleaning.push(self.running.swap_remove(at).slot);
             } else if let Some(at) = self.ready.iter().position(|waiting| waiting.pid == pid) {
                 self.cleaning.push(self.ready.remove(at).slot);
+                self.tell_at_hand(READY_KIND);
+            } else if let Some(slot) = self.has_lost_nested(pid) {
+                self.cleaning.push(slot);
             } else if let Some((spare, _)) = self.spares.has_broken(pid) {
                 self.tell("a spare was ended by somebody".to_owned());
                 self.cleaning.push(spare.waiting.slot);

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::path::Path;
 
 mod ended;
+pub(crate) mod heap;
 mod mounts;
 mod priority;
 mod restartable;
@@ -18,7 +19,7 @@ mod turns;
 
 pub(crate) use ended::{Ended, next_ended};
 pub(crate) use mounts::{copy_tree, mount_device};
-pub(crate) use priority::{set_promptness, set_urgent};
+pub(crate) use priority::{set_promptness, set_urgent, set_yielding};
 pub(crate) use restartable::{RestartableArea, restartable_area};
 pub(crate) use turns::{clone_sharing_memory, give_word, hear_word};
 
@@ -342,15 +343,6 @@ pub(crate) fn default_actions() {
     }
 }
 
-/// Has all threads of this process, and of those forked from it, allocate from one heap.
-pub fn one_heap() {
-    // SAFETY: a system library's call on numbers only; it changes where later allocations come from.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}
-
 /// Names the process for `ps`; longer names are cut to 15 bytes.
 pub(crate) fn set_process_name(name: &CStr) {
     // SAFETY: PR_SET_NAME reads at most 16 bytes up to the terminating NUL of a valid C string.
@@ -496,6 +488,15 @@ pub(crate) fn configure_loop_device(
 pub(crate) fn process_descriptor(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0_u32) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// A descriptor of another process, by its number there. Takes the right to trace it.
+pub(crate) fn descriptor_of(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0_u32) })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -107,6 +107,7 @@ pub(crate) struct Functions {
     pub(crate) idle_policy: Policy,
     pub(crate) spares: u32,
     pub(crate) zygotes: bool,
+    pub(crate) spare_memory_mb_max: u64,
     pub(crate) lifetime: Duration,
     pub(crate) transition: Duration,
     /// Where the URLs of functions are; `None`: on this machine, at the port of the API.

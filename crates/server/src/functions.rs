@@ -15,7 +15,7 @@ use lambic_lambda::state::runtime_id::AllowRetired;
 use lambic_lambda::urls::UrlBase;
 use lambic_lambda::{ControlConfig, Lambda, LambdaConfig, StartError};
 use lambic_rt::Rt;
-use lambic_sandbox::{Gauge, Sandboxes};
+use lambic_sandbox::Sandboxes;
 use lambic_store::Store;
 
 use crate::config::{Config, Functions};
@@ -25,8 +25,8 @@ use crate::machine_runtimes;
 /// What the service gets of the machine.
 pub(crate) struct Machine {
     pub(crate) sandboxes: Sandboxes,
-    /// Of the thread that serves everything, if one does.
-    pub(crate) gauge: Option<Gauge>,
+    /// Whether the thread that serves everything, if one does, has more to do than it can.
+    pub(crate) strain: Strain,
 }
 
 /// Starts the service.
@@ -39,9 +39,7 @@ pub(crate) async fn start(
     credentials: &Arc<CredentialTable>,
 ) -> Result<Arc<Lambda>, Failure> {
     let mut config = lambda_config(config, address);
-    if let Some(gauge) = machine.gauge {
-        config.invoke.strain = Strain::new(Arc::new(move || gauge.spent_ns()));
-    }
+    config.invoke.strain = machine.strain;
     let (store, sandboxes) = (store.clone(), machine.sandboxes);
     let started = Lambda::start(config, rt.clone(), store, sandboxes, credentials.clone()).await;
     started.map_err(|error| {
@@ -74,6 +72,7 @@ fn lambda_config(config: &Config, address: SocketAddr) -> LambdaConfig {
             idle_policy: functions.idle_policy,
             spares: functions.spares,
             zygotes: functions.zygotes,
+            spare_memory_mb_max: functions.spare_memory_mb_max,
             networks: networks(config),
             vpcs: Arc::new(vpcs(config)),
             keys: Arc::new(keys(config)),
@@ -153,6 +152,7 @@ mod tests {
                 idle_policy: Policy::Fixed,
                 spares: 0,
                 zygotes: false,
+                spare_memory_mb_max: 0,
                 lifetime: Duration::ZERO,
                 transition: Duration::ZERO,
                 url_base: None,

@@ -7,12 +7,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod announce;
+mod awake;
 mod cli;
 mod config;
 mod demo;
 mod doctor;
 mod failure;
 mod functions;
+mod heap;
 mod logging;
 mod machine_runtimes;
 mod notify;

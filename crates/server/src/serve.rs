@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use lambic_front::{AuthMode, CredentialTable, Front, FrontConfig, Principal};
 use lambic_rt::{Rt, TaskKind};
-use lambic_sandbox::{Chair, Gauge, SandboxHost, one_heap, run_anywhere};
+use lambic_sandbox::{Chair, SandboxHost, one_heap, run_anywhere};
 use lambic_store::{OpenError, Store};
 use lambic_wire::sigv4::Credentials;
 
 use crate::announce::{Facts, announce, announce_runtimes};
+use crate::awake::Awake;
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
 use crate::notify::Notify;
-use crate::{demo, functions, logging, machine_runtimes, signals, spawner};
+use crate::{demo, functions, heap, logging, machine_runtimes, signals, spawner};
 
 /// What the server is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +46,16 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
     let listener = listen(config.listen)?;
     // Found while this process may still open what the kernel tells of threads.
     let chair = if config.threads == 1 { Chair::find() } else { None };
-    let gauge = if config.threads == 1 { Gauge::find() } else { None };
+    let awake = if config.threads == 1 { Awake::find() } else { None };
     host.drop_privileges(&scratch.reach(&config)).map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
 
-    let runtime = reactor(config.threads, chair.as_ref())
+    let runtime = reactor(config.threads, chair.as_ref(), awake.as_ref())
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
     log.run()
         .map_err(|error| Failure::new(Kind::Other, format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(live(config, purpose, host, listener, (chair, gauge)));
+    let ended = runtime.block_on(live(config, purpose, host, listener, (chair, awake)));
     // Whatever blocking work still runs has nobody left to answer to.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(scratch);
@@ -64,7 +65,11 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
 
 /// One thread that does everything of an invocation is the fastest as long as it is not full: a
 /// wake-up across processors costs more than all the work of a warm invoke.
-fn reactor(threads: usize, chair: Option<&Chair>) -> std::io::Result<tokio::runtime::Runtime> {
+fn reactor(
+    threads: usize,
+    chair: Option<&Chair>,
+    awake: Option<&Awake>,
+) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -77,6 +82,9 @@ fn reactor(threads: usize, chair: Option<&Chair>) -> std::io::Result<tokio::runt
             }
         });
     }
+    if let Some(awake) = awake {
+        awake.watch(&mut builder);
+    }
     builder.worker_threads(threads).thread_name("lambic").enable_all().build()
 }
 
@@ -85,7 +93,7 @@ async fn live(
     purpose: Purpose,
     host: SandboxHost,
     listener: TcpListener,
-    (chair, gauge): (Option<Chair>, Option<Gauge>),
+    (chair, awake): (Option<Chair>, Option<Awake>),
 ) -> Result<(), Failure> {
     let rt = Rt::real();
     let started = rt.instant();
@@ -100,7 +108,8 @@ async fn live(
     let barriers = host.barriers().to_vec();
     let sandboxes = host.into_async(&rt).map_err(|error| other(&error))?;
     let credentials = credentials(&config);
-    let machine = functions::Machine { sandboxes: sandboxes.clone(), gauge };
+    let strain = awake.as_ref().map(Awake::strain).unwrap_or_default();
+    let machine = functions::Machine { sandboxes: sandboxes.clone(), strain };
     let lambda = functions::start(&config, address, &rt, &store, machine, &credentials).await?;
     let front = Front::new(
         front_config(&config, address)?,
@@ -120,6 +129,11 @@ async fn live(
     if let Some(chair) = chair {
         rt.spawn("processor of the reactor", TaskKind::Request, seated(rt.clone(), chair)).detach();
     }
+    if let Some(awake) = awake {
+        rt.spawn("vigil", TaskKind::Request, awake.keep(front.clone())).detach();
+    }
+    let spare = heap::give_back_what_is_spare(rt.clone(), front.clone());
+    rt.spawn("spare memory", TaskKind::Request, spare).detach();
     let serving = {
         let (front, stop) = (front.clone(), rt.shutdown());
         let serving = async move { front.serve_listener(listener, stop).await };

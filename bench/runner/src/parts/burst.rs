@@ -1,10 +1,14 @@
 //! Bursts: the first invokes of 500 functions at once, each with an environment of its own.
 //!
+//! In two ways, because a server that has seen 500 functions being deployed makes environments ready for
+//! them: after it has had the time to ("prepared", as after a deployment), and with a server that keeps no
+//! more than the few that always wait ("unprepared"). How many were waiting is recorded with each.
+//!
 //! Beside them what the machine can do without any of it: programs that are executed without a sandbox,
 //! and a Python that forks.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lambic_bench::burst;
 
@@ -16,6 +20,10 @@ use crate::setup::Kit;
 
 pub const MANY: usize = 500;
 const ANSWERS_MAX: Duration = Duration::from_secs(60);
+/// What a server may take to make environments ready for all of them.
+const PREPARED_MAX: Duration = Duration::from_secs(60);
+/// After that, and with a server that makes none ready.
+const QUIET: Duration = Duration::from_millis(500);
 /// Small, so that as many as wanted are promised to fit.
 const MEMORY_MB: u32 = 128;
 
@@ -52,21 +60,29 @@ for child in children:
     os.waitpid(child, 0)
 "#;
 
+/// After a deployment, with the environments that were made ready for it.
 pub fn row(kind: &str) -> String {
     format!("burst {kind}")
 }
 
+/// With the few environments only that always wait.
+pub fn unprepared(kind: &str) -> String {
+    format!("burst {kind}, unprepared")
+}
+
 pub fn run(bench: &mut Bench) -> Result<(), String> {
     let probe = Probe::start(&bench.kit)?;
-    let rows: Vec<String> = RUNTIMES.iter().map(|kind| row(kind)).collect();
+    let rows: Vec<String> = RUNTIMES.iter().flat_map(|kind| [row(kind), unprepared(kind)]).collect();
     let rounds = if bench.options.quick { 1 } else { bench.options.rounds };
     let mut round = 0;
     while round < rounds && bench.has_time(round) {
         bench.say(&format!("burst, round {}", round + 1));
         probe.look(bench, &rows, round)?;
         for kind in RUNTIMES {
-            if let Err(error) = measure(bench, kind, round) {
-                bench.failed(&row(kind), &error);
+            for (row, is_prepared) in [(row(kind), true), (unprepared(kind), false)] {
+                if let Err(error) = measure(bench, (&row, kind), is_prepared, round) {
+                    bench.failed(&row, &error);
+                }
             }
         }
         for (kind, name, rate) in [("Rust", EXEC, execs(&bench.kit)), ("Python", FORK, forks(&bench.kit))] {
@@ -80,31 +96,47 @@ pub fn run(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(bench: &mut Bench, kind: &str, round: usize) -> Result<(), String> {
-    let mut contender = contender::start(&bench.options, &bench.kit, &[("memory_mb_max", "200000")])?;
+fn measure(
+    bench: &mut Bench,
+    (row, kind): (&str, &str),
+    is_prepared: bool,
+    round: usize,
+) -> Result<(), String> {
+    let mut settings = vec![("memory_mb_max", "200000")];
+    settings.extend((!is_prepared).then_some(("spare_memory_mb_max", "0")));
+    let mut contender = contender::start(&bench.options, &bench.kit, &settings)?;
     let names: Vec<String> = (0..MANY).map(|at| format!("burst-{at}")).collect();
     contender.create_many(&names, kind, MEMORY_MB)?;
     let requests: Vec<Vec<u8>> = names.iter().map(|name| contender.invoke_request(name)).collect();
-    // The spares that there are by then take part, as they would.
-    std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    if is_prepared {
+        contender.wait_for_many(kind, MANY, PREPARED_MAX)?;
+    }
+    let prepared_s = begun.elapsed().as_secs_f64();
+    std::thread::sleep(QUIET);
+    let (waiting, _) = contender.waiting(kind)?;
     let address = contender.address.parse().map_err(|error| format!("{error}"))?;
     let answers = burst::run(address, &requests, ANSWERS_MAX)?;
-    println!("          {kind}: {} of {} answered, {:.0} /s", answers.good(), answers.asked, answers.rate());
+    println!(
+        "          {kind}: {} of {} answered, {:.0} /s, with {waiting} waiting",
+        answers.good(),
+        answers.asked,
+        answers.rate()
+    );
     let figures = [
         ("rate", answers.rate()),
         ("good", answers.good() as f64),
         ("asked", answers.asked as f64),
         ("last_ms", answers.answered_ms.last().copied().unwrap_or_default()),
+        ("waiting", waiting as f64),
+        ("prepared_s", prepared_s),
     ];
-    let mut sample = Sample::new(&row(kind), LAMBIC, round, &figures);
+    let mut sample = Sample::new(row, LAMBIC, round, &figures);
     let quarter = |share: usize| answers.answered_ms.get(answers.answered_ms.len() * share / 4).copied();
     sample.figures.insert("half_ms".to_owned(), quarter(2).unwrap_or_default());
     bench.record.add(sample);
     if let Some(first) = answers.failures.first() {
-        bench.failed(
-            &row(kind),
-            &format!("{} answers were no good ones, such as {first}", answers.failures.len()),
-        );
+        bench.failed(row, &format!("{} answers were no good ones, such as {first}", answers.failures.len()));
     }
     Ok(())
 }

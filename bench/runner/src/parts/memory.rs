@@ -71,16 +71,23 @@ fn measure(bench: &mut Bench, kind: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The memory groups in which more than an init waits: environments, and the few spares of their kind.
+/// The memory groups of environments that have a function. What waits for one is not among them: in its
+/// group there are processes of ours only, or its first process says that it is a spare.
 fn environments(server: u32) -> Vec<PathBuf> {
     let own = proc::group(server, "memory");
-    let mut members: HashMap<PathBuf, usize> = HashMap::new();
+    let mut members: HashMap<PathBuf, Vec<String>> = HashMap::new();
     for pid in proc::family(server) {
         if let Some(group) = proc::group(pid, "memory").filter(|group| Some(group) != own.as_ref()) {
-            *members.entry(group).or_default() += 1;
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            members.entry(group).or_default().push(name.trim().to_owned());
         }
     }
-    members.into_iter().filter(|(_, count)| *count > 1).map(|(group, _)| group).collect()
+    let has_function = |names: &[String]| {
+        let is_ours = |name: &String| name.starts_with("lambic-");
+        let waits = |name: &String| name == "lambic-spare" || name == "lambic-zygote";
+        !names.iter().all(is_ours) && !names.iter().any(waits)
+    };
+    members.into_iter().filter(|(_, names)| has_function(names)).map(|(group, _)| group).collect()
 }
 
 /// Five workers of the floor, after an event each.

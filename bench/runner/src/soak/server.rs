@@ -47,7 +47,14 @@ impl Life {
     pub fn start(lambic: &Path, data: &Path, api: &Api) -> Result<Life, String> {
         let mut command = Command::new(lambic);
         command.args(["serve", "--listen", &api.address, "--data-dir"]).arg(data);
-        for setting in ["functions.transition_ms=50", "log.format=json", &format!("drain_s={DRAIN_S}")] {
+        let settings = [
+            "functions.transition_ms=50",
+            "log.format=json",
+            // What waits for a burst like the last one would still be there when all is to be as at first.
+            "functions.spare_memory_mb_max=0",
+            &format!("drain_s={DRAIN_S}"),
+        ];
+        for setting in settings {
             command.args(["--set", setting]);
         }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LAMBIC_")) {

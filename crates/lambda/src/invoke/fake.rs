@@ -1,7 +1,7 @@
 //! Fake environments: the runtime of each is a script that speaks real HTTP on a pair of streams.
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -61,6 +61,8 @@ pub(super) struct Fake {
     pub(super) templates: Option<Mutex<Option<&'static str>>>,
     /// Whether there can be spares, and how many of which kind were last asked for.
     pub(super) spares: Option<Mutex<HashMap<u64, u32>>>,
+    /// How many more than usual were last asked to be ready.
+    pub(super) ready_more: AtomicU32,
 }
 
 pub(super) struct Dialled(mpsc::Receiver<BoxIo>);
@@ -191,6 +193,15 @@ impl Launcher for Fake {
         spares.lock().unwrap().insert(kind, count);
         true
     }
+
+    fn has_ready(&self) -> bool {
+        self.spares.is_some()
+    }
+
+    fn keep_ready(&self, more: u32) -> bool {
+        self.ready_more.store(more, Ordering::SeqCst);
+        true
+    }
 }
 
 #[derive(Default)]
@@ -258,6 +269,7 @@ impl Machine {
             happened: Arc::default(),
             templates: templates.then(Mutex::default),
             spares: spares.then(Mutex::default),
+            ready_more: 0.into(),
         });
         let keys = Arc::new(Keys::default());
         let invoker = Invoker::start(config, rt, fake.clone(), Arc::new(packs), keys.clone());

@@ -5,7 +5,11 @@ use lambic_front::metrics::{Buckets, Counter, Gauge, Histogram, Metrics};
 
 use super::place::Used;
 use super::platform_events::billed_ms;
+use super::spares::Waiting;
 use crate::runtime_api::desk::Outcome;
+
+/// What environments wait for: functions of a runtime, or any (the first one).
+const WAITING_FOR: [&str; 5] = ["any", "python", "nodejs", "ruby", "java"];
 
 /// Totals since the start of the server, and what there is now.
 pub(crate) struct Figures {
@@ -22,6 +26,8 @@ pub(crate) struct Figures {
     pub(crate) environments_let_go: Counter,
     pub(crate) waits_saved_a_start: Counter,
     pub(crate) spares: Gauge,
+    /// By runtime, in the order of [`WAITING_FOR`]: how many wait, and how many are asked for.
+    waiting: [(Gauge, Gauge); WAITING_FOR.len()],
     pub(crate) spares_used: Counter,
     pub(crate) spares_missed: Counter,
     pub(crate) snapshots: Gauge,
@@ -78,6 +84,7 @@ impl Figures {
                 "lambic_spares",
                 "Interpreters that have been started and wait for a function.",
             ),
+            waiting: waiting(metrics),
             spares_used: counter(
                 "lambic_spares_used_total",
                 "Execution environments that were made from a spare.",
@@ -115,9 +122,42 @@ impl Figures {
         self.memory_promised_mb.set(i64::try_from(used.memory_mb).unwrap_or(i64::MAX));
     }
 
+    /// What waits and is to wait for functions of this runtime; `None` is what is ready for any.
+    pub(super) fn wait_for(&self, runtime: Option<&str>, waiting: Waiting) {
+        let at = WAITING_FOR.iter().position(|known| *known == runtime.unwrap_or(WAITING_FOR[0]));
+        if let Some((now, wanted)) = at.map(|at| &self.waiting[at]) {
+            now.set(i64::try_from(waiting.now).unwrap_or(i64::MAX));
+            wanted.set(i64::try_from(waiting.asked_for).unwrap_or(i64::MAX));
+        }
+        let spares = self.waiting[1..].iter().map(|(now, _)| now.value()).sum();
+        self.spares.set(spares);
+    }
+
+    /// For which runtimes that is told.
+    pub(super) fn waiting_for() -> impl Iterator<Item = Option<&'static str>> {
+        std::iter::once(None).chain(WAITING_FOR[1..].iter().copied().map(Some))
+    }
+
     /// Environments now, and their memory in MB.
     #[cfg(test)]
     pub(crate) fn used(&self) -> (i64, i64) {
         (self.environments.value(), self.memory_promised_mb.value())
     }
+}
+
+fn waiting(metrics: &Metrics) -> [(Gauge, Gauge); WAITING_FOR.len()] {
+    WAITING_FOR.map(|runtime| {
+        let gauge = |name, help| metrics.gauge(name, help, &[("runtime", runtime)]);
+        let now = gauge(
+            "lambic_environments_waiting",
+            "Execution environments that wait for a function, by the runtime that it has to have: \
+             spares, and what is ready for any that is not made from a spare.",
+        );
+        let wanted = gauge(
+            "lambic_environments_waiting_wanted",
+            "How many are to wait, for as many starts as are expected; of those for any runtime how \
+             many more than the few that always do.",
+        );
+        (now, wanted)
+    })
 }

@@ -80,7 +80,12 @@ pub struct Prepared {
     /// Whether the program can stand as a template (see [`TemplateRole`]) when its environment has
     /// `_LAMBIC_TEMPLATE`.
     pub forks: bool,
+    /// Whose interpreter it is, such as `python`.
+    pub runtime: &'static str,
 }
+
+/// In place of a kind of spares: what waits ready-made for any program.
+pub const READY: u64 = 0;
 
 /// Device, inode and time of the last change of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +122,9 @@ pub enum LaunchFault {
     Template(String),
 }
 
+/// Is told of a kind how many wait.
+pub type Tell = Box<dyn Fn(u64, usize) + Send + Sync>;
+
 /// Makes environments.
 pub trait Launcher: Send + Sync + 'static {
     /// Makes one and starts its runtime.
@@ -137,8 +145,19 @@ pub trait Launcher: Send + Sync + 'static {
         false
     }
 
-    /// Has told how many spares of all kinds wait for a function, whenever that changes.
-    fn watch_spares(&self, _tell: Box<dyn Fn(usize) + Send + Sync>) {}
+    /// Whether it can keep more environments ready than it does anyway.
+    fn has_ready(&self) -> bool {
+        false
+    }
+
+    /// From now on so many more than usual are kept ready. Whether that could be said.
+    fn keep_ready(&self, _more: u32) -> bool {
+        true
+    }
+
+    /// Has told how many spares of a kind, or environments that are [`READY`], wait for a function,
+    /// whenever that changes.
+    fn watch_waiting(&self, _tell: Tell) {}
 }
 
 /// A source of connections.

@@ -19,18 +19,18 @@ pub(super) const CHARACTERS_MAX: usize = 512;
 
 /// How often the chain that a request with this trace header belongs to has invoked the function.
 pub(crate) fn passes(function_arn: &str, header: Option<&str>) -> u32 {
+    let Some(lineage) = header.and_then(lineage_of) else { return 0 };
     let id = id(function_arn);
-    let lineage = header.and_then(lineage_of).unwrap_or_default();
     let own = parts(lineage).find(|part| part.id == id);
     own.map_or(0, |part| part.count.saturating_add(1))
 }
 
-/// The lineage with one invocation of the function more.
-pub(super) fn continued(function_arn: &str, lineage: Option<&str>) -> String {
-    let id = id(function_arn);
-    let mut own = format!("{id}:0");
+/// The lineage with one invocation more of the function that this stands for.
+pub(super) fn continued(id: &str, lineage: Option<&str>) -> String {
+    let mut own = [id, ":0"].concat();
+    let Some(lineage) = lineage else { return own };
     let mut others = Vec::new();
-    for part in parts(lineage.unwrap_or_default()) {
+    for part in parts(lineage) {
         if part.id == id {
             let count = part.count.saturating_add(1);
             own = format!("{}:{count}", part.head);
@@ -105,23 +105,26 @@ mod tests {
             (passes(ARN, None), passes(ARN, Some(ROOT)), passes_of("a87bd80c:1")),
             (0, 0, 0)
         );
-        let first = continued(ARN, None);
+        let first = continued(&id(ARN), None);
         assert_eq!((first.as_str(), passes_of(&first)), (format!("{own}:0").as_str(), 1));
         let mut lineage = Some("a87bd80c:1|1:68fd508a:5".to_owned());
         for passed in 1..=20 {
-            lineage = Some(continued(ARN, lineage.as_deref()));
+            lineage = Some(continued(&id(ARN), lineage.as_deref()));
             assert_eq!(passes_of(lineage.as_deref().unwrap()), passed);
         }
         assert_eq!(lineage.unwrap(), format!("a87bd80c:1|1:68fd508a:5|{own}:19"));
         let newer = format!("1:{own}:3");
-        assert_eq!((passes_of(&newer), continued(ARN, Some(&newer))), (4, format!("1:{own}:4")));
+        assert_eq!(
+            (passes_of(&newer), continued(&id(ARN), Some(&newer))),
+            (4, format!("1:{own}:4"))
+        );
     }
 
     #[test]
     fn nothing_gets_longer_without_an_end_and_the_oldest_are_forgotten() {
         let mut lineage = "aaaaaaaa:0".to_owned();
         for number in 0..200 {
-            lineage = continued(&format!("{ARN}{number}"), Some(&lineage));
+            lineage = continued(&id(&format!("{ARN}{number}")), Some(&lineage));
             assert!(lineage.len() <= CHARACTERS_MAX && is_lineage(&lineage), "{lineage}");
         }
         assert!(
@@ -131,7 +134,7 @@ mod tests {
         let own = id(ARN);
         for huge in [format!("{own}:4294967295"), format!("{own}:99999999999999999999")] {
             assert_eq!(passes_of(&huge), u32::MAX);
-            assert_eq!(continued(ARN, Some(&huge)), format!("{own}:4294967295"));
+            assert_eq!(continued(&id(ARN), Some(&huge)), format!("{own}:4294967295"));
         }
     }
 
@@ -140,7 +143,7 @@ mod tests {
         fn whatever_comes_one_invocation_more_is_a_lineage(text in "[0-9a-fx:|]{0,600}|(?s).{0,50}") {
             let header = format!("{ROOT};Lineage={text}");
             let passed = passes(ARN, Some(&header));
-            let next = continued(ARN, lineage_of(&header));
+            let next = continued(&id(ARN), lineage_of(&header));
             assert!(is_lineage(&next), "{next}");
             assert_eq!(passes_of(&next), passed.saturating_add(1));
         }

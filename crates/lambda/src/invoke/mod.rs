@@ -16,6 +16,7 @@
 
 pub mod admit;
 pub mod cold_start;
+mod expecting;
 #[cfg(test)]
 mod fake;
 pub mod fault;
@@ -53,6 +54,7 @@ pub(crate) mod spares;
 #[cfg(test)]
 mod spares_tests;
 mod start_events;
+mod stock;
 pub mod strain;
 pub mod streamed;
 #[cfg(test)]
@@ -76,7 +78,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use lambic_front::metrics::Metrics;
-use lambic_rt::{Rt, TaskKind};
+use lambic_rt::{Rt, TaskKind, Timestamp};
 use lambic_store::Store;
 use lambic_wire::error::Error;
 
@@ -86,18 +88,17 @@ use crate::names::LATEST;
 use crate::runtime_api::desk::{Completion, Finished};
 use crate::runtime_api::stream;
 use crate::runtimes::packs::Packs;
-use crate::runtimes::plan;
 use crate::state::function::FunctionRecord;
 use crate::state::version::Version;
 use admit::Account;
 use figures::Figures;
 use functions::FunctionUse;
 pub use invocation::{Answer, Invocation};
-use launcher::{ApiFront, Launcher, Prepared, Sessions};
+use launcher::{ApiFront, Launcher, Sessions};
 use networks::Networks;
 use place::{Budget, Used};
 use shell::Shell;
-use spares::Spares;
+use spares::{Manner, Spares};
 use strain::Strain;
 use streamed::StreamedAnswer;
 use templates::Templates;
@@ -128,6 +129,9 @@ pub struct InvokeConfig {
     pub spares: u32,
     /// Whether those whose program can are copied from one process of their kind.
     pub zygotes: bool,
+    /// Memory in MB that environments may take which wait ahead of an expected burst, beyond those that
+    /// always wait.
+    pub spare_memory_mb_max: u64,
     /// An environment that is as old as this serves nobody any more, however busy it is.
     pub lifetime_max: Duration,
     /// The start of a runtime, before it is repeated inside the invocation.
@@ -163,6 +167,7 @@ impl Default for InvokeConfig {
             idle_policy: Policy::default(),
             spares: 2,
             zygotes: true,
+            spare_memory_mb_max: 1_024,
             lifetime_max: Duration::from_secs(6 * 3_600),
             init_max: Duration::from_secs(10),
             restore_max: Duration::from_secs(10),
@@ -201,6 +206,8 @@ pub(crate) struct Common {
     /// Wakes the task that makes room ahead of need.
     is_short: Arc<Notify>,
     pub(crate) spares: Spares,
+    /// What was changed before has been invoked before.
+    began: Timestamp,
     pub(crate) templates: Templates,
     next_id: AtomicU64,
 }
@@ -240,9 +247,15 @@ impl Invoker {
         packs: Arc<Packs>,
         sessions: Arc<dyn Sessions>,
     ) -> Invoker {
-        let per_kind = if launcher.has_spares() { config.spares } else { 0 };
+        let manner = Manner {
+            per_kind: if launcher.has_spares() { config.spares } else { 0 },
+            idle_max: config.idle_max,
+            are_copied: launcher.has_templates() && config.zygotes,
+            has_ready: launcher.has_ready(),
+        };
         let common = Arc::new(Common {
-            spares: Spares::new(per_kind, config.idle_max),
+            spares: Spares::new(manner, rt.instant()),
+            began: rt.now(),
             templates: Templates::new(launcher.has_templates(), config.lifetime_max),
             figures: Figures::new(&config.metrics),
             keep: Keep::new(config.idle_policy, config.idle_max),
@@ -261,9 +274,12 @@ impl Invoker {
             used: Mutex::default(),
             next_id: AtomicU64::new(1),
         });
-        let at_hand = common.figures.spares.clone();
-        let tell = move |count: usize| at_hand.set(i64::try_from(count).unwrap_or(i64::MAX));
-        common.launcher.watch_spares(Box::new(tell));
+        let told = Arc::downgrade(&common);
+        common.launcher.watch_waiting(Box::new(move |kind, count| {
+            if let Some(common) = told.upgrade() {
+                common.are_waiting(kind, count);
+            }
+        }));
         let sweeper = Arc::downgrade(&common);
         rt.clone()
             .spawn("environment sweep", TaskKind::Essential, async move {
@@ -351,8 +367,9 @@ impl Invoker {
     /// no longer to be run end: idle ones now, busy ones when they have finished.
     pub fn follow(&self, function_arn: &str, now: Option<&FunctionRecord>) {
         self.common.follow_concurrency(function_arn, now);
-        if let Some(record) = now {
-            self.common.expect(record);
+        match now {
+            Some(record) => self.common.expect(record),
+            None => self.common.spares.is_deleted(function_arn),
         }
         self.common.templates.retire(|version| {
             version.function_arn != function_arn
@@ -453,42 +470,6 @@ impl Common {
         observer.finished(&invocation.invoked_arn, version, is_error);
     }
 
-    /// A function that is new or has just changed is about to be invoked: its kind of spares is in use.
-    fn expect(self: &Arc<Common>, record: &FunctionRecord) {
-        let coming = record.updating.as_ref().unwrap_or(&record.running);
-        let age = self.rt.now().micros() - coming.last_modified_micros;
-        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
-        if !self.spares.are_kept() || age >= self.config.idle_max {
-            return;
-        }
-        let (common, coming) = (self.clone(), coming.clone());
-        let expected = async move {
-            if let Some(prepared) = plan::spare_of(&common, &coming).await {
-                common.spare_kind(&prepared, false);
-            }
-        };
-        self.rt.spawn("spares for a new function", TaskKind::Request, expected).detach();
-    }
-
-    /// The kind of spares of this, which is in use now, by a start that takes one or not.
-    pub(crate) fn spare_kind(&self, prepared: &Prepared, is_start: bool) -> Option<u64> {
-        let (kind, is_new) = self.spares.used(prepared, is_start, self.rt.instant())?;
-        if is_new {
-            self.review_spares();
-        }
-        Some(kind)
-    }
-
-    /// Says how many spares are wanted, where that has changed.
-    fn review_spares(&self) {
-        let room = spares::room(self.config.budget, self.used());
-        for keep in self.spares.review(self.rt.instant(), room) {
-            if !self.launcher.keep_spares(keep.kind, &keep.prepared, keep.count) {
-                self.spares.was_not_said(keep.kind);
-            }
-        }
-    }
-
     /// A number that no environment or request had before.
     pub(crate) fn id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
@@ -531,7 +512,7 @@ impl Common {
 
     /// Ends what was idle for too long or did not come back, and forgets empty pools.
     fn sweep(self: &Arc<Common>) {
-        if self.spares.are_kept() {
+        if self.spares.prepare() {
             let now = self.rt.instant();
             let kinds = self.all_pools().into_iter().filter_map(|shell| shell.spare_kind());
             kinds.for_each(|kind| self.spares.is_used(kind, now));

@@ -20,7 +20,7 @@ use super::InvokeConfig;
 use super::fault::Exit;
 use super::launcher::{
     Accept, ApiFront, Control, Ended, Environment, Extensions, Happening, LaunchFault, Launcher,
-    Output, Plan, Prepared, Session, Sessions, Stop, TemplateRole,
+    Output, Plan, Prepared, Session, Sessions, Stop, Tell, TemplateRole,
 };
 use super::spares::{SPARE_MEMORY_MB, SPARE_TMP_MB};
 use crate::runtime_api::becoming;
@@ -119,8 +119,17 @@ impl Launcher for SandboxLauncher {
         kept.inspect_err(|error| tracing::warn!(%error, "spares could not be asked for")).is_ok()
     }
 
-    fn watch_spares(&self, tell: Box<dyn Fn(usize) + Send + Sync>) {
-        self.sandboxes.watch_spares(tell);
+    fn has_ready(&self) -> bool {
+        self.sandboxes.has_ready()
+    }
+
+    fn keep_ready(&self, more: u32) -> bool {
+        let kept = self.sandboxes.keep_ready(more);
+        kept.inspect_err(|error| tracing::warn!(%error, "the sandbox could not be told")).is_ok()
+    }
+
+    fn watch_waiting(&self, tell: Tell) {
+        self.sandboxes.watch_waiting(tell);
     }
 }
 

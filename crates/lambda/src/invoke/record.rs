@@ -309,7 +309,8 @@ impl Recorder {
         }
         state.request_id.clear();
         state.request_id.push_str(request_id);
-        state.began = self.rt.now();
+        let now = self.rt.now();
+        state.began = now;
         state.tracing = Tracing::of_header(trace_id);
         state.is_done = false;
         state.is_fault_told = false;
@@ -321,7 +322,7 @@ impl Recorder {
             tenant_id: self.tenant.as_deref().map(str::to_owned),
         };
         let record = PlatformRecord::Start(start);
-        state.start = Some(PlatformEvent { time: self.rt.now(), record });
+        state.start = Some(PlatformEvent { time: now, record });
     }
 
     /// Writes that it begins, before anything else of it is written, if it is not written yet. Apart

@@ -15,6 +15,7 @@ use super::cold_start::ColdStart;
 use super::fault::Status;
 use super::imports::Imports;
 use super::launcher::{Control, Prepared};
+use super::lineage;
 use super::patience::Patience;
 use super::place::IdleEnvironment;
 use super::platform_events::InitType;
@@ -115,6 +116,8 @@ pub(crate) struct Shell {
     /// For whom all of its environments are, if the function isolates tenants.
     tenant: Option<Arc<str>>,
     function: Arc<FunctionUse>,
+    /// What stands for the function in a chain of requests.
+    lineage_id: String,
     places: Arc<Provisioned>,
     /// The kind of spares that its environments can be made from; 0 as long as it is not known.
     spare_kind: AtomicU64,
@@ -137,7 +140,18 @@ impl Shell {
         let history = if tenant.is_none() { function.recall(&version.version) } else { None };
         let pool = Pool::new(version.memory_mb, history.unwrap_or_default());
         let inner = Mutex::new(Inner { pool, ..Inner::default() });
-        Arc::new(Shell { common, version, tenant, function, places, spare_kind, farewells, inner })
+        let lineage_id = lineage::id(&version.function_arn);
+        Arc::new(Shell {
+            common,
+            version,
+            tenant,
+            function,
+            lineage_id,
+            places,
+            spare_kind,
+            farewells,
+            inner,
+        })
     }
 
     /// The kind of spares of this, which is in use now.
@@ -160,6 +174,10 @@ impl Shell {
 
     pub(super) fn version(&self) -> &Arc<Version> {
         &self.version
+    }
+
+    pub(super) fn lineage_id(&self) -> &str {
+        &self.lineage_id
     }
 
     pub(super) fn tenant(&self) -> Option<&Arc<str>> {

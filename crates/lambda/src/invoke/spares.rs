@@ -6,21 +6,22 @@
 //! and then finds; after a day, none. Spares have what is left of the machine's budget: no environment
 //! waits for room that a spare takes.
 //!
-//! Where starts come faster than spares are made again, more are kept: as many as 99 of a hundred starts
-//! of the last minutes would have needed to find one ([`Demand`]). They fall back to the configured
-//! number within half an hour or so after the last burst.
+//! Where more starts are expected, more are kept ([`stock`]), and so are more of the environments that
+//! wait ready-made for whatever is not made from a spare. They fall back to the usual number within a
+//! quarter of an hour or so.
 //!
-//! [`wanted`] and [`Demand`] are pure; [`Spares`] remembers and finds out what has to be said.
+//! [`wanted`] and `stock` are pure; [`Spares`] remembers and finds out what has to be said.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lambic_rt::Instant;
-use lambic_sandbox::{SPARE_KINDS_MAX, SPARES_PER_KIND_MAX};
+use lambic_sandbox::{AHEAD_MAX, SPARE_KINDS_MAX};
 
-use super::launcher::Prepared;
+use super::launcher::{Prepared, READY};
 use super::place::{Budget, Used};
+use super::stock::{self, Bounds, Coming, Demand, Wish, share};
 
 /// What a spare counts for in the budget, in MB: more than an interpreter without code uses.
 pub(crate) const SPARE_MEMORY_MB: u32 = 64;
@@ -34,100 +35,21 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// In place of a number that the sandbox was not told.
 const NOT_SAID: u32 = u32::MAX;
 
-/// The time in which a spare is made again, a busy machine allowed for: the sandbox makes one at a time,
-/// with processor time that nobody else wants.
-const REFILL: Duration = Duration::from_millis(100);
-/// After so long a start counts half.
-const HALF_LIFE: Duration = Duration::from_secs(300);
-/// So many of a hundred starts may find no spare.
-const MISSES_PERCENT: f32 = 1.0;
-/// And so many starts in all: what happened once is forgotten at last.
-const MISSES_MIN: f32 = 0.5;
-/// Spares beyond the configured number take so much of the room that there is.
-const MORE_PART: u32 = 4;
-
-const RANKS: usize = SPARES_PER_KIND_MAX as usize + 1;
-
-/// How many spares the starts of one kind need.
-///
-/// Each start takes a spare away, and every [`REFILL`] one comes back. A start's *rank* is how many are
-/// away with it: it finds a spare exactly if so many are kept. So the number that is wanted is a
-/// quantile of the ranks; neither a rate nor a guess about how starts are spread comes in.
-#[derive(Debug)]
-struct Demand {
-    /// Starts by rank, from 1; the first is not used. Old ones count less.
-    starts: [f32; RANKS],
-    away: f32,
-    at: Instant,
-}
-
-impl Demand {
-    fn new(now: Instant) -> Demand {
-        Demand { starts: [0.0; RANKS], away: 0.0, at: now }
-    }
-
-    fn pass(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f32();
-        self.at = self.at.max(now);
-        self.away = (self.away - passed / REFILL.as_secs_f32()).max(0.0);
-        let factor = (-passed / HALF_LIFE.as_secs_f32()).exp2();
-        self.starts.iter_mut().for_each(|count| *count *= factor);
-    }
-
-    /// One of the kind is started.
-    fn start(&mut self, now: Instant) {
-        self.pass(now);
-        self.away = (self.away + 1.0).min(RANKS as f32);
-        self.starts[(self.away.ceil() as usize).min(RANKS - 1)] += 1.0;
-    }
-
-    /// How many are to be kept for as many starts as may be expected.
-    fn wanted(&mut self, now: Instant) -> u32 {
-        self.pass(now);
-        let all: f32 = self.starts.iter().sum();
-        let misses_max = (all * MISSES_PERCENT / 100.0).max(MISSES_MIN);
-        let mut misses = 0.0;
-        for rank in (1..RANKS).rev() {
-            misses += self.starts[rank];
-            if misses > misses_max {
-                return rank as u32;
-            }
-        }
-        0
-    }
-}
-
-/// What is known of one kind when it is decided how many are kept.
-#[derive(Clone, Copy, Debug)]
-struct Need {
-    /// How long it has had no function.
-    since: Duration,
-    /// How many its starts need.
-    starts: u32,
-}
-
-/// How many of each kind are to be kept; `room` is for how many there is. The kinds that were used
-/// last come first.
-fn wanted(needs: &[Need], per_kind: u32, idle_max: Duration, room: usize) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..needs.len()).collect();
-    order.sort_by_key(|at| needs[*at].since);
+/// How many of each kind always wait, by how long each has had no function; `room` is for how many there
+/// is. The kinds that were used last come first.
+fn wanted(since: &[Duration], per_kind: u32, idle_max: Duration, room: usize) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..since.len()).collect();
+    order.sort_by_key(|at| since[*at]);
     let mut left = u32::try_from(room).unwrap_or(u32::MAX);
-    let mut counts = vec![0; needs.len()];
-    for at in &order {
-        let count = match needs[*at].since {
+    let mut counts = vec![0; since.len()];
+    for at in order {
+        let count = match since[at] {
             since if since < idle_max => per_kind,
             since if since < FORGOTTEN_AFTER => per_kind.min(1),
             _ => 0,
         };
-        counts[*at] = count.min(left);
-        left -= counts[*at];
-    }
-    // More than that where starts come fast, once each kind has its own.
-    let mut left = left / MORE_PART;
-    for at in order {
-        let more = needs[at].starts.min(SPARES_PER_KIND_MAX).saturating_sub(counts[at]).min(left);
-        counts[at] += more;
-        left -= more;
+        counts[at] = count.min(left);
+        left -= counts[at];
     }
     counts
 }
@@ -139,6 +61,15 @@ pub(super) fn room(budget: Budget, used: Used) -> usize {
     by_memory.min(budget.environments_max.saturating_sub(used.environments))
 }
 
+/// What there is room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Spares that always wait.
+    pub(super) spares: usize,
+    /// What waits beyond that.
+    pub(super) more: Bounds,
+}
+
 struct Kind {
     id: u64,
     prepared: Arc<Prepared>,
@@ -146,18 +77,41 @@ struct Kind {
     demand: Demand,
     /// How many were last asked for, and when.
     said: Option<(u32, Instant)>,
+    /// How many wait now.
+    at_hand: usize,
 }
 
-#[derive(Default)]
+/// The environments that wait ready-made.
+struct Ready {
+    demand: Demand,
+    /// How many more than usual were last asked for.
+    said: Option<u32>,
+    at_hand: usize,
+}
+
 struct Kinds {
     list: Vec<Kind>,
     last_id: u64,
+    ready: Ready,
+    coming: Coming,
+}
+
+/// How spares are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// So many of each kind, while its functions are used; none at all with 0.
+    pub(super) per_kind: u32,
+    /// So long a kind is in use without any function.
+    pub(super) idle_max: Duration,
+    /// Whether those whose program can are copied.
+    pub(super) are_copied: bool,
+    /// Whether more environments than usual can be ready.
+    pub(super) has_ready: bool,
 }
 
 /// See the module.
 pub(crate) struct Spares {
-    per_kind: u32,
-    idle_max: Duration,
+    manner: Manner,
     kinds: Mutex<Kinds>,
     /// How many were last asked for, of all kinds.
     asked_for: AtomicUsize,
@@ -170,16 +124,36 @@ pub(super) struct Keep {
     pub(super) count: u32,
 }
 
+/// What is to be said.
+#[derive(Default)]
+pub(super) struct Orders {
+    pub(super) spares: Vec<Keep>,
+    /// So many more than usual are to be ready.
+    pub(super) ready_more: Option<u32>,
+}
+
+/// Environments that wait for functions of one runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) now: usize,
+    pub(super) asked_for: usize,
+}
+
 impl Spares {
-    /// `per_kind` of each kind are kept while its functions are used; none at all with 0.
-    pub(super) fn new(per_kind: u32, idle_max: Duration) -> Spares {
-        let (kinds, asked_for) = Default::default();
-        Spares { per_kind, idle_max, kinds, asked_for }
+    pub(super) fn new(manner: Manner, now: Instant) -> Spares {
+        let ready = Ready { demand: Demand::new(now), said: None, at_hand: 0 };
+        let kinds = Kinds { list: Vec::new(), last_id: READY, ready, coming: Coming::default() };
+        Spares { manner, kinds: Mutex::new(kinds), asked_for: AtomicUsize::default() }
     }
 
     /// Whether there are any.
     pub(super) fn are_kept(&self) -> bool {
-        self.per_kind > 0
+        self.manner.per_kind > 0
+    }
+
+    /// Whether it matters which functions are about to start.
+    pub(super) fn prepare(&self) -> bool {
+        self.are_kept() || self.manner.has_ready
     }
 
     /// The kind of this, in use now, by a start that takes a spare or otherwise; `true` if it is a new
@@ -190,7 +164,7 @@ impl Spares {
         is_start: bool,
         now: Instant,
     ) -> Option<(u64, bool)> {
-        if self.per_kind == 0 {
+        if !self.are_kept() {
             return None;
         }
         let mut kinds = self.lock();
@@ -208,8 +182,29 @@ impl Spares {
         if is_start {
             demand.start(now);
         }
-        kinds.list.push(Kind { id, prepared, used: now, demand, said: None });
+        kinds.list.push(Kind { id, prepared, used: now, demand, said: None, at_hand: 0 });
         Some((id, true))
+    }
+
+    /// A start that is not made from a spare.
+    pub(super) fn is_plain_start(&self, now: Instant) {
+        self.lock().ready.demand.start(now);
+    }
+
+    /// A function has been created or changed, and will start from a spare of this kind, or from what is
+    /// [`READY`].
+    pub(super) fn is_deployed(&self, arn: &str, kind: u64, modified_micros: i64, now: Instant) {
+        self.lock().coming.deployed(arn, kind, modified_micros, now);
+    }
+
+    /// One of its environments is started.
+    pub(super) fn is_started(&self, arn: &str) {
+        self.lock().coming.started(arn);
+    }
+
+    /// It is deleted.
+    pub(super) fn is_deleted(&self, arn: &str) {
+        self.lock().coming.deleted(arn);
     }
 
     /// The kind is still in use.
@@ -225,7 +220,7 @@ impl Spares {
     }
 
     /// What is to be said now. Kinds for which nothing is kept any more are forgotten.
-    pub(super) fn review(&self, now: Instant, room: usize) -> Vec<Keep> {
+    pub(super) fn review(&self, now: Instant, room: Room) -> Orders {
         let mut kinds = self.lock();
         let is_remembered = |kind: &Kind| {
             now.saturating_duration_since(kind.used) < FORGOTTEN_AFTER
@@ -233,20 +228,24 @@ impl Spares {
         };
         kinds.list.retain(is_remembered);
         kinds.list.sort_by_key(|kind| std::cmp::Reverse(kind.used));
-        let need = |kind: &mut Kind| {
-            let since = now.saturating_duration_since(kind.used);
-            Need { since, starts: kind.demand.wanted(now) }
-        };
-        let needs: Vec<Need> = kinds.list.iter_mut().map(need).collect();
-        let counts = wanted(&needs, self.per_kind, self.idle_max, room);
+        // The sandbox knows no more kinds than that.
+        let known = kinds.list.len().min(SPARE_KINDS_MAX);
+        let since: Vec<Duration> = kinds.list[..known]
+            .iter()
+            .map(|kind| now.saturating_duration_since(kind.used))
+            .collect();
+        let mut counts = wanted(&since, self.manner.per_kind, self.manner.idle_max, room.spares);
+        self.asked_for.store(counts.iter().sum::<u32>() as usize, Ordering::Relaxed);
+        let more = self.more(&mut kinds, &counts, room.more, now);
+        counts.iter_mut().zip(&more).for_each(|(count, more)| *count += more);
+        let ready_more = more.last().copied().filter(|_| self.manner.has_ready);
+        let ready_more = ready_more.filter(|more| kinds.ready.said.unwrap_or(0) != *more);
+        if ready_more.is_some() {
+            kinds.ready.said = ready_more;
+        }
         let mut said = Vec::new();
-        let mut sum = 0;
-        for (at, (kind, mut count)) in kinds.list.iter_mut().zip(counts).enumerate() {
-            // The sandbox knows no more kinds than that.
-            if at >= SPARE_KINDS_MAX {
-                count = 0;
-            }
-            sum += count as usize;
+        let counts = counts.into_iter().chain(std::iter::repeat(0));
+        for (kind, count) in kinds.list.iter_mut().zip(counts) {
             let is_news = match kind.said {
                 None => count > 0,
                 Some((before, at)) => {
@@ -261,15 +260,68 @@ impl Spares {
         }
         // Those that make room come first.
         said.sort_by_key(|keep| keep.count);
-        self.asked_for.store(sum, Ordering::Relaxed);
-        said
+        Orders { spares: said, ready_more }
+    }
+
+    /// How many more of each kind for which there are `counts`, and last how many more are to be ready.
+    fn more(&self, kinds: &mut Kinds, counts: &[u32], bounds: Bounds, now: Instant) -> Vec<u32> {
+        let coming = kinds.coming.expected(now);
+        let expected = |id: u64, demand: &Demand| {
+            let coming = coming.get(&id).copied().unwrap_or(0);
+            demand.expected(now).max(coming).min(AHEAD_MAX)
+        };
+        let of_kind = |(kind, count): (&Kind, &u32)| {
+            let is_copy = kind.prepared.forks && self.manner.are_copied;
+            let memory_kb = stock::memory_kb(Some(kind.prepared.runtime), is_copy);
+            Wish { count: expected(kind.id, &kind.demand).saturating_sub(*count), memory_kb }
+        };
+        let mut wishes: Vec<Wish> = kinds.list.iter().zip(counts).map(of_kind).collect();
+        let ready = if self.manner.has_ready { expected(READY, &kinds.ready.demand) } else { 0 };
+        wishes.push(Wish { count: ready, memory_kb: stock::memory_kb(None, false) });
+        let mut more = share(&wishes, bounds);
+        // With those that wait anyway.
+        for (more, count) in more.iter_mut().zip(counts) {
+            *more = (*more).min(AHEAD_MAX - count);
+        }
+        more
     }
 
     /// It could not be said: it is said again next time.
     pub(super) fn was_not_said(&self, kind: u64) {
-        if let Some(kind) = self.lock().list.iter_mut().find(|known| known.id == kind) {
+        let mut kinds = self.lock();
+        if kind == READY {
+            kinds.ready.said = Some(NOT_SAID);
+        } else if let Some(kind) = kinds.list.iter_mut().find(|known| known.id == kind) {
             kind.said = kind.said.map(|(_, at)| (NOT_SAID, at));
         }
+    }
+
+    /// So many of a kind wait now. For which runtime they are, and how it stands with that.
+    pub(super) fn are_at_hand(&self, kind: u64, count: usize) -> Option<&'static str> {
+        let mut kinds = self.lock();
+        if kind == READY {
+            kinds.ready.at_hand = count;
+            return None;
+        }
+        let known = kinds.list.iter_mut().find(|known| known.id == kind)?;
+        known.at_hand = count;
+        Some(known.prepared.runtime)
+    }
+
+    /// What waits for functions of this runtime; `None` is what is ready for any.
+    pub(super) fn waiting(&self, runtime: Option<&str>) -> Waiting {
+        let kinds = self.lock();
+        let Some(runtime) = runtime else {
+            let asked_for = kinds.ready.said.filter(|said| *said != NOT_SAID).unwrap_or(0);
+            return Waiting { now: kinds.ready.at_hand, asked_for: asked_for as usize };
+        };
+        let mut sum = Waiting::default();
+        for kind in kinds.list.iter().filter(|kind| kind.prepared.runtime == runtime) {
+            let said = kind.said.map(|(count, _)| count).filter(|count| *count != NOT_SAID);
+            sum.now += kind.at_hand;
+            sum.asked_for += said.unwrap_or(0) as usize;
+        }
+        sum
     }
 
     fn lock(&self) -> MutexGuard<'_, Kinds> {
@@ -288,12 +340,26 @@ mod tests {
     fn prepared(name: &str) -> Prepared {
         let argv = vec![name.to_owned()];
         let (cwd, edition, modules) = ("/".to_owned(), Default::default(), Vec::new());
-        Prepared { binds: vec![], argv, env: vec![], cwd, edition, modules, forks: false }
+        let (binds, env, forks, runtime) = (vec![], vec![], true, "python");
+        Prepared { binds, argv, env, cwd, edition, modules, forks, runtime }
+    }
+
+    fn spares(per_kind: u32, now: Instant) -> Spares {
+        let (idle_max, are_copied, has_ready) = (10 * MINUTE, true, true);
+        Spares::new(Manner { per_kind, idle_max, are_copied, has_ready }, now)
+    }
+
+    /// Room for so many that always wait, and memory for so many copies beyond.
+    fn room_for(spares: usize, more: u64) -> Room {
+        let budget = Budget { memory_mb_max: 1 << 30, environments_max: 20_000 };
+        let memory_mb = more * stock::memory_kb(Some("python"), true) / 1_024 + 1;
+        let more = Bounds::new(memory_mb, budget, Used::default());
+        Room { spares, more }
     }
 
     fn said(spares: &Spares, now: Instant, room: usize) -> Vec<(u64, u32)> {
-        let mut said: Vec<_> =
-            spares.review(now, room).iter().map(|keep| (keep.kind, keep.count)).collect();
+        let orders = spares.review(now, room_for(room, 0));
+        let mut said: Vec<_> = orders.spares.iter().map(|keep| (keep.kind, keep.count)).collect();
         said.sort_unstable();
         said
     }
@@ -302,80 +368,89 @@ mod tests {
     fn the_number_falls_with_the_time_without_functions_and_with_the_room() {
         let idle = 10 * MINUTE;
         let since = [11 * MINUTE, MINUTE, 25 * 60 * MINUTE, 2 * MINUTE];
-        let needs = since.map(|since| Need { since, starts: 0 });
-        assert_eq!(wanted(&needs, 2, idle, 100), [1, 2, 0, 2]);
-        assert_eq!(wanted(&needs, 2, idle, 3), [0, 2, 0, 1]);
-        assert_eq!(wanted(&needs, 2, idle, 0), [0, 0, 0, 0]);
-        assert_eq!(wanted(&needs, 0, idle, 100), [0, 0, 0, 0]);
+        assert_eq!(wanted(&since, 2, idle, 100), [1, 2, 0, 2]);
+        assert_eq!(wanted(&since, 2, idle, 3), [0, 2, 0, 1]);
+        assert_eq!(wanted(&since, 2, idle, 0), [0, 0, 0, 0]);
+        assert_eq!(wanted(&since, 0, idle, 100), [0, 0, 0, 0]);
+    }
+
+    /// How many of each kind and how many more ready ones are asked for in the end.
+    fn asked_for(spares: &Spares, now: Instant, room: Room) -> (Vec<usize>, usize) {
+        spares.review(now, room);
+        let kinds = spares.lock();
+        let of_kind = |kind: &Kind| (kind.id, kind.said.map_or(0, |(count, _)| count as usize));
+        let mut of_kinds: Vec<_> = kinds.list.iter().map(of_kind).collect();
+        of_kinds.sort_unstable();
+        let ready = kinds.ready.said.unwrap_or(0) as usize;
+        (of_kinds.into_iter().map(|(_, count)| count).collect(), ready)
     }
 
     #[test]
-    fn more_are_kept_where_starts_come_fast_in_a_part_of_what_is_left() {
-        let need = |minutes, starts| Need { since: minutes * MINUTE, starts };
-        let needs = [need(2, 30), need(1, 1), need(3, 500)];
-        let idle = 10 * MINUTE;
-        assert_eq!(wanted(&needs, 2, idle, 1_000), [30, 2, 64]);
-        assert_eq!(wanted(&needs, 2, idle, 6 + 4 * 40), [30, 2, 14]);
-        assert_eq!(wanted(&needs, 2, idle, 6), [2, 2, 2], "each has its own first");
-        assert_eq!(wanted(&needs, 2, idle, 3), [1, 2, 0]);
+    fn more_are_kept_for_what_was_deployed_and_for_bursts() {
+        let now = Rt::simulated(1).instant();
+        let spares = spares(2, now);
+        let (python, _) = spares.used(&prepared("a"), false, now).unwrap();
+        for at in 0..50 {
+            spares.is_deployed(&format!("p{at}"), python, 1, now);
+            spares.is_deployed(&format!("n{at}"), READY, 1, now);
+        }
+        let room = room_for(100, 1_000);
+        assert_eq!(asked_for(&spares, now, room), (vec![50], 50));
+        // They start, all at once: as many are expected again.
+        for at in 0..50 {
+            spares.used(&prepared("a"), true, now);
+            spares.is_started(&format!("p{at}"));
+        }
+        (0..10).for_each(|at| spares.is_deleted(&format!("n{at}")));
+        assert_eq!(asked_for(&spares, now, room), (vec![50], 40));
+        (0..70).for_each(|_| spares.is_plain_start(now));
+        assert_eq!(asked_for(&spares, now, room), (vec![50], 70));
+        assert_eq!(asked_for(&spares, now + 20 * MINUTE, room), (vec![1], 0));
     }
 
     #[test]
-    fn as_many_are_wanted_as_bursts_take_away() {
-        let start = Rt::simulated(1).instant();
-        let mut demand = Demand::new(start);
-        assert_eq!(demand.wanted(start), 0);
-        // Now and then one: it is made again in time.
-        let mut now = start;
-        for _ in 0..100 {
-            now += Duration::from_secs(2);
-            demand.start(now);
-        }
-        assert_eq!(demand.wanted(now), 1);
-        (0..20).for_each(|_| demand.start(now));
-        assert_eq!(demand.wanted(now), 20);
-        // Slowly at first, then faster.
-        let after = |demand: &mut Demand, minutes| demand.wanted(now + minutes * MINUTE);
-        assert!(after(&mut demand, 10) >= 15);
-        assert!(after(&mut demand, 60) <= 2);
-        assert_eq!(after(&mut demand, 24 * 60), 0);
-        // What is rare among many does not count.
-        let mut now = now + 2_000 * MINUTE;
-        for round in 0..2_000 {
-            now += Duration::from_millis(500);
-            demand.start(now);
-            if round == 1_900 {
-                demand.start(now);
-            }
-        }
-        assert_eq!(demand.wanted(now), 1);
-        // As fast as they are made they are not missing; faster, all there may be are too few.
+    fn what_is_wanted_beyond_the_least_is_cut_and_the_least_is_not() {
+        let now = Rt::simulated(1).instant();
+        let spares = spares(2, now);
         for _ in 0..1_000 {
-            now += REFILL;
-            demand.start(now);
+            spares.used(&prepared("a"), true, now);
+            spares.used(&prepared("b"), true, now);
         }
-        assert!(demand.wanted(now) <= 2);
-        for _ in 0..10_000 {
-            now += REFILL / 2;
-            demand.start(now);
-        }
-        assert_eq!(demand.wanted(now), SPARES_PER_KIND_MAX);
+        let (counts, _) = asked_for(&spares, now, room_for(100, 100));
+        assert_eq!(counts, [52, 52]);
+        assert_eq!(asked_for(&spares, now, room_for(100, 0)).0, [2, 2]);
+        assert_eq!(asked_for(&spares, now, room_for(3, 0)).0, [2, 1]);
+        let (counts, _) = asked_for(&spares, now, room_for(1_000, 10_000));
+        assert_eq!(counts, [258, 258], "no more than may wait in all");
+    }
+
+    #[test]
+    fn it_is_known_how_many_wait() {
+        let now = Rt::simulated(1).instant();
+        let spares = spares(2, now);
+        let (a, _) = spares.used(&prepared("a"), false, now).unwrap();
+        let (b, _) = spares.used(&prepared("b"), false, now).unwrap();
+        spares.review(now, room_for(100, 100));
+        assert_eq!(spares.are_at_hand(a, 1), Some("python"));
+        assert_eq!(spares.are_at_hand(b, 2), Some("python"));
+        assert_eq!(spares.are_at_hand(b + 1, 2), None);
+        assert_eq!(spares.are_at_hand(READY, 4), None);
+        assert_eq!(spares.waiting(Some("python")), Waiting { now: 3, asked_for: 4 });
+        assert_eq!(spares.waiting(Some("nodejs")), Waiting::default());
+        assert_eq!(spares.waiting(None), Waiting { now: 4, asked_for: 0 });
     }
 
     proptest::proptest! {
         #[test]
         fn never_more_than_there_is_room_for(
-            needs in proptest::collection::vec((0_u64..3_000, 0_u32..200), 0..12),
+            minutes in proptest::collection::vec(0_u32..3_000, 0..12),
             per_kind in 0_u32..8,
             room in 0_usize..200,
         ) {
-            let needs: Vec<Need> = needs
-                .into_iter()
-                .map(|(minutes, starts)| Need { since: minutes as u32 * MINUTE, starts })
-                .collect();
-            let counts = wanted(&needs, per_kind, 10 * MINUTE, room);
+            let since: Vec<Duration> = minutes.into_iter().map(|minutes| minutes * MINUTE).collect();
+            let counts = wanted(&since, per_kind, 10 * MINUTE, room);
             assert!(counts.iter().sum::<u32>() as usize <= room);
-            assert!(counts.iter().all(|count| *count <= SPARES_PER_KIND_MAX));
+            assert!(counts.iter().all(|count| *count <= per_kind));
         }
     }
 
@@ -392,7 +467,7 @@ mod tests {
     #[test]
     fn only_news_is_said_and_what_broke_is_asked_for_again() {
         let now = Rt::simulated(1).instant();
-        let spares = Spares::new(2, 10 * MINUTE);
+        let spares = spares(2, now);
         assert_eq!(spares.used(&prepared("a"), false, now), Some((1, true)));
         assert_eq!(spares.used(&prepared("a"), false, now), Some((1, false)));
         assert_eq!(said(&spares, now, 100), [(1, 2)]);
@@ -418,7 +493,7 @@ mod tests {
     #[test]
     fn without_spares_nothing_is_remembered() {
         let now = Rt::simulated(1).instant();
-        let spares = Spares::new(0, MINUTE);
+        let spares = spares(0, now);
         assert_eq!(spares.used(&prepared("a"), false, now), None);
         assert_eq!(said(&spares, now, 100), []);
     }

@@ -133,3 +133,37 @@ async fn a_new_function_brings_its_kind_and_an_old_one_does_not() {
     assert_eq!(kind(&machine, version).await, r#""Some(1)""#);
     assert!(machine.invoker.invoke(Arc::new(machine.version(2)), request("1")).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_was_deployed_is_prepared_for_until_it_starts() {
+    let machine = Machine::with_spares(InvokeConfig::default(), script(tells_its_kind));
+    let deployed = |name: &str, runtime: &str| {
+        let mut record = record(name);
+        record.running.runtime = runtime.into();
+        record.running.last_modified_micros = Rt::real().now().micros();
+        machine.invoker.follow(&record.arn(), Some(&record));
+        record.arn()
+    };
+    let until = async |python: u32, ready: u32| {
+        let there = async {
+            while asked_for(&machine) != [(1, python)]
+                || machine.fake.ready_more.load(std::sync::atomic::Ordering::SeqCst) != ready
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        let there = Rt::real().within(Duration::from_secs(20), there).await;
+        assert!(there.is_some(), "{:?} and {:?}", asked_for(&machine), machine.fake.ready_more);
+    };
+    let python: Vec<String> = (0..20).map(|at| deployed(&format!("p{at}"), "python3.13")).collect();
+    let native: Vec<String> =
+        (0..30).map(|at| deployed(&format!("n{at}"), "provided.al2023")).collect();
+    until(20, 30).await;
+    // Two start, one after the other; another one is deleted.
+    for (at, arn) in (1..).zip([&python[0], &python[1]]) {
+        let version = Version { function_arn: arn.clone(), ..self::python(&machine, at) };
+        kind(&machine, version).await;
+    }
+    machine.invoker.follow(&native[0], None);
+    until(18, 29).await;
+}

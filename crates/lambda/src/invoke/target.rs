@@ -26,7 +26,7 @@ pub(super) async fn run(
 ) -> Result<Finished, Error> {
     let (version, given) = (pool.version(), invocation.trace_id.as_deref());
     let active = version.active_tracing;
-    let trace = trace::trace(&pool.common.rt, active, &version.function_arn, given);
+    let trace = trace::trace(&pool.common.rt, active, pool.lineage_id(), given);
     for _ in 0..ATTEMPTS_MAX {
         match pool.obtain().await {
             Grant::Use { handle, init, since } => {

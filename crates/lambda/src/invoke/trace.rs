@@ -38,14 +38,15 @@ pub(super) struct Trace {
     pub(super) segment: Option<Segment>,
 }
 
-/// Continues the caller's trace or begins one. `active`: the function's `TracingConfig`.
-pub(super) fn trace(rt: &Rt, active: bool, function_arn: &str, from_caller: Option<&str>) -> Trace {
+/// Continues the caller's trace or begins one. `active`: the function's `TracingConfig`; `function_id`:
+/// what stands for it in a lineage.
+pub(super) fn trace(rt: &Rt, active: bool, function_id: &str, from_caller: Option<&str>) -> Trace {
     let given = Given::read(from_caller.unwrap_or_default());
     let mut random = [0_u8; 20];
     rt.fill_random(&mut random);
     let root = match given.root {
         Some(root) => root.to_owned(),
-        None => format!("1-{:08x}-{}", rt.now().seconds() as u32, hex(&random[..12])),
+        None => root_of(rt, &random[..12]),
     };
     let sampled = given.sampled.unwrap_or(active);
     let own = hex(&random[12..]);
@@ -54,9 +55,10 @@ pub(super) fn trace(rt: &Rt, active: bool, function_arn: &str, from_caller: Opti
         Some(parent) if segment.is_none() => parent.to_owned(),
         _ => own,
     };
-    let lineage = lineage::continued(function_arn, given.lineage);
-    let sampled = u8::from(sampled);
-    let header = format!("Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}");
+    let lineage = lineage::continued(function_id, given.lineage);
+    let sampled = if sampled { "1" } else { "0" };
+    let header =
+        ["Root=", &root, ";Parent=", &parent, ";Sampled=", sampled, ";Lineage=", &lineage].concat();
     Trace { header, segment }
 }
 
@@ -80,7 +82,12 @@ pub(crate) fn with_root(rt: &Rt, from_caller: Option<&str>) -> String {
 fn new_root(rt: &Rt) -> String {
     let mut random = [0_u8; 12];
     rt.fill_random(&mut random);
-    format!("1-{:08x}-{}", rt.now().seconds() as u32, hex(&random))
+    root_of(rt, &random)
+}
+
+fn root_of(rt: &Rt, random: &[u8]) -> String {
+    let second = rt.now().seconds() as u32;
+    ["1-", &hex(&second.to_be_bytes()), "-", &hex(random)].concat()
 }
 
 /// The lineage of a trace header, if it has one and is to be believed.
@@ -130,11 +137,8 @@ fn is_hex(text: &str) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |four_bits: u8| char::from(b"0123456789abcdef"[usize::from(four_bits)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -148,7 +152,7 @@ mod tests {
 
     /// Without its lineage, which is that of this one invocation.
     fn header(active: bool, given: Option<&str>) -> String {
-        let header = trace(&Rt::simulated(5), active, ARN, given).header;
+        let header = trace(&Rt::simulated(5), active, &lineage::id(ARN), given).header;
         let own = format!(";Lineage={}:0", lineage::id(ARN));
         header.strip_suffix(&own).expect("it ends with its lineage").to_owned()
     }
@@ -160,7 +164,7 @@ mod tests {
             assert_eq!(header(false, Some(&given)), given);
         }
         let given = format!("Root={ROOT};Parent={PARENT};Sampled=1;Lineage=a87bd80c:1|68fd508a:5");
-        let grown = trace(&Rt::simulated(5), false, ARN, Some(&given)).header;
+        let grown = trace(&Rt::simulated(5), false, &lineage::id(ARN), Some(&given)).header;
         assert_eq!(grown, format!("{given}|{}:0", lineage::id(ARN)));
         let given = format!("Sampled=0; Parent={PARENT}; Root={ROOT}");
         let ordered = format!("Root={ROOT};Parent={PARENT};Sampled=0");
@@ -205,7 +209,7 @@ mod tests {
         let sampled = format!("Root={ROOT};Parent={PARENT};Sampled=1");
         let open = format!("Root={ROOT};Parent={PARENT}");
         for given in [Some(sampled.as_str()), Some(open.as_str()), None] {
-            let made = trace(&rt, true, ARN, given);
+            let made = trace(&rt, true, &lineage::id(ARN), given);
             let segment = made.segment.expect("sampled");
             assert_ne!(segment.id, PARENT);
             let lineage = lineage::id(ARN);
@@ -215,7 +219,7 @@ mod tests {
             assert_eq!(given.is_some(), segment.trace_id == ROOT);
         }
         let refused = open.replace(';', ";Sampled=0;");
-        assert_eq!(trace(&rt, true, ARN, Some(&refused)).segment, None);
-        assert_eq!(trace(&rt, false, ARN, Some(&sampled)).segment, None);
+        assert_eq!(trace(&rt, true, &lineage::id(ARN), Some(&refused)).segment, None);
+        assert_eq!(trace(&rt, false, &lineage::id(ARN), Some(&sampled)).segment, None);
     }
 }

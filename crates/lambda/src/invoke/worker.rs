@@ -225,6 +225,7 @@ async fn begin(
     init_type: InitType,
 ) -> Option<(Running, OpenSession)> {
     let rt = &shell.common.rt;
+    shell.common.spares.is_started(&shell.version().function_arn);
     let is_snapstart = shell.version().snap_start;
     let init_type = if is_snapstart { InitType::SnapStart } else { init_type };
     let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
@@ -400,6 +401,10 @@ async fn start(order: &Order<'_>, phase: Phase) -> Result<Running, StartFailed> 
         made.plan.spare = best.and_then(|prepared| shell.kind_of_spare(prepared));
         let second = made.spare.as_ref().filter(|_| made.sdk_spare.is_some());
         made.plan.second_spare = second.and_then(|plain| common.spare_kind(plain, false));
+    }
+    let is_asked_for = recorder.init_type() != InitType::ProvisionedConcurrency;
+    if is_asked_for && made.plan.spare.is_none() {
+        common.is_plain_start();
     }
     let mut launching = pin!(launch(shell, &desk, made.plan));
     let begun = poll_fn(|context| Poll::Ready(launching.as_mut().poll(context))).await;

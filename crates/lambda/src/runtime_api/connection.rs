@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::Payload;
 use super::desk::Desk;
-use super::inherited;
+use super::plain;
 
 /// Connections that one environment may have open at a time; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -23,7 +23,7 @@ pub const CONNECTIONS_MAX: usize = 32;
 /// clients send the trace of an error in a header of up to 64 KB for X-Ray, and in a trailer.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Headers of one request.
-const HEADERS_MAX: usize = 100;
+pub(super) const HEADERS_MAX: usize = 100;
 
 /// A byte stream to a runtime.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -43,9 +43,13 @@ pub async fn serve(io: BoxIo, desk: Arc<Desk>) {
 
 /// The same on the stream that a runtime client of ours inherits.
 pub async fn serve_inherited(io: BoxIo, desk: Arc<Desk>) {
-    // What is not as our clients send it is read by hyper.
-    if let Some((io, read)) = inherited::serve(io, &desk).await {
-        serve_as(Kind::Inherited, Box::pin(Resumed { read, io }), desk).await;
+    serve_as(Kind::Inherited, io, desk).await;
+}
+
+async fn serve_as(kind: Kind, io: BoxIo, desk: Arc<Desk>) {
+    // What is not plainly a request of the usual form is read by hyper.
+    if let Some((io, read)) = plain::serve(io, kind, &desk).await {
+        serve_by_hyper(kind, Box::pin(Resumed { read, io }), desk).await;
     }
 }
 
@@ -101,7 +105,7 @@ impl AsyncWrite for Resumed {
 }
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Anybody inside.
     Accepted,
@@ -109,7 +113,7 @@ pub(super) enum Kind {
     Inherited,
 }
 
-async fn serve_as(kind: Kind, io: BoxIo, desk: Arc<Desk>) {
+pub(super) async fn serve_by_hyper(kind: Kind, io: BoxIo, desk: Arc<Desk>) {
     let service = service_fn(move |request: http::Request<Incoming>| {
         let desk = desk.clone();
         let request = request.map(Payload::Pieces);

@@ -23,14 +23,14 @@ pub mod extensions;
 #[cfg(test)]
 mod hostile_tests;
 mod imported;
-mod inherited;
-#[cfg(test)]
-mod inherited_tests;
 mod init_error;
 pub mod life;
 mod next;
 mod owner;
 mod ping;
+mod plain;
+#[cfg(test)]
+mod plain_tests;
 mod response;
 pub mod restore;
 pub mod stream;

@@ -4,7 +4,7 @@
 //! a read-only mount at `/var/runtime`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ const JAVA: [(&str, &[u8]); 6] = [
     ("rehearsal/lambic/rehearsal/OfMaps.class", include_bytes!("java/lib/OfMaps.class")),
     ("lib/liblambic.so", include_bytes!(concat!(env!("OUT_DIR"), "/liblambic.so"))),
 ];
+/// Their digests, so that nobody has to read them to know whether they are in place.
+const JAVA_DIGESTS: [[u8; 32]; 6] = include!(concat!(env!("OUT_DIR"), "/java_digests.rs"));
 /// Of them, what functions see, in this order.
 pub(super) const JAVA_CLASS_PATH: [&str; 3] = [JAVA[0].0, JAVA[1].0, JAVA[2].0];
 /// What they load in a spare.
@@ -83,9 +85,12 @@ impl Clients {
             (&clients.ruby, "lambic_rehearsal.rb", RUBY_REHEARSAL),
         ] {
             folder(place)?;
-            file(&place.join(name), text.as_bytes())?;
+            let place = place.join(name);
+            if !fs::read(&place).is_ok_and(|old| old == text.as_bytes()) {
+                replace(&place, text.as_bytes())?;
+            }
         }
-        for (name, bytes) in JAVA {
+        for ((name, bytes), digest) in JAVA.into_iter().zip(JAVA_DIGESTS) {
             let mut place = clients.java.clone();
             folder(&place)?;
             let (folders, _) = name.rsplit_once('/').unwrap_or_default();
@@ -93,7 +98,10 @@ impl Clients {
                 place.push(part);
                 folder(&place)?;
             }
-            file(&clients.java.join(name), bytes)?;
+            let place = clients.java.join(name);
+            if !digest_of(&place).is_ok_and(|old| old == digest) {
+                replace(&place, bytes)?;
+            }
         }
         Ok(clients)
     }
@@ -101,11 +109,20 @@ impl Clients {
 
 /// What stands for this edition of Java's.
 pub(super) fn java_digest() -> Vec<u8> {
+    Sha256::digest(JAVA_DIGESTS.concat()).to_vec()
+}
+
+/// Of a file, which is not read as a whole.
+fn digest_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = fs::File::open(path)?;
     let mut digest = Sha256::new();
-    for (_, bytes) in JAVA {
-        digest.update(bytes);
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finalize().into()),
+            bytes => digest.update(&piece[..bytes]),
+        }
     }
-    digest.finalize().to_vec()
 }
 
 /// One that everybody may read.
@@ -114,11 +131,8 @@ pub(super) fn folder(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// Replaced in one step, so that an environment that starts now finds the old or the new one.
-fn file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
+/// In one step, so that an environment that starts now finds the old or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("fresh");
     let mut out = fs::File::create(&fresh)?;
     out.write_all(bytes)?;
@@ -139,5 +153,20 @@ mod tests {
         fs::write(&path, "old").unwrap();
         assert_eq!(Clients::install(dir.path()).unwrap(), clients);
         assert_eq!(fs::read_to_string(&path).unwrap(), PYTHON);
+    }
+
+    #[test]
+    fn files_of_java_are_told_by_their_digests() {
+        let dir = tempfile::tempdir().unwrap();
+        let clients = Clients::install(dir.path()).unwrap();
+        for ((name, bytes), digest) in JAVA.into_iter().zip(JAVA_DIGESTS) {
+            let path = clients.java.join(name);
+            assert_eq!(digest_of(&path).unwrap(), digest, "{name}");
+            let mut other = bytes.to_vec();
+            other[bytes.len() / 2] ^= 1;
+            fs::write(&path, other).unwrap();
+            Clients::install(dir.path()).unwrap();
+            assert!(fs::read(&path).unwrap() == bytes, "{name}");
+        }
     }
 }

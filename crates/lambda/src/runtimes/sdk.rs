@@ -179,7 +179,8 @@ mod tests {
         let env = vec![("LANG".to_owned(), "C".to_owned())];
         let (binds, argv, edition, modules) = Default::default();
         let cwd = "/".to_owned();
-        Prepared { binds, argv, env, cwd, edition, modules, forks: true }
+        let (forks, runtime) = (true, "python");
+        Prepared { binds, argv, env, cwd, edition, modules, forks, runtime }
     }
 
     #[test]

@@ -64,7 +64,14 @@ pub(super) fn prepared(
     let forks = has_zygotes(pack);
     let (binds, argv, modules) = (start.binds.clone(), start.argv.clone(), Vec::new());
     let cwd = start.cwd.unwrap_or("/").to_owned();
-    Some(Prepared { binds, argv, env, cwd, edition, modules, forks })
+    let runtime = match pack.family {
+        Family::Python => "python",
+        Family::Nodejs => "nodejs",
+        Family::Ruby => "ruby",
+        Family::Java => "java",
+        Family::Provided => return None,
+    };
+    Some(Prepared { binds, argv, env, cwd, edition, modules, forks, runtime })
 }
 
 /// Whether spares are copied from one process. Ruby has a second thread from 3.3 on, which only its own

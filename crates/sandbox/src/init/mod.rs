@@ -53,7 +53,9 @@ const PROCESS_NAME: &CStr = c"lambic-init";
 pub(crate) const UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// For how long it may run at a time when it is told something, until it has handed over. Its work at a
 /// launch takes a tenth of a millisecond.
-const PROMPT_SLICE_NS: u64 = 200_000;
+pub(crate) const PROMPT_SLICE_NS: u64 = 200_000;
+/// As many processes come before a template, in its environment, or fewer.
+const FIRST_NUMBERS: u32 = 4;
 /// How long the daemon may take to read an environment's last accounts.
 const GOODBYE_MS: u16 = 5_000;
 
@@ -140,6 +142,9 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
         if stands(BarrierKind::UserNamespace) && !go.is_template {
             limit_shared_objects();
         }
+        if go.is_for_copy {
+            leave_first_numbers();
+        }
         attach_tmp(go.tmp_disk, READY_TMP_MB, &mut given)?;
     }
     control
@@ -149,7 +154,10 @@ fn live(control: &Channel, setup: &Setup) -> Result<(), String> {
     let reaper = Reaper::new()?;
     // From here on nobody should wait for it longer than for its work.
     sys::set_promptness(0, Some(PROMPT_SLICE_NS));
-    let understudy = Understudy::wait_ahead(setup)?;
+    let understudy = match go.is_for_copy {
+        true => None,
+        false => Some(Understudy::wait_ahead(setup)?),
+    };
     if gives_up_ahead(setup) {
         sys::drop_bounding_set().map_err(|error| format!("capabilities: {error}"))?;
     }
@@ -201,7 +209,8 @@ fn rehearse() {
 /// What init has made before it knows what it becomes.
 struct Ahead {
     reaper: Reaper,
-    understudy: Understudy,
+    /// `None` where the program is to come from a template.
+    understudy: Option<Understudy>,
 }
 
 fn expect_packet(control: &Channel) -> Result<Packet, String> {
@@ -226,6 +235,21 @@ fn become_user(uid: u32, gid: u32) -> Result<(), String> {
 fn limit_shared_objects() {
     for (name, most) in [("max_inotify_instances", "16"), ("max_inotify_watches", "8192")] {
         let _ = std::fs::write(format!("/proc/sys/user/{name}"), most);
+    }
+}
+
+/// A copy must have another number than its template, which has one of the first.
+fn leave_first_numbers() {
+    if std::fs::write("/proc/sys/kernel/ns_last_pid", FIRST_NUMBERS.to_string()).is_ok() {
+        return;
+    }
+    // A kernel that does not let it be said gives them one after the other.
+    for _ in 0..FIRST_NUMBERS {
+        match sys::fork() {
+            Ok(Some(pid)) => drop(nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)),
+            Ok(None) => sys::exit_now(0),
+            Err(_) => return,
+        }
     }
 }
 
@@ -341,23 +365,23 @@ enum Cast {
 /// and nothing that is to be forked. It is ended where others are wanted.
 fn cast(
     assignment: &Assignment,
-    understudy: Understudy,
+    understudy: Option<Understudy>,
     streams: Option<Streams>,
 ) -> Result<Cast, String> {
     let spec = &assignment.spec;
     let fits = spec.tmp_mb == READY_TMP_MB
         && spec.file_system.is_none()
         && !assignment.origin.is_template();
-    let Some(streams) = streams else {
-        understudy.dismiss();
-        return Ok(Cast::Copy);
-    };
-    if !fits {
-        understudy.dismiss();
-        return Ok(Cast::New(streams));
+    match (streams, understudy) {
+        (Some(streams), Some(understudy)) if fits => {
+            understudy.learn(assignment)?;
+            Ok(Cast::Understudy(Child::of(understudy, streams)))
+        }
+        (streams, understudy) => {
+            understudy.into_iter().for_each(Understudy::dismiss);
+            Ok(streams.map_or(Cast::Copy, Cast::New))
+        }
     }
-    understudy.learn(assignment)?;
-    Ok(Cast::Understudy(Child::of(understudy, streams)))
 }
 
 /// What the runtime gets. The order is that of [`crate::protocol::Request::Launch`].

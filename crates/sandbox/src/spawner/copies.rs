@@ -1,32 +1,41 @@
 //! Environments that are copies of a template, and the templates.
 //!
 //! There are two sorts. A zygote has nothing of any function: it is started like a spare, and spares of
-//! its kind are copied from it. The other is an environment of a function that is initialized. A template makes one copy at a time; the work is done by a process of
-//! its own (`template::midwife`) while the spawner goes on serving. A copy lives and ends with its template's
-//! process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
+//! its kind are copied from it, or environments of functions that found no spare. The other is an environment
+//! of a function that is initialized. The work is done by a process of its own for each copy
+//! (`template::midwife`) while the spawner goes on serving. A zygote forks for one copy at a time, and for the
+//! next while that one is brought in; another template waits until it has been. A copy lives and ends with its
+//! template's process namespace, so a zygote that is not wanted any more stays until its last copy has ended.
 
+mod births;
 mod launches;
+mod stock;
 mod trust;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::patience::Patience;
 use super::{Running, Spawner, UNWANTED};
-use crate::channel::Channel;
-use crate::channel::is_readable;
+use crate::channel::{Channel, is_readable};
 use crate::machine::{Place, Waiting, group_name};
-use crate::protocol::{Origin, Refusal, Reply, Source, Spec};
+use crate::protocol::{Origin, Source, Spec};
 use crate::sandbox::Ends;
-use crate::spares::{FAILURES_MAX, Spare};
+use crate::spares::FAILURES_MAX;
 use crate::sys;
-use crate::template::midwife::{Outcome, Work, deliver};
+use crate::template::midwife::{Work, deliver};
+use crate::template::nest::Nest;
 
 /// Tells our clients to stand as a template, on [`crate::TEMPLATE_FD`].
 const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
+/// A start takes a tenth of a second, and some seconds where everything else comes first.
+const LOADS_IN: Duration = Duration::from_secs(60);
+/// A copy takes some milliseconds.
+const LIVES_IN: Duration = Duration::from_secs(5);
 
 /// Whose template it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +51,7 @@ enum State {
     /// A zygote whose program has not loaded itself yet.
     Starting,
     Ready,
-    /// A copy is being made.
+    /// It is made to fork, or has to wait for what comes of its copy.
     Busy,
     /// No more copies are made of it.
     Retired,
@@ -55,6 +64,9 @@ struct Template {
     pid: i32,
     slot: u32,
     word: Channel,
+    nest: Nest,
+    /// Environments that wait for a copy of it.
+    stock: Vec<Waiting>,
     /// Whether a copy of it has come to life.
     is_proven: bool,
     /// Of a zygote: its control channel, and our ends of its output and of its stream.
@@ -95,6 +107,8 @@ struct Birth {
     /// The process that brings the two together, and what it says in the end.
     midwife: Option<i32>,
     report: Channel,
+    /// Whether its template waits for what comes of it.
+    holds: bool,
     /// The environment for it has ended meanwhile.
     is_lost: bool,
 }
@@ -108,7 +122,6 @@ struct Queued {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Copies {
     templates: Vec<Template>,
     births: Vec<Birth>,
@@ -119,7 +132,9 @@ pub(super) struct Copies {
     /// Kinds whose zygotes have failed, and how often.
     failures: Vec<(u64, u32)>,
     /// With zygotes that load themselves.
-    patience: Patience,
+    loading: Patience,
+    /// With spares that are copies and have not loaded themselves.
+    hatching: Patience,
 }
 
 /// The environment of a copy.
@@ -128,6 +143,8 @@ struct Nested {
     slot: u32,
     /// The first process of its template's.
     template: i32,
+    /// The kind of spares, if that is what is copied.
+    kind: Option<u64>,
 }
 
 /// Where the next spare of a kind comes from.
@@ -139,6 +156,19 @@ enum Next {
 }
 
 impl Copies {
+    pub(super) fn none() -> Copies {
+        Copies {
+            templates: Vec::new(),
+            births: Vec::new(),
+            queue: VecDeque::new(),
+            wanted: VecDeque::new(),
+            nested: Vec::new(),
+            failures: Vec::new(),
+            loading: Patience::of(LOADS_IN),
+            hatching: Patience::of(LIVES_IN),
+        }
+    }
+
     /// Whether something that is made ahead of requests is being made.
     pub(super) fn is_preparing(&self) -> bool {
         let is_spare = |birth: &Birth| !matches!(birth.purpose, Purpose::Launch { .. });
@@ -156,7 +186,8 @@ impl Copies {
     /// What tells that a copy is made, or that a zygote has loaded itself or ended.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let reports = self.births.iter().map(|birth| birth.report.as_fd());
-        reports.chain(self.patience.watched()).chain(self.templates.iter().flat_map(|template| {
+        let timers = self.loading.watched().chain(self.hatching.watched());
+        reports.chain(timers).chain(self.templates.iter().flat_map(|template| {
             let is_starting = template.state == State::Starting;
             let kept = template.kept.iter();
             kept.flat_map(move |(control, _, stream)| {
@@ -166,23 +197,27 @@ impl Copies {
         }))
     }
 
-    fn zygote(&mut self, kind: u64) -> Option<&mut Template> {
-        let is_it = |known: &&mut Template| {
-            known.whose == Whose::Kind(kind) && known.state != State::Retired
-        };
-        self.templates.iter_mut().find(is_it)
-    }
-
     fn template(&mut self, pid: i32) -> Option<&mut Template> {
         self.templates.iter_mut().find(|template| template.pid == pid)
     }
 
-    fn source(&mut self, kind: u64) -> Next {
+    fn source(&self, kind: u64) -> Next {
         let failures = self.failures.iter().find(|(known, _)| *known == kind);
         if failures.is_some_and(|(_, count)| *count >= FAILURES_MAX) {
             return Next::Fresh;
         }
-        self.zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
+        self.known_zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
+    }
+
+    fn known_zygote(&self, kind: u64) -> Option<&Template> {
+        let is_it =
+            |known: &&Template| known.whose == Whose::Kind(kind) && known.state != State::Retired;
+        self.templates.iter().find(is_it)
+    }
+
+    /// Whether this is the first process of a copy's environment.
+    pub(super) fn is_copy(&self, pid: i32) -> bool {
+        self.nested.iter().any(|copy| copy.pid == pid)
     }
 
     /// An environment has ended.
@@ -203,28 +238,50 @@ impl Spawner {
             Next::Zygote => self.start_zygote(kind, spec).inspect_err(|_| {
                 self.copies.has_failed(kind);
             }),
-            Next::Copy => self.copy_zygote(kind, spec, None),
+            Next::Copy => self.copy_zygote(kind, spec),
         }
     }
 
-    /// For nobody yet, or for a launch, which is served in another way when this fails.
-    fn copy_zygote(
-        &mut self,
-        kind: u64,
-        prepared: Spec,
-        wanted: Option<Wanted>,
-    ) -> Result<(), String> {
-        let (template, mut waiting, ends) = match self.place_in_zygote(kind, &prepared) {
-            Ok(placed) => placed,
-            Err(reason) => return self.serve_otherwise(wanted, reason),
-        };
+    /// Whether the next spare of this kind can be begun now.
+    pub(super) fn can_copy_spare(&self, kind: u64) -> bool {
+        match self.copies.source(kind) {
+            Next::Fresh | Next::Zygote => true,
+            Next::Copy => self.is_free(kind),
+        }
+    }
+
+    /// Whether a zygote waits for the word, and there is an environment for a copy.
+    fn is_free(&self, kind: u64) -> bool {
+        self.copies.known_zygote(kind).is_some_and(|zygote| {
+            let has_one = !zygote.stock.is_empty() || self.makers.is_empty();
+            zygote.state == State::Ready && has_one
+        })
+    }
+
+    /// A copy for nobody yet.
+    fn copy_zygote(&mut self, kind: u64, prepared: Spec) -> Result<(), String> {
+        let (template, mut waiting, ends) = self.place_in_zygote(kind, &prepared)?;
         let told = self.machine.prepare_spare(&mut waiting, prepared, &[], Origin::Copied);
         let Ends { output, stream, output_inside, stream_inside, .. } = ends;
-        let purpose = match wanted {
-            Some(wanted) => Purpose::Wanted { wanted: Box::new(wanted), output, stream },
-            None => Purpose::Spare { kind, output, stream },
-        };
+        let purpose = Purpose::Spare { kind, output, stream };
         self.begin(purpose, template, waiting, told, vec![output_inside, stream_inside])
+    }
+
+    /// A copy for a launch that found no spare. Its environment gets all of the function at once.
+    fn copy_for(&mut self, wanted: Wanted) {
+        let placed = match self.spares.prepared(wanted.kind) {
+            Some(prepared) if wanted.spec.left_to_attach(&prepared).is_some() => {
+                self.place_in_zygote(wanted.kind, &prepared)
+            }
+            _ => Err("it was started for something else".to_owned()),
+        };
+        let Ok((template, waiting, ends)) = placed else { return self.start_instead(wanted) };
+        let told = self.machine.assign(&waiting, wanted.spec.clone(), &[], Origin::Copied);
+        // Who is served in another way hears why from there.
+        let told = told.map_err(|_| "it could not be told its function".to_owned());
+        let Ends { output, stream, output_inside, stream_inside, .. } = ends;
+        let purpose = Purpose::Wanted { wanted: Box::new(wanted), output, stream };
+        let _ = self.begin(purpose, template, waiting, told, vec![output_inside, stream_inside]);
     }
 
     fn place_in_zygote(
@@ -233,14 +290,10 @@ impl Spawner {
         prepared: &Spec,
     ) -> Result<(i32, Waiting, Ends), String> {
         let ends = Ends::of(prepared).map_err(|error| error.to_string())?;
-        let zygote = self.copies.zygote(kind).ok_or("there is no zygote any more")?;
+        let zygote = self.copies.known_zygote(kind).ok_or("there is no zygote any more")?;
         let template = zygote.pid;
-        Ok((template, self.machine.make_placed(Place::Within(template))?, ends))
-    }
-
-    /// What cannot be copied for a launch is started.
-    fn serve_otherwise(&mut self, wanted: Option<Wanted>, reason: String) -> Result<(), String> {
-        wanted.map(|wanted| self.start_instead(wanted)).ok_or(reason)
+        let waiting = self.take_nested(template)?.ok_or("there is no environment for it")?;
+        Ok((template, waiting, ends))
     }
 
     fn start_instead(&mut self, Wanted { id, spec, given, .. }: Wanted) {
@@ -248,8 +301,8 @@ impl Spawner {
     }
 
     /// Whether a launch of this kind that finds no spare is served by a zygote.
-    pub(super) fn can_be_copied(&mut self, kind: u64, spec: &Spec) -> bool {
-        let state = self.copies.zygote(kind).map(|zygote| zygote.state);
+    pub(super) fn can_be_copied(&self, kind: u64, spec: &Spec) -> bool {
+        let state = self.copies.known_zygote(kind).map(|zygote| zygote.state);
         let prepared = self.spares.prepared(kind);
         matches!(state, Some(State::Ready | State::Busy))
             && prepared.is_some_and(|prepared| spec.left_to_attach(&prepared).is_some())
@@ -259,20 +312,26 @@ impl Spawner {
     pub(super) fn want(&mut self, wanted: Wanted) {
         self.copies.wanted.push_back(wanted);
         self.serve_wanted();
+        self.order_nested();
     }
 
-    fn serve_wanted(&mut self) {
-        for _ in 0..self.copies.wanted.len() {
-            let Some(wanted) = self.copies.wanted.pop_front() else { return };
-            let state = self.copies.zygote(wanted.kind).map(|zygote| zygote.state);
-            match (state, self.spares.prepared(wanted.kind)) {
-                (Some(State::Busy), Some(_)) => self.copies.wanted.push_back(wanted),
-                (Some(State::Ready), Some(prepared)) => {
-                    let _ = self.copy_zygote(wanted.kind, prepared, Some(wanted));
-                }
-                _ => self.start_instead(wanted),
+    /// Begins with launches that wait for a copy, the first one first, as far as zygotes are free.
+    pub(super) fn serve_wanted(&mut self) {
+        let is_next = |spawner: &Spawner, wanted: &Wanted| {
+            spawner.is_free(wanted.kind) || !spawner.has_zygote(wanted.kind)
+        };
+        while let Some(at) = self.copies.wanted.iter().position(|wanted| is_next(self, wanted)) {
+            let Some(wanted) = self.copies.wanted.remove(at) else { return };
+            match self.has_zygote(wanted.kind) {
+                true => self.copy_for(wanted),
+                false => self.start_instead(wanted),
             }
         }
+    }
+
+    fn has_zygote(&self, kind: u64) -> bool {
+        let state = self.copies.known_zygote(kind).map(|zygote| zygote.state);
+        matches!(state, Some(State::Ready | State::Busy))
     }
 
     fn start_zygote(&mut self, kind: u64, mut spec: Spec) -> Result<(), String> {
@@ -288,10 +347,11 @@ impl Spawner {
         self.running.push(Running { id: UNWANTED, slot, pid, pidfd, way });
         prepared?;
         let kept = Some((control, ends.output, ends.stream));
-        let (whose, state) = (Whose::Kind(kind), State::Starting);
-        let is_proven = false;
-        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
-        self.copies.patience.begin();
+        let (nest, stock) = (Nest::of(pid)?, Vec::new());
+        let (whose, state, is_proven) = (Whose::Kind(kind), State::Starting, false);
+        let zygote = Template { whose, state, pid, slot, word, nest, stock, is_proven, kept };
+        self.copies.templates.push(zygote);
+        self.copies.loading.begin();
         Ok(())
     }
 
@@ -309,19 +369,26 @@ impl Spawner {
             Ok(begun) => begun,
             Err(reason) => {
                 self.discard(waiting);
-                let wanted = match purpose {
-                    Purpose::Wanted { wanted, .. } => Some(*wanted),
-                    Purpose::Spare { .. } | Purpose::Launch { .. } => None,
+                return match purpose {
+                    Purpose::Wanted { wanted, .. } => {
+                        self.start_instead(*wanted);
+                        Ok(())
+                    }
+                    Purpose::Spare { .. } | Purpose::Launch { .. } => Err(reason),
                 };
-                return self.serve_otherwise(wanted, reason);
             }
         };
         if let Some(template) = self.copies.template(template) {
             template.state = State::Busy;
         }
-        self.copies.nested.push(Nested { pid: waiting.pid, slot: waiting.slot, template });
-        let birth =
-            Birth { purpose, template, waiting, midwife: Some(midwife), report, is_lost: false };
+        let kind = match &purpose {
+            Purpose::Spare { kind, .. } => Some(*kind),
+            Purpose::Wanted { wanted, .. } => Some(wanted.kind),
+            Purpose::Launch { .. } => None,
+        };
+        self.copies.nested.push(Nested { pid: waiting.pid, slot: waiting.slot, template, kind });
+        let (midwife, holds, is_lost) = (Some(midwife), true, false);
+        let birth = Birth { purpose, template, waiting, midwife, report, holds, is_lost };
         self.copies.births.push(birth);
         Ok(())
     }
@@ -348,6 +415,8 @@ impl Spawner {
             template,
             word: &known.word,
             is_function: matches!(purpose, Purpose::Launch { .. }),
+            is_awaited: matches!(purpose, Purpose::Wanted { .. }),
+            report: &theirs,
             first: waiting.pid,
             owner: self.machine.host_ids(waiting.slot),
             control: &waiting.control,
@@ -367,14 +436,10 @@ impl Spawner {
 
     /// Something has happened to a zygote or to a copy that is being made.
     pub(super) fn follow_copies(&mut self) {
-        let births = std::mem::take(&mut self.copies.births);
-        let (done, going) = births.into_iter().partition(|birth| is_readable(birth.report.as_fd()));
-        self.copies.births = going;
-        for birth in done {
-            self.finish(birth);
-        }
+        self.follow_births();
+        self.end_unhatched();
         let (mut ended, mut loaded) = (Vec::new(), Vec::new());
-        let is_too_long = self.copies.patience.is_over();
+        let is_too_long = self.copies.loading.is_over();
         for template in &mut self.copies.templates {
             let Some((control, _, stream)) = &template.kept else { continue };
             if is_readable(control.as_fd()) {
@@ -400,71 +465,7 @@ impl Spawner {
         }
         self.launch_queued();
         self.serve_wanted();
-    }
-
-    fn finish(&mut self, birth: Birth) {
-        let Birth { purpose, template, waiting, report, is_lost, .. } = birth;
-        let said = report.receive().ok().flatten().map(|packet| packet.parse());
-        let outcome = match said {
-            Some(Ok(Outcome::Delivered)) => Ok(()),
-            Some(Ok(Outcome::Failed(why))) => Err(why),
-            None | Some(Err(_)) => Err("the process that was to make it has ended".to_owned()),
-        };
-        let is_zygote = !matches!(purpose, Purpose::Launch { .. });
-        if let Some(known) = self.copies.template(template) {
-            // What has failed once fails again: it holds what cannot be copied, or is hostile.
-            known.state = if outcome.is_ok() { State::Ready } else { State::Retired };
-            known.is_proven |= outcome.is_ok();
-            let slot = known.slot;
-            if !is_zygote {
-                let _ = self.machine.group(slot).set_frozen(true);
-            }
-        }
-        let outcome = outcome.and_then(|()| match is_lost {
-            true => Err("its environment has ended".to_owned()),
-            false => Ok(()),
-        });
-        match (purpose, outcome) {
-            (Purpose::Spare { kind, output, stream }, Ok(())) => {
-                self.spares.add(Spare::starting(kind, waiting, output, stream));
-            }
-            (Purpose::Spare { kind, .. }, Err(why)) => {
-                self.copies.has_failed(kind);
-                self.tell(format!("a spare could not be copied: {why}"));
-                self.discard_unborn(waiting, is_lost);
-                self.end_retired();
-            }
-            (Purpose::Wanted { wanted, output, stream }, Ok(())) => {
-                let spare = Spare::starting(wanted.kind, waiting, output, stream);
-                let used = match self.spares.prepared(wanted.kind) {
-                    Some(prepared) => self.use_spare(wanted.id, &wanted.spec, spare, &prepared),
-                    None => {
-                        self.discard(spare.waiting);
-                        Err("its kind is not kept any more".to_owned().into())
-                    }
-                };
-                if used.is_err() {
-                    self.start_instead(*wanted);
-                }
-            }
-            (Purpose::Wanted { wanted, .. }, Err(why)) => {
-                self.copies.has_failed(wanted.kind);
-                self.tell(format!("a spare could not be copied: {why}"));
-                self.discard_unborn(waiting, is_lost);
-                self.start_instead(*wanted);
-                self.end_retired();
-            }
-            (Purpose::Launch { id }, Ok(())) => {
-                if let Err(reason) = self.hand_over(id, waiting, Ok(()), None) {
-                    let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
-                }
-            }
-            (Purpose::Launch { id }, Err(why)) => {
-                self.discard_unborn(waiting, is_lost);
-                let reason = Refusal::Template(why);
-                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
-            }
-        }
+        self.order_nested();
     }
 
     /// Zygotes of kinds that are not kept any more are not copied any more.
@@ -486,6 +487,10 @@ impl Spawner {
                 && !copies.nested.iter().any(|copy| copy.template == template.pid)
         };
         let over: Vec<i32> = copies.templates.iter().filter(is_over).map(|t| t.pid).collect();
+        let is_retired = |known: &&Template| known.state == State::Retired;
+        let retired: Vec<i32> =
+            copies.templates.iter().filter(is_retired).map(|known| known.pid).collect();
+        retired.into_iter().for_each(|pid| self.discard_stock(pid));
         over.into_iter().for_each(|pid| self.end_template(pid));
     }
 
@@ -493,6 +498,7 @@ impl Spawner {
         if let Some(running) = self.running.iter().find(|running| running.pid == pid) {
             let _ = sys::signal_pidfd(running.pidfd.as_fd(), libc::SIGKILL);
         }
+        self.discard_stock(pid);
         self.copies.templates.retain(|template| template.pid != pid);
         self.thaw_within(pid);
     }
@@ -501,23 +507,5 @@ impl Spawner {
     pub(super) fn thaw_within(&self, template: i32) {
         let within = self.copies.nested.iter().filter(|copy| copy.template == template);
         within.for_each(|copy| self.machine.thaw(copy.slot));
-    }
-
-    fn discard_unborn(&mut self, waiting: Waiting, is_lost: bool) {
-        match is_lost {
-            true => self.cleaning.push(waiting.slot),
-            false => self.discard(waiting),
-        }
-    }
-
-    /// Whether an environment that has ended was that of a copy that is being made.
-    pub(super) fn has_lost_birth(&mut self, pid: i32) -> bool {
-        let birth = self.copies.births.iter_mut().find(|birth| birth.waiting.pid == pid);
-        birth.map(|birth| birth.is_lost = true).is_some()
-    }
-
-    /// The first processes of environments that wait for a copy.
-    pub(super) fn unborn(&self) -> impl Iterator<Item = &Waiting> {
-        self.copies.births.iter().map(|birth| &birth.waiting)
     }
 }

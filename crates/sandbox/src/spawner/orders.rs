@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::{Spawner, UNWANTED};
 use crate::machine::Waiting;
 use crate::makers::Done;
-use crate::protocol::{Mode, Origin, Refusal, Reply, Spec};
+use crate::protocol::{Mode, Origin, READY_KIND, Refusal, Reply, Spec};
 use crate::{sys, unisolated};
 
 /// A launch that found none ready. It has been checked.
@@ -42,12 +42,12 @@ impl Spawner {
         let outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Started);
         // On failure `control` closes here, which ends the process; it is reaped as a running one.
-        self.hand_over(id, waiting, assigned, None)
+        self.hand_over(id, waiting, assigned, None, None)
     }
 
     /// Orders as many as launches wait for, as far as makers can take orders.
     fn order_expected(&mut self) {
-        while self.makers.ordered() < self.expected.len() && self.makers.can_order() {
+        while self.makers.ordered_for(None) < self.expected.len() && self.makers.can_order() {
             if let Err(reason) = self.order(true) {
                 self.refuse_first(reason);
             }
@@ -57,16 +57,23 @@ impl Spawner {
     /// Makes the next one that is to be ready, or has it made.
     pub(super) fn make_ready(&mut self) {
         let made = match self.makers.is_empty() {
-            true => self.machine.make_waiting().map(|waiting| self.ready.insert(0, waiting)),
+            _ if self.lacks_nested().is_some() => self.make_nested(),
+            true => self.machine.make_waiting().map(|waiting| {
+                self.ready.insert(0, waiting);
+                self.tell_at_hand(READY_KIND);
+            }),
             false => self.order(false),
         };
-        // The machine has no room for more; a launch that finds none ready says why.
-        self.failing = made.is_err();
+        match made {
+            Ok(()) => self.failing = false,
+            // The machine has no room for more; a launch that finds none ready says why, too.
+            Err(reason) => self.has_not_made(&reason),
+        }
     }
 
     fn order(&mut self, is_hurried: bool) -> Result<(), String> {
         let slot = self.machine.take_slot()?;
-        match self.makers.order(slot, self.machine.limits_usual, is_hurried) {
+        match self.makers.order(slot, self.machine.limits_usual, is_hurried, None) {
             true => Ok(()),
             false => {
                 self.machine.release(slot);
@@ -81,7 +88,11 @@ impl Spawner {
         for _ in 0..ended {
             self.tell("a process that makes environments was ended by somebody".to_owned());
         }
-        for Done { slot, made } in done {
+        for Done { slot, template, made } in done {
+            if let Some(template) = template {
+                self.follow_nested(slot, template, made, ended > 0);
+                continue;
+            }
             match (made, self.expected.pop_front()) {
                 (Ok(waiting), Some(expected)) => {
                     let id = expected.id;
@@ -92,6 +103,7 @@ impl Spawner {
                 (Ok(waiting), None) => {
                     self.ready.insert(0, waiting);
                     self.failing = false;
+                    self.tell_at_hand(READY_KIND);
                 }
                 (Err(reason), expected) => {
                     // Its process, if there is one, ends by itself, and is reaped as nobody known.
@@ -100,7 +112,7 @@ impl Spawner {
                         // Another one makes it.
                         Some(expected) if ended > 0 => self.expected.push_front(expected),
                         Some(Expected { id, .. }) => self.refuse(id, reason),
-                        None => self.failing = true,
+                        None => self.has_not_made(&reason),
                     }
                 }
             }
@@ -114,6 +126,7 @@ impl Spawner {
             }
         }
         self.order_expected();
+        self.order_nested();
     }
 
     fn refuse_first(&mut self, reason: String) {

@@ -9,9 +9,25 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub(super) enum Next {
     MakeWaiting,
     StartSpare,
+    /// One that waits is not wanted.
+    EndOne,
     /// Something is missing, but somebody may be at work.
     Pause,
+    /// Something is missing that the machine has no means for at the moment.
+    Rest,
     Nothing,
+}
+
+impl Next {
+    /// There will be something to do.
+    pub(super) fn or_rest(self) -> Next {
+        if self == Next::Nothing { Next::Rest } else { self }
+    }
+
+    /// Whether nothing is done until some time has passed. What is done at once says nothing of the others.
+    pub(super) fn is_a_pause(self) -> bool {
+        !matches!(self, Next::MakeWaiting | Next::StartSpare)
+    }
 }
 
 /// What a wait came to.

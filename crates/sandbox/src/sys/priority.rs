@@ -4,6 +4,17 @@
 /// so prompt, but for no longer than `slice_ns` at a time. Its share of the processors stays the same.
 /// `None` is the usual. Process 0 is the caller. Kernels before 6.12 take no notice.
 pub(crate) fn set_promptness(pid: i32, slice_ns: Option<u64>) {
+    set_attributes(pid, slice_ns.unwrap_or(0), 0);
+}
+
+/// Lets every other process run before the caller and its children from now on, or as any other. Whoever is
+/// made so is made as any other again by [`set_promptness`].
+pub(crate) fn set_yielding(yields: bool) {
+    const LAST: i32 = 19;
+    set_attributes(0, 0, if yields { LAST } else { 0 });
+}
+
+fn set_attributes(pid: i32, runtime: u64, nice: i32) {
     #[repr(C)]
     #[derive(Default)]
     struct Attributes {
@@ -17,7 +28,7 @@ pub(crate) fn set_promptness(pid: i32, slice_ns: Option<u64>) {
         period: u64,
     }
     let size = std::mem::size_of::<Attributes>() as u32;
-    let attributes = Attributes { size, runtime: slice_ns.unwrap_or(0), ..Attributes::default() };
+    let attributes = Attributes { size, nice, runtime, ..Attributes::default() };
     // SAFETY: the kernel reads `size` bytes of the structure, which is laid out as in
     // linux/sched/types.h. The policy is that of every process (SCHED_OTHER).
     unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0_u32) };

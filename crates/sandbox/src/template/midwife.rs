@@ -2,16 +2,15 @@
 //!
 //! Runs in a process of its own, which ends with the work: whoever holds processes this way must never
 //! wait for them in a loop that serves others. The steps: the template is told to fork and held where
-//! it has; its child is held from before its first instruction. The child takes what it is handed on the
-//! template's socket, enters the namespaces of its environment, moves into its control groups, gives up
-//! every right, puts its own pipes and stream in place of the template's, and forks twice: its
-//! grandchild is born inside the process namespace and, once those between are gone, is a child of
+//! it has; its child is held from before its first instruction. A zygote is let go then, for the next copy.
+//! The child takes what it is handed (`handing`), enters the namespaces of its environment, moves into its
+//! control groups, gives up every right, puts its own pipes and stream in place of the template's, and forks
+//! twice: its grandchild is born inside the process namespace and, once those between are gone, is a child of
 //! the environment's first process, as a runtime is. That process is told, gives up its rights, too,
 //! and only then the copy goes on: with its first instruction after `fork`.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::ptrace::{self, Options};
@@ -20,14 +19,17 @@ use nix::unistd::{Pid, alarm};
 use serde::{Deserialize, Serialize};
 
 use super::block::Block;
+use super::handing::{Door, identity};
 use super::kernel::Renewal;
 use super::trace::{Held, Watch, failed, fork_of, held, unfiltered};
-use super::whole::Whole;
+use super::whole::{Remembered, Whole};
 use super::{NAMESPACES, TEMPLATE_FD, look, luggage};
 use crate::barrier::BarrierKind;
 use crate::channel::Channel;
+use crate::init::PROMPT_SLICE_NS;
 use crate::protocol::{Adopt, InitReport, LOG_PIPE_FD};
 use crate::rootfs::{GID_INSIDE, UID_INSIDE};
+use crate::sys;
 use crate::trial::stands;
 
 /// How long the first process may take to open what it has to, or to give up its rights.
@@ -39,17 +41,12 @@ const FORKS_IN_MS: u16 = 1_000;
 /// Descriptors that a program has from us and that are replaced in a copy: its pipes and its stream, a
 /// template's socket, the log pipe if there is one. Its input is looked at as any other.
 const OURS: [i32; 5] = [1, 2, 3, TEMPLATE_FD, LOG_PIPE_FD];
-/// Longest message with descriptors that a copy takes.
-const BODY_BYTES: u64 = 64;
 /// Memory that a copy is given for what it is made to do.
 const ROOM_BYTES: u64 = 3 * 4_096;
-/// Where in it what is: what is written to control groups, its capabilities, what it waits for, the head of
-/// the message, where its text goes, its descriptors, the folder, the list of calls.
+/// Where in it what is: what is written to control groups, its capabilities, what it waits for, what
+/// `handing` needs, the folder, the list of calls.
 const CAPABILITIES_AT: u64 = 64;
 const EVENTS_AT: u64 = 128;
-const HEAD_AT: u64 = 1_024;
-const TEXT_AT: u64 = 1_200;
-const RIGHTS_AT: u64 = 2_048;
 const FOLDER_AT: u64 = 3_072;
 const LIST_AT: u64 = 4_096;
 const CAPABILITIES: u64 = 64;
@@ -64,6 +61,10 @@ pub(crate) struct Work<'a> {
     pub(crate) word: &'a Channel,
     /// Whether the template may be a function's program.
     pub(crate) is_function: bool,
+    /// Whether somebody waits for the copy, which hears it.
+    pub(crate) is_awaited: bool,
+    /// To whom it is told that the template is free.
+    pub(crate) report: &'a Channel,
     /// The first process of the copy's environment, and its user and group of the host.
     pub(crate) first: i32,
     pub(crate) owner: (u32, u32),
@@ -82,6 +83,8 @@ pub(crate) struct Work<'a> {
 /// What it came to.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Outcome {
+    /// Not the last word: the template waits for the next one.
+    Free,
     /// The copy runs.
     Delivered,
     /// There is none.
@@ -104,13 +107,23 @@ pub(crate) fn deliver(work: &Work<'_>) -> Outcome {
 }
 
 fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
-    let opened = wait_until_open(work.control)?;
     let watch = Watch::new(if work.is_function { FORKS_IN_MS } else { PATIENCE_MS })?;
     let program = look::children(Pid::from_raw(work.template))?;
     let template = Pid::from_raw(*program.first().ok_or("the template has ended")?);
     let Begun { mut first, like, came, whole } = begin(work, template, &watch, born)?;
     let copy = first.pid;
     ptrace::setoptions(copy, unfiltered()).map_err(failed("suspending the filter"))?;
+    if work.is_awaited {
+        // Those two take turns; whoever else has work would come in between each time.
+        for pid in [0, copy.as_raw()] {
+            sys::set_promptness(pid, Some(PROMPT_SLICE_NS));
+        }
+    }
+    if !work.is_function {
+        // Nobody but the copy is held any more. A spawner that is gone ends this process, too.
+        let _ = work.report.send(&Outcome::Free, &[]);
+    }
+    let opened = wait_until_open(work.control)?;
     let folder = fs::read_link(format!("/proc/{template}/cwd")).unwrap_or_default();
     let moved = enter(&mut first, work, &opened, &came, &folder)?;
     let mut between = first.fork(None)?;
@@ -128,32 +141,47 @@ fn try_deliver(work: &Work<'_>, born: &mut Vec<Pid>) -> Result<(), String> {
     }
     let inside = has_no_rights(last.pid, work.owner)?;
     is_inside(last.pid, &opened)?;
+    let told = work.control.send(&Adopt { pid: inside }, &[]);
+    told.map_err(|error| format!("adoption: {error}"))?;
     let threads = match &whole {
-        Some(whole) => whole.complete(&mut last, inside)?,
+        Some(whole) => whole.complete(&mut last, inside, work.is_awaited)?,
         None => Vec::new(),
     };
-    // Those between go, first the younger: its child then belongs to the environment.
-    for pid in [between.pid, copy] {
-        kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
-        watch.gone(pid)?;
-        // Its number may be somebody else's from now on.
-        born.retain(|one| *one != pid);
-        if pid != copy {
-            // Its parent takes note of its end: nobody else would before the template goes on.
-            first.call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0])?;
-        }
-    }
-    adopt(work.control, inside)?;
+    end_between([between.pid, copy], &mut first, work.is_function, &watch)?;
+    // Their numbers may be somebody else's from now on.
+    born.retain(|one| *one == last.pid);
+    wait_until_adopted(work.control)?;
     for thread in threads.into_iter().chain([last.pid]) {
+        if work.is_awaited {
+            sys::set_promptness(thread.as_raw(), None);
+        }
         ptrace::setoptions(thread, Options::empty()).map_err(failed("letting it go"))?;
         ptrace::detach(thread, None).map_err(failed("letting it go"))?;
     }
     born.clear();
-    match whole {
-        Some(whole) => whole.let_go()?,
-        None => ptrace::detach(template, None).map_err(failed("letting the template go"))?,
+    if work.is_function {
+        ptrace::detach(template, None).map_err(failed("letting the template go"))?;
     }
     work.trial.map_or(Ok(()), look::has_come_to_life)
+}
+
+/// Ends the two that only stand between the template and the copy, first the younger: its child then belongs
+/// to the environment.
+fn end_between(
+    between: [Pid; 2],
+    first: &mut Held<'_>,
+    is_function: bool,
+    watch: &Watch,
+) -> Result<(), String> {
+    for pid in between {
+        kill(pid, Signal::SIGKILL).map_err(failed("ending a process between"))?;
+        watch.gone(pid)?;
+        if is_function && pid != first.pid {
+            // Its parent takes note of its end: nobody else would before the template goes on.
+            first.call(libc::SYS_wait4, &[u64::MAX, 0, 0, 0])?;
+        }
+    }
+    Ok(())
 }
 
 /// A copy that has just been born, of a template that is held.
@@ -163,7 +191,7 @@ struct Begun<'a> {
     like: (u64, u64),
     came: Came,
     /// Of a template with threads.
-    whole: Option<Whole<'a>>,
+    whole: Option<Remembered<'a>>,
 }
 
 fn begin<'a>(
@@ -180,12 +208,16 @@ fn begin<'a>(
         let first = whole.fork()?;
         born.push(first.pid);
         came.renewal = Some(whole.renewal(&work.ends, ours)?);
-        return Ok(Begun { first, like: whole.like(), came, whole: Some(whole) });
+        let like = whole.like();
+        return Ok(Begun { first, like, came, whole: Some(whole.let_go()?) });
     }
     let copy = told_to_fork(template, work, watch, born)?;
     if work.is_function {
         came.sockets = look::at_function(work.template, template, copy, ours)?;
         luggage::bring(template.as_raw(), work.first, work.owner)?;
+    }
+    if !work.is_function {
+        ptrace::detach(template, None).map_err(failed("letting the template go"))?;
     }
     let first = Held::new(copy, watch)?;
     let like = fork_of(&first.registers)?;
@@ -208,7 +240,8 @@ fn told_to_fork(
     born: &mut Vec<Pid>,
 ) -> Result<Pid, String> {
     ptrace::seize(template, Options::PTRACE_O_TRACEFORK).map_err(failed("holding the template"))?;
-    work.word.send(&"fork", &[]).map_err(|error| format!("the word: {error}"))?;
+    let word = if work.is_awaited { "fork for somebody" } else { "fork" };
+    work.word.send(&word, &[]).map_err(|error| format!("the word: {error}"))?;
     let copy = watch.birth(template)?;
     born.push(copy);
     look::has_one_thread(template)?;
@@ -226,8 +259,8 @@ fn wait_until_open(control: &Channel) -> Result<Vec<OwnedFd>, String> {
     }
 }
 
-fn adopt(control: &Channel, pid: i32) -> Result<(), String> {
-    control.send(&Adopt { pid }, &[]).map_err(|error| format!("adoption: {error}"))?;
+/// The first process has given up its rights.
+fn wait_until_adopted(control: &Channel) -> Result<(), String> {
     let packet = control.receive_within(PATIENCE_MS).map_err(|error| error.to_string())?;
     match packet.ok_or("its environment has ended")?.parse().map_err(|e| e.to_string())? {
         InitReport::Adopted => Ok(()),
@@ -253,10 +286,15 @@ fn enter(
     handed.extend(work.ends.iter().map(AsFd::as_fd));
     handed.extend(work.groups.iter().map(AsFd::as_fd));
     handed.push(deaf.as_fd());
-    let numbers = hand_over(copy, room, work.word, &handed)?;
+    let list = (room + LIST_AT, ROOM_BYTES - LIST_AT);
+    let door = match work.is_function {
+        true => Door::Template(work.word),
+        false => Door::made_by(copy, room, list)?,
+    };
+    let numbers = door.hand_over(copy, room, &handed)?;
     let renewed = match &came.renewal {
         Some(renewal) if !renewal.made().is_empty() => {
-            Some((renewal, hand_over(copy, room, work.word, &renewal.made())?))
+            Some((renewal, door.hand_over(copy, room, &renewal.made())?))
         }
         _ => None,
     };
@@ -305,7 +343,7 @@ fn enter(
     if let Some((renewal, given)) = &renewed {
         renewal.put(copy, &mut block, room + EVENTS_AT, given)?;
     }
-    for number in numbers.iter().chain([&(TEMPLATE_FD as u64)]) {
+    for number in numbers.iter().chain(door.numbers()).chain([&(TEMPLATE_FD as u64)]) {
         block.must("closing", libc::SYS_close, &[*number]);
     }
     if let Some(text) = folder.to_str().filter(|text| (2..1_000).contains(&text.len())) {
@@ -313,52 +351,9 @@ fn enter(
         // One that it has not got here (below /tmp) is the root instead.
         block.may("its folder", libc::SYS_chdir, &[room + FOLDER_AT]);
     }
-    let results = block.run(copy, room + LIST_AT, ROOM_BYTES - LIST_AT)?;
+    let results = block.run(copy, list.0, list.1)?;
     copy.must("memory", libc::SYS_munmap, &[room, ROOM_BYTES])?;
     Ok(!moves.is_empty() && moves.iter().all(|at| results[*at] == 1))
-}
-
-/// Hands it descriptors on the template's socket, and makes sure that these are what it has got. Their
-/// numbers.
-fn hand_over(
-    copy: &mut Held<'_>,
-    room: u64,
-    word: &Channel,
-    handed: &[BorrowedFd<'_>],
-) -> Result<Vec<u64>, String> {
-    word.send(&(), handed).map_err(|error| format!("handing over: {error}"))?;
-    // `struct msghdr`, and after it the one `struct iovec`.
-    let (head, text, rights_at) = (room + HEAD_AT, room + TEXT_AT, room + RIGHTS_AT);
-    let vector = head + 56;
-    let words = [0, 0, vector, 1, rights_at, FOLDER_AT - RIGHTS_AT, 0, text, BODY_BYTES];
-    let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
-    copy.write(head, &bytes)?;
-    let flags = (libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64;
-    copy.must("taking descriptors", libc::SYS_recvmsg, &[TEMPLATE_FD as u64, head, flags])?;
-    // `struct cmsghdr`: its length, level and type; the numbers follow.
-    let mut rights = vec![0; 16 + 4 * handed.len()];
-    copy.read(rights_at, &mut rights)?;
-    let length = u64::from_ne_bytes(rights[..8].try_into().map_err(|_| "no length")?);
-    if length != rights.len() as u64 {
-        return Err("not all descriptors came".to_owned());
-    }
-    let numbers: Vec<u64> = rights[16..]
-        .chunks_exact(4)
-        .filter_map(|number| number.try_into().ok())
-        .map(|number| u64::from(u32::from_ne_bytes(number)))
-        .collect();
-    for (number, ours) in numbers.iter().zip(handed) {
-        let ours = format!("/proc/self/fd/{}", ours.as_raw_fd());
-        if identity(&format!("/proc/{}/fd/{number}", copy.pid))? != identity(&ours)? {
-            return Err("it got other descriptors".to_owned());
-        }
-    }
-    Ok(numbers)
-}
-
-fn identity(path: &str) -> Result<(u64, u64), String> {
-    let found = fs::metadata(path).map_err(|error| format!("{path}: {error}"))?;
-    Ok((found.dev(), found.ino()))
 }
 
 /// In place of a connection, whose other end knows nothing of a copy: one that has ended.

@@ -19,6 +19,7 @@
 //! of all that it has (`whole`) and what they wait for in the kernel (`kernel`).
 
 mod block;
+mod handing;
 mod kernel;
 mod look;
 mod luggage;

@@ -5,10 +5,10 @@
 //! processes of ours go the way: one enters the user namespace of the template and becomes the
 //! template's user there, its child, which is then inside its process namespace too, makes the
 //! first process, and writes its user map, which only somebody inside can. Both are gone when that is
-//! done, and the spawner is the parent of the first process.
+//! done, and the spawner is the parent of the first process, also when one of its makers has made it.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -32,25 +32,50 @@ enum Made {
     Failed(String),
 }
 
+/// The namespaces of a template's. Whoever has them cannot take those of another process for them that has
+/// got the template's number after its end.
+pub(crate) struct Nest {
+    users: OwnedFd,
+    processes: OwnedFd,
+}
+
+impl Nest {
+    /// Those around a template, of which this is the first process.
+    pub(crate) fn of(template: i32) -> Result<Nest, String> {
+        let open = |name: &str| {
+            let path = format!("/proc/{template}/ns/{name}");
+            File::open(&path).map_err(|error| format!("{path}: {error}"))
+        };
+        Ok(Nest { users: open("user")?.into(), processes: open("pid")?.into() })
+    }
+
+    /// As it was handed over, by its [`Nest::descriptors`].
+    pub(crate) fn received(descriptors: Vec<OwnedFd>) -> Option<Nest> {
+        let [users, processes] = descriptors.try_into().ok()?;
+        Some(Nest { users, processes })
+    }
+
+    /// What it consists of.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.users.as_fd(), self.processes.as_fd()]
+    }
+}
+
 /// Makes it; `run` is its life, and returns only if that cannot begin. `inner` is its user of those that
-/// the template's namespace has.
+/// the template's namespace has. With `CLONE_PARENT` in the flags it is made for the caller's parent.
 pub(crate) fn make(
-    template: i32,
+    nest: &Nest,
     flags: u64,
     inner: u32,
     run: impl FnOnce(),
 ) -> Result<(i32, OwnedFd), String> {
-    let open = |name: &str| {
-        let path = format!("/proc/{template}/ns/{name}");
-        File::open(&path).map_err(|error| format!("{path}: {error}"))
-    };
-    let (users, processes) = (open("user")?, open("pid")?);
     let (report, theirs) = Channel::pair().map_err(|error| format!("socket pair: {error}"))?;
-    match sys::clone_process(0).map_err(|error| format!("fork: {error}"))? {
+    let sibling = flags & libc::CLONE_PARENT as u64;
+    match sys::clone_process(sibling).map_err(|error| format!("fork: {error}"))? {
         Cloned::Parent { .. } => {}
         Cloned::Child => {
             drop(report);
-            if let Err(why) = go(&users, &processes, flags, inner, &theirs, run) {
+            if let Err(why) = go(nest, flags, inner, &theirs, run) {
                 let _ = theirs.send(&Made::Failed(why), &[]);
             }
             sys::exit_now(0)
@@ -67,8 +92,7 @@ pub(crate) fn make(
 
 /// In the first of the two.
 fn go(
-    users: &File,
-    processes: &File,
+    nest: &Nest,
     flags: u64,
     inner: u32,
     report: &Channel,
@@ -80,8 +104,8 @@ fn go(
         let (_, most) = getrlimit(resource).map_err(step("limits"))?;
         setrlimit(resource, most, most).map_err(step("limits"))?;
     }
-    setns(processes, CloneFlags::CLONE_NEWPID).map_err(step("the template's processes"))?;
-    setns(users, CloneFlags::CLONE_NEWUSER).map_err(step("the template's users"))?;
+    setns(&nest.processes, CloneFlags::CLONE_NEWPID).map_err(step("the template's processes"))?;
+    setns(&nest.users, CloneFlags::CLONE_NEWUSER).map_err(step("the template's users"))?;
     let (uid, gid) = (Uid::from_raw(UID_INSIDE), Gid::from_raw(GID_INSIDE));
     setresgid(gid, gid, gid).map_err(step("the template's group"))?;
     setresuid(uid, uid, uid).map_err(step("the template's user"))?;

@@ -31,6 +31,11 @@ mod arch {
         Registers { rip, rax: entered.orig_rax, orig_rax: NONE, ..*stopped }
     }
 
+    /// With which a thread goes on as if its call had ended with this error.
+    pub(crate) fn failing(stopped: &Registers, error: i32) -> Registers {
+        Registers { rax: -i64::from(error) as u64, orig_rax: NONE, ..*stopped }
+    }
+
     pub(crate) fn is_entering(now: &Registers) -> bool {
         now.rax as i64 == ENTERING && now.orig_rax as i64 >= 0
     }
@@ -73,6 +78,10 @@ mod arch {
         *stopped
     }
 
+    pub(crate) fn failing(stopped: &Registers, _: i32) -> Registers {
+        *stopped
+    }
+
     pub(crate) fn is_entering(_: &Registers) -> bool {
         false
     }
@@ -98,7 +107,9 @@ mod arch {
     }
 }
 
-pub(super) use arch::{again, call_again, enters, is_entering, place, reads, stack, without_call};
+pub(super) use arch::{
+    again, call_again, enters, failing, is_entering, place, reads, stack, without_call,
+};
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
@@ -138,5 +149,7 @@ mod tests {
         assert_eq!(without.orig_rax, u64::MAX);
         let later = call_again(&without, &entering);
         assert_eq!((later.rip, later.rax), (100, libc::SYS_read as u64));
+        let failed = failing(&without, 5);
+        assert_eq!((failed.rip, failed.rax as i64, failed.orig_rax), (102, -5, u64::MAX));
     }
 }

@@ -25,7 +25,7 @@ use super::block::Block;
 use super::kernel::Renewal;
 use super::trace::{Held, Registers, Watch, failed};
 use super::{look, resting};
-use crate::sys::{restartable_area, threads};
+use crate::sys::{RestartableArea, restartable_area, threads};
 
 /// A program may have as many threads.
 const THREADS_MAX: usize = 64;
@@ -33,13 +33,18 @@ const THREADS_MAX: usize = 64;
 const STOPS_MAX: u32 = 64;
 /// What the first thread may do after it has said that it is there, before it waits for the word.
 const CALLS_MAX: u32 = 2_000;
-/// How often it is made to fork for one copy.
-const FORKS_MAX: u32 = 4;
 /// Below the end of a stack there is nothing that is in use, but for what a function that calls no
 /// other has there (128 bytes). So much of it is used.
 const ROOM_BYTES: u64 = 1_024;
 const NAME_BYTES: u64 = 16;
 const LIST_BYTES: u64 = 768;
+/// Behind the list there is place for what a signal does: `struct sigaction` as the kernel has it.
+const ACTION_AT: u64 = LIST_BYTES;
+const ACTION_BYTES: usize = 32;
+const MASK_BYTES: u64 = 8;
+/// What the call ends with in which a template waits, in a copy that somebody waits for. It says that its
+/// socket is closed in others.
+const AWAITED: i32 = libc::ECANCELED;
 /// Of the child of a `fork`, with the number that the library of threads keeps.
 const FORK: u64 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
 /// As the library of threads makes one, and held as the one that makes it.
@@ -65,7 +70,16 @@ pub(super) struct Whole<'a> {
     number_at: u64,
 }
 
-/// A thread that is held where it waits.
+/// What is known of a template that is not held any more.
+pub(super) struct Remembered<'a> {
+    template: Pid,
+    watch: &'a Watch,
+    /// As in [`Whole`].
+    threads: Vec<Thread>,
+    number_at: u64,
+}
+
+/// A thread that waits, and that was held there.
 struct Thread {
     id: Pid,
     /// As they are after its call, and with which it takes that up again.
@@ -74,6 +88,28 @@ struct Thread {
     /// The signals that it blocks. Whoever is made to do a call step by step does not block all of them
     /// any more.
     mask: u64,
+    /// What the kernel and the processor know of it beside.
+    locks: (u64, u64),
+    restartable: Option<RestartableArea>,
+    name: Vec<u8>,
+    state: Vec<u8>,
+}
+
+impl Thread {
+    /// One that is held, with all that is known of it.
+    fn at(id: Pid, stopped: Registers, resumes: Registers, mask: u64) -> Result<Thread, String> {
+        let told = |error: std::io::Error| format!("a thread's state: {error}");
+        Ok(Thread {
+            id,
+            stopped,
+            resumes,
+            mask,
+            locks: threads::robust_list(id.as_raw()).map_err(told)?,
+            restartable: restartable_area(id.as_raw()).map_err(told)?,
+            name: name(id)?,
+            state: threads::extended_state(id.as_raw()).map_err(told)?,
+        })
+    }
 }
 
 impl<'a> Whole<'a> {
@@ -109,6 +145,7 @@ impl<'a> Whole<'a> {
             }
         }
         let number_at = number_at(&mut main)?;
+        forgets_children(template, &mut main)?;
         Ok(Whole { template, watch, threads, main, number_at })
     }
 
@@ -145,27 +182,54 @@ impl<'a> Whole<'a> {
         Renewal::of(self.template, ends, ours)
     }
 
-    /// Makes the other threads in the copy and has it go on where the template waits, once it is let go.
-    /// `inside` is the number of the copy in its environment.
-    pub(super) fn complete(&self, copy: &mut Held<'a>, inside: i32) -> Result<Vec<Pid>, String> {
+    /// Lets the template wait on, as it did. What is known of it.
+    pub(super) fn let_go(mut self) -> Result<Remembered<'a>, String> {
+        let threads = self.release()?;
+        let Whole { template, watch, number_at, .. } = self;
+        Ok(Remembered { template, watch, threads, number_at })
+    }
+
+    fn release(&mut self) -> Result<Vec<Thread>, String> {
+        let threads = std::mem::take(&mut self.threads);
+        for thread in &threads {
+            go_on_as(thread.id, thread)?;
+            ptrace::detach(thread.id, None).map_err(failed("letting the template go"))?;
+        }
+        Ok(threads)
+    }
+}
+
+impl<'a> Remembered<'a> {
+    /// Makes the other threads in the copy and has it go on where the template waits, once it is let go; its
+    /// call there ends with [`AWAITED`] if somebody waits for it. `inside` is the number of the copy in its
+    /// environment.
+    pub(super) fn complete(
+        &self,
+        copy: &mut Held<'a>,
+        inside: i32,
+        is_awaited: bool,
+    ) -> Result<Vec<Pid>, String> {
         // OpenSSL draws anew in a process of another number.
         if look::number_inside(self.template)? == inside {
             return Err("it has the number of its template".to_owned());
         }
         let first = self.threads.first().ok_or("it has no thread")?;
         let others = self.threads.iter().skip(1);
-        let (head, length) = robust_list(self.template)?;
+        let room = resting::stack(&first.stopped) - ROOM_BYTES;
+        let (head, length) = first.locks;
         let mut block = Block::default();
         block.must("its locks", libc::SYS_set_robust_list, &[head, length]);
+        // It hears of its own children again: as at its beginning, with no action and no flags.
+        copy.write(room + ACTION_AT, &[0; ACTION_BYTES])?;
+        let default = [libc::SIGCHLD as u64, room + ACTION_AT, 0, MASK_BYTES];
+        block.must("its children", libc::SYS_rt_sigaction, &default);
         for thread in others.clone() {
             let (stack, place) = (resting::stack(&thread.stopped), resting::place(&thread.stopped));
             // The library keeps it at the same place of what each thread has of its own.
             let number_at = place + (self.number_at - resting::place(&first.stopped));
             block.must("a thread", libc::SYS_clone, &[THREAD, stack, 0, number_at, place]);
         }
-        let room = resting::stack(&first.stopped) - ROOM_BYTES;
         block.run(copy, room, LIST_BYTES)?;
-        let name = name(self.template)?;
         let mut made = look::threads(copy.pid)?;
         made.retain(|id| *id != copy.pid);
         if made.len() != others.len() {
@@ -178,9 +242,13 @@ impl<'a> Whole<'a> {
             let born = ptrace::getregs(*id).map_err(failed("reading registers"))?;
             let is_it = |thread: &&Thread| resting::place(&thread.stopped) == resting::place(&born);
             let like = others.clone().find(is_it).ok_or("a thread of a copy is none of its")?;
-            self.become_like(*id, like, &name)?;
+            self.become_like(*id, like, &first.name)?;
         }
         go_on_as(copy.pid, first)?;
+        if is_awaited {
+            let resumes = resting::failing(&first.stopped, AWAITED);
+            ptrace::setregs(copy.pid, resumes).map_err(failed("setting registers"))?;
+        }
         Ok(made)
     }
 
@@ -188,45 +256,21 @@ impl<'a> Whole<'a> {
     fn become_like(&self, id: Pid, like: &Thread, known: &[u8]) -> Result<(), String> {
         let mut made = Held::with(id, self.watch, like.stopped)?;
         let mut block = Block::default();
-        let told = |error: std::io::Error| format!("a thread's state: {error}");
-        if let Some(area) = restartable_area(like.id.as_raw()).map_err(told)? {
+        if let Some(area) = like.restartable {
             let arguments = [area.at, u64::from(area.bytes), 0, u64::from(area.signature)];
             block.must("its processor", libc::SYS_rseq, &arguments);
         }
-        let (head, length) = robust_list(like.id)?;
+        let (head, length) = like.locks;
         block.must("its locks", libc::SYS_set_robust_list, &[head, length]);
-        let name = name(like.id)?;
         let name_at = resting::stack(&like.stopped) - ROOM_BYTES;
-        if name != known {
-            made.write(name_at, &name)?;
+        if like.name != known {
+            made.write(name_at, &like.name)?;
             block.must("its name", libc::SYS_prctl, &[libc::PR_SET_NAME as u64, name_at]);
         }
         block.run(&mut made, name_at + NAME_BYTES, LIST_BYTES)?;
-        let state = threads::extended_state(like.id.as_raw()).map_err(told)?;
-        threads::set_extended_state(id.as_raw(), &state).map_err(told)?;
+        let told = |error: std::io::Error| format!("a thread's state: {error}");
+        threads::set_extended_state(id.as_raw(), &like.state).map_err(told)?;
         go_on_as(id, like)
-    }
-
-    /// Lets the template wait on, as it did.
-    pub(super) fn let_go(mut self) -> Result<(), String> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Result<(), String> {
-        if self.threads.is_empty() {
-            return Ok(());
-        }
-        // What was forked and has ended is its child.
-        for _ in 0..FORKS_MAX {
-            if self.main.call(libc::SYS_wait4, &[u64::MAX, 0, libc::WNOHANG as u64, 0])? <= 0 {
-                break;
-            }
-        }
-        for thread in std::mem::take(&mut self.threads) {
-            go_on_as(thread.id, &thread)?;
-            ptrace::detach(thread.id, None).map_err(failed("letting the template go"))?;
-        }
-        Ok(())
     }
 }
 
@@ -242,10 +286,6 @@ fn go_on_as(id: Pid, like: &Thread) -> Result<(), String> {
     threads::set_signal_mask(id.as_raw(), like.mask)
         .map_err(|error| format!("a thread's signals: {error}"))?;
     ptrace::setregs(id, like.resumes).map_err(failed("setting registers"))
-}
-
-fn robust_list(thread: Pid) -> Result<(u64, u64), String> {
-    threads::robust_list(thread.as_raw()).map_err(|error| format!("its locks: {error}"))
 }
 
 /// What a thread is called, ended as the kernel wants to be told.
@@ -267,6 +307,30 @@ fn number_at(thread: &mut Held<'_>) -> Result<u64, String> {
         at if at > resting::place(&thread.registers) => Ok(at),
         _ => Err("it has no number in memory".to_owned()),
     }
+}
+
+/// What was forked of it and has ended is its child, and nobody would take note of that: so the kernel is told
+/// that nobody wants to.
+fn forgets_children(template: Pid, main: &mut Held<'_>) -> Result<(), String> {
+    let status = fs::read_to_string(format!("/proc/{template}/status"));
+    let status = status.map_err(|error| error.to_string())?;
+    let has = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let signals = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
+        signals.is_some_and(|signals| signals & 1 << (libc::SIGCHLD - 1) != 0)
+    };
+    if has("SigCgt:") {
+        return Err("it has children of its own to care for".to_owned());
+    }
+    if has("SigIgn:") {
+        return Ok(());
+    }
+    let at = resting::stack(&main.registers) - ROOM_BYTES;
+    let mut action = [0; ACTION_BYTES];
+    action[..8].copy_from_slice(&(libc::SIG_IGN as u64).to_ne_bytes());
+    main.write(at, &action)?;
+    let ignored = [libc::SIGCHLD as u64, at, 0, MASK_BYTES];
+    main.must("its children", libc::SYS_rt_sigaction, &ignored).map(|_| ())
 }
 
 /// Stops threads, wherever they are.
@@ -309,7 +373,7 @@ fn rest(id: Pid, is_first: bool, watch: &Watch) -> Result<Thread, String> {
         |registers: &Registers| !is_first || resting::reads(registers, TEMPLATE_FD as u64);
     let stopped = ptrace::getregs(id).map_err(failed("reading registers"))?;
     if let Some(resumes) = resting::again(&stopped).filter(|_| is_place(&stopped)) {
-        return Ok(Thread { id, stopped, resumes, mask });
+        return Thread::at(id, stopped, resumes, mask);
     }
     for _ in 0..CALLS_MAX {
         ptrace::syscall(id, None).map_err(failed("letting it go on"))?;
@@ -333,7 +397,7 @@ fn rest(id: Pid, is_first: bool, watch: &Watch) -> Result<Thread, String> {
         // It may have changed them.
         let mask = threads::signal_mask(id.as_raw());
         let mask = mask.map_err(|error| format!("a thread's signals: {error}"))?;
-        return Ok(Thread { id, stopped, resumes, mask });
+        return Thread::at(id, stopped, resumes, mask);
     }
     Err("a thread of it does not wait".to_owned())
 }

@@ -47,6 +47,15 @@ impl Origin {
     }
 }
 
+/// A launch has got a copy of which nobody knows yet whether it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NewCopy {
+    /// It was a spare that had not loaded itself.
+    Spare,
+    /// It was made for this launch: its environment had all of the function before it came.
+    Whole,
+}
+
 /// To the init process of a copy's environment: its program is there, a child of it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Adopt {

@@ -130,6 +130,7 @@ pub(crate) async fn copies(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
     one_function(sandboxes, &serves).await;
     what_is_no_template(sandboxes, spec).await;
     hostile(sandboxes, spec).await;
+    later_copies_that_hang(sandboxes, spec).await;
 }
 
 /// Spares that are copied from one process of their kind.
@@ -172,7 +173,76 @@ async fn spares(sandboxes: &Sandboxes, code: &Path, prepared: &Spec) {
         }
     }
     limits(sandboxes, &spec).await;
+    many_at_once(sandboxes, &spec).await;
     sandboxes.keep_spares(KIND, prepared, 0).unwrap();
+    wait_for(sandboxes, 0).await;
+}
+
+/// More launches at once than there are spares and environments for copies.
+async fn many_at_once(sandboxes: &Sandboxes, spec: &Spec) {
+    wait_for(sandboxes, 2).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (sandboxes, spec) = (sandboxes.clone(), spec.clone());
+        tasks.spawn(async move { sandboxes.launch_from_spare(&spec, KIND, None).await.unwrap() });
+    }
+    let tells = "print(hash('x'), open('/var/task/file').read(), os.listdir('/opt'))\n\
+                 print(os.readlink('/proc/self/ns/pid'))";
+    let mut seen = Vec::new();
+    // All of them have been made before the first one ends.
+    for sandbox in tasks.join_all().await {
+        assert!(sandbox.is_from_spare);
+        let (text, code, _) = told(sandbox, tells).await;
+        assert_eq!(code, Some(0), "{text}");
+        let (same, own) = text.split_once('\n').unwrap();
+        assert!(same.ends_with("from outside []"), "{text}");
+        seen.push((same.to_owned(), own.to_owned()));
+    }
+    // All of them are copies of one process, and each is in an environment of its own.
+    assert!(seen.iter().all(|(same, _)| *same == seen[0].0), "{seen:?}");
+    let own: std::collections::HashSet<_> = seen.iter().map(|(_, own)| own).collect();
+    assert_eq!(own.len(), seen.len());
+}
+
+/// Its first copies live, all others do nothing.
+const HANGS: &str = r#"
+stream.sendall(b"x")
+count = 0
+while os.read(6, 64):
+    count += 1
+    copy = os.fork()
+    if not copy:
+        break
+    os.waitpid(copy, 0)
+if count > 1:
+    import time
+    time.sleep(600)
+stream.sendall(b"loaded\n")
+exec(stream.recv(65536).decode())
+sys.stdout.flush()
+"#;
+
+/// A later copy that does nothing is ended, whether somebody waits for it or not, and launches go on
+/// without.
+async fn later_copies_that_hang(sandboxes: &Sandboxes, spec: &Spec) {
+    if !sandboxes.has_templates() {
+        return;
+    }
+    let hangs = python(spec, &[STANDS, HANGS]);
+    sandboxes.keep_copied_spares(KIND, &hangs, 1).unwrap();
+    wait_for(sandboxes, 1).await;
+    let first = sandboxes.launch_from_spare(&hangs, KIND, None).await.unwrap();
+    assert!(first.is_from_spare);
+    let (text, ..) = told(first, "print('lives')").await;
+    assert_eq!(text, "lives\n");
+    // The next copy, be it made for this or before, does not ask what it becomes.
+    let launched = sandboxes.launch_from_spare(&hangs, KIND, None);
+    let launched = tokio::time::timeout(PATIENCE, launched).await.expect("an answer").unwrap();
+    assert!(!launched.is_from_spare);
+    drop(launched);
+    // And one for nobody: there are spares again, of another zygote or started by themselves.
+    wait_for(sandboxes, 1).await;
+    sandboxes.keep_spares(KIND, &hangs, 0).unwrap();
     wait_for(sandboxes, 0).await;
 }
 

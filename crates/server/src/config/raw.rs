@@ -66,6 +66,7 @@ pub(super) struct RawFunctions {
     pub(super) idle_minutes: i64,
     pub(super) spares: i64,
     pub(super) zygotes: bool,
+    pub(super) spare_memory_mb_max: Value,
     pub(super) lifetime_minutes: i64,
     pub(super) transition_ms: i64,
     pub(super) url_base: String,

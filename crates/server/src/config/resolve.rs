@@ -11,7 +11,6 @@ use lambic_lambda::invoke::worth::Policy;
 use lambic_lambda::rollback::RollbackConfig;
 use lambic_lambda::state::runtime_id::{self, AllowRetired};
 use lambic_lambda::urls::UrlBase;
-use lambic_sandbox::SPARES_PER_KIND_MAX;
 use toml::Value;
 
 use super::machine::Machine;
@@ -225,6 +224,10 @@ fn front(origins: &Origins<'_>, raw: &RawFront) -> Result<Front, Failure> {
 /// Execution environments that one machine has places for; each runs one invocation at a time, so
 /// promising more would only be refused later.
 const CONCURRENCY_MAX: i64 = 20_000;
+/// Spares of each kind that may always wait; a started interpreter takes up to 40 MB.
+const SPARES_MAX: i64 = 64;
+/// Unless something else is set, what waits ahead of bursts takes one part of so many of the memory.
+const SPARE_MEMORY_PART: u64 = 16;
 
 fn functions(
     origins: &Origins<'_>,
@@ -245,7 +248,13 @@ fn functions(
         1_073_741_824,
     )?;
     let idle_minutes = number("idle_minutes", raw.idle_minutes, 1, 1_440)?;
-    let spares = number("spares", raw.spares, 0, SPARES_PER_KIND_MAX.into())?;
+    let spares = number("spares", raw.spares, 0, SPARES_MAX)?;
+    let spare_memory_mb = origins.number_or_auto(
+        "functions.spare_memory_mb_max",
+        &raw.spare_memory_mb_max,
+        0,
+        1_048_576,
+    )?;
     let lifetime_minutes = number("lifetime_minutes", raw.lifetime_minutes, 1, 100_000)?;
     let transition_ms = number("transition_ms", raw.transition_ms, 0, 60_000)?;
     Ok(Functions {
@@ -260,6 +269,7 @@ fn functions(
         idle_policy: idle_policy(origins, &raw.idle_policy)?,
         spares: u32::try_from(spares).expect("the limit is small"),
         zygotes: raw.zygotes,
+        spare_memory_mb_max: spare_memory_mb.unwrap_or(machine.memory_mb / SPARE_MEMORY_PART),
         lifetime: Duration::from_secs(60 * lifetime_minutes),
         transition: Duration::from_millis(transition_ms),
         url_base: url_base(origins, &raw.url_base)?,

@@ -42,7 +42,12 @@ impl JsonLines {
             second.text =
                 format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{in_minute:02}");
         }
-        write!(out, "{}.{micros:06}Z", second.text)
+        let digit = |place: u32| b'0' + (micros / 10_i64.pow(place) % 10) as u8;
+        let fraction = [5, 4, 3, 2, 1, 0].map(digit);
+        out.write_str(&second.text)?;
+        out.write_char('.')?;
+        out.write_str(str::from_utf8(&fraction).unwrap_or_default())?;
+        out.write_char('Z')
     }
 }
 
@@ -59,7 +64,9 @@ where
     ) -> fmt::Result {
         out.write_str("{\"timestamp\":\"")?;
         self.timestamp(self.rt.now(), &mut out)?;
-        write!(out, "\",\"level\":\"{}\"", event.metadata().level())?;
+        out.write_str("\",\"level\":\"")?;
+        out.write_str(event.metadata().level().as_str())?;
+        out.write_char('"')?;
         let mut members = Members { out: &mut out, result: Ok(()) };
         event.record(&mut members);
         members.result?;
@@ -88,9 +95,16 @@ impl Members<'_> {
         if self.result.is_ok() {
             // Names of fields are written in the source, and hold nothing that has to be escaped.
             let name = field.name().trim_start_matches("r#");
-            self.result = write!(self.out, ",\"{name}\":").and_then(|()| value(self.out));
+            self.result = member(self.out, name).and_then(|()| value(self.out));
         }
     }
+}
+
+/// What stands before a value. A name has nothing to escape.
+fn member(out: &mut dyn Write, name: &str) -> fmt::Result {
+    out.write_str(",\"")?;
+    out.write_str(name)?;
+    out.write_str("\":")
 }
 
 impl Visit for Members<'_> {
@@ -145,9 +159,14 @@ struct Escaped<'a>(&'a mut dyn Write);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        // Nearly all of it has nothing to escape, and is looked at many bytes at a time.
+        if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         // All that has to be escaped is ASCII, so every cut is between characters.
-        while let Some(at) = rest.bytes().position(|b| b < b' ' || b == b'"' || b == b'\\') {
+        while let Some(at) = rest.bytes().position(is_special) {
             self.0.write_str(&rest[..at])?;
             match rest.as_bytes()[at] {
                 b'"' => self.0.write_str("\\\"")?,

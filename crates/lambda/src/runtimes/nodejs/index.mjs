@@ -751,10 +751,10 @@ if (isSpare) {
     globalThis.gc?.({ type: 'minor' });
     await spare.become(await spare.asked(connection));
   } else {
-    await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
+    const isAwaited = await (await import('./zygote.mjs')).standAsTemplate(connection.fd);
     const asked = spare.asked(connection);
     // Memory is a copy's own from when it first writes to it, which takes time: so now, while it waits.
-    await rehearse();
+    if (!isAwaited) await rehearse();
     await spare.become(await asked);
   }
   [requestId, whenEmpty, isSpare] = [undefined, () => {}, false];

@@ -1,7 +1,7 @@
 // What a zygote of the Node.js runtime does: it says that it is there and stands still, in one call, for
 // ever. The platform copies it there with all of its threads. A copy, in whose place the platform has put
-// another stream and other pipes, finds that call ended with an error, and takes on what must not be the
-// same in all of them. Only loaded in a zygote.
+// another stream and other pipes, finds that call ended with an error, which tells whether somebody waits for
+// it, and takes on what must not be the same in all of them. Only loaded in a zygote.
 
 import fs from 'node:fs';
 import v8 from 'node:v8';
@@ -10,17 +10,19 @@ import v8 from 'node:v8';
 const TEMPLATE_FD = 6;
 const DRAWS_MAX = 1024;
 
-// Returns in each copy, and never in the zygote.
+// Returns in each copy, and never in the zygote. Whether somebody waits for the copy.
 export async function standAsTemplate(stream) {
   // A copy that collects what has been left here would write to, and so have, memory of its own.
   for (let round = 0; round < 2; round += 1) globalThis.gc?.();
   const word = Buffer.alloc(64);
+  let isAwaited;
   fs.writeSync(stream, '\n');
   for (;;) {
     try {
       if (fs.readSync(TEMPLATE_FD, word) === 0) process.exit(0);
     } catch (error) {
-      if (error.code !== 'EBADF') process.exit(0);
+      if (error.code !== 'EBADF' && error.code !== 'ECANCELED') process.exit(0);
+      isAwaited = error.code === 'ECANCELED';
       break;
     }
   }
@@ -34,6 +36,7 @@ export async function standAsTemplate(stream) {
   await new Promise((resolve) => {
     setImmediate(resolve);
   });
+  return isAwaited;
 }
 
 // `crypto` draws from OpenSSL, which knows a copy by its number. `Math.random()` draws from a state that

@@ -21,6 +21,7 @@ One file, standard library only, Python 3.8 and later.
 
 import sys
 
+import _signal
 import _socket
 import gc
 import importlib.machinery
@@ -237,14 +238,17 @@ def _flush():
             pass
 
 
-def _wait_as_template(connection):
+def _wait_as_template(connection, is_zygote):
     """Forks whenever the platform says so. Returns in each copy, in whose place the platform has put
-    another stream and other pipes, and never in this process."""
+    another stream and other pipes, and never in this process. Whether somebody waits for the copy."""
     os.set_inheritable(_TEMPLATE_FD, False)
     gc.collect()
     # A collection in a copy would write to, and so copy, every object there is.
     gc.freeze()
     _flush()
+    if is_zygote:
+        # The next word comes before the last copy is where it belongs: nobody waits for what was forked.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
     while True:
         try:
             word = os.read(_TEMPLATE_FD, 64)
@@ -254,6 +258,8 @@ def _wait_as_template(connection):
             _end()
         copy = os.fork()
         if not copy:
+            if is_zygote:
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
             # OpenSSL tells a copy by its process id, which is no other one in a namespace of its own.
             if "_ssl" in sys.modules:
                 sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
@@ -261,8 +267,9 @@ def _wait_as_template(connection):
                 # With it processes prove to each other that they belong together.
                 sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
             connection.rest = b""
-            return
-        os.waitpid(copy, 0)
+            return b"somebody" in word
+        if not is_zygote:
+            os.waitpid(copy, 0)
 
 
 # ---- The context object ------------------------------------------------------------------------
@@ -809,7 +816,7 @@ def _snapshot(connection, is_template):
     if is_template:
         # Not answered here.
         connection.send(connection.head("GET", "restore/next", ""))
-        _wait_as_template(connection)
+        _wait_as_template(connection, False)
         _reseed()
     connection.restored()
     try:
@@ -1017,11 +1024,12 @@ def _main():
         _rehearse()
     if sdks:
         _import_sdks(sdks)
+    is_awaited = True
     if is_zygote:
         # That it is there.
         connection.send(b"\n")
-        _wait_as_template(connection)
-    if is_zygote:
+        is_awaited = _wait_as_template(connection, True)
+    if not is_awaited:
         # What is done in the copy has its own memory.
         _rehearse()
         _rehearse_sdks()

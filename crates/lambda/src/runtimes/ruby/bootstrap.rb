@@ -345,15 +345,16 @@ module LambicRuntime
     end
 
     # Forks whenever the platform says so. Returns in each copy, in whose place the platform has put another
-    # stream and other pipes, and never in this process.
+    # stream and other pipes, and never in this process. Whether somebody waits for the copy.
     def wait_as_template
       own = Process.pid
       word = IO.for_fd(TEMPLATE_FD, "rb", autoclose: false)
       # What is old is looked at no more by a copy's collections.
       3.times { GC.start }
       flush
+      said = nil
       loop do
-        word.sysread(64)
+        said = word.sysread(64)
         copy = fork
         break unless copy
 
@@ -362,6 +363,7 @@ module LambicRuntime
       # Ruby gives a child what it must have of its own if it has another number.
       exit!(1) if Process.pid == own
       srand
+      said.include?("somebody")
     rescue SystemCallError, IOError
       finish
     end
@@ -376,9 +378,8 @@ module LambicRuntime
         rehearse
         if is_zygote
           connection.stand
-          wait_as_template
           # What is done in the copy has its own memory.
-          rehearse
+          rehearse unless wait_as_template
         end
         connection.become
         forget_locale

@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Purpose, Queued, Spawner, State, Template, Whose};
 use crate::channel::Channel;
-use crate::machine::Place;
+use crate::machine::{Place, Waiting};
 use crate::protocol::{Origin, Refusal, Reply, Role, Spec};
+use crate::template::nest::Nest;
 
 impl Spawner {
     /// An environment that is to stand as a template, or to be a copy of one.
@@ -25,6 +26,7 @@ impl Spawner {
                 let queued = Queued { id, template, spec, given };
                 self.copies.queue.push_back(queued);
                 self.launch_queued();
+                self.order_nested();
                 Ok(())
             }
         }
@@ -39,14 +41,23 @@ impl Spawner {
     ) -> Result<(), Refusal> {
         let (word, theirs) = Channel::pair().map_err(|error| error.to_string())?;
         let waiting = self.machine.make_placed(Place::Template)?;
+        let nest = match Nest::of(waiting.pid) {
+            Ok(nest) => nest,
+            Err(reason) => {
+                self.discard(waiting);
+                return Err(Refusal::Template(reason));
+            }
+        };
         let mut outputs: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         outputs.push(theirs.as_fd());
         let assigned = self.machine.assign(&waiting, spec, &outputs, Origin::Template);
         let (pid, slot) = (waiting.pid, waiting.slot);
-        self.hand_over(id, waiting, assigned, None)?;
+        self.hand_over(id, waiting, assigned, None, None)?;
         let (whose, state) = (Whose::Function(number), State::Ready);
         let (kept, is_proven) = (None, false);
-        self.copies.templates.push(Template { whose, state, pid, slot, word, is_proven, kept });
+        let stock = Vec::new();
+        let template = Template { whose, state, pid, slot, word, nest, stock, is_proven, kept };
+        self.copies.templates.push(template);
         Ok(())
     }
 
@@ -58,7 +69,15 @@ impl Spawner {
             let template = self.copies.templates.iter().find(|template| template.whose == whose);
             let (id, state) = (queued.id, template.map(|template| template.state));
             let begun = match (template.map(|known| (known.pid, known.slot)), state) {
-                (Some((pid, slot)), Some(State::Ready)) => self.launch_copy(queued, pid, slot),
+                (Some((pid, slot)), Some(State::Ready)) => match self.take_nested(pid) {
+                    Ok(Some(waiting)) => self.launch_copy(queued, waiting, pid, slot),
+                    // It is being made.
+                    Ok(None) => {
+                        self.copies.queue.push_back(queued);
+                        Ok(())
+                    }
+                    Err(reason) => Err(reason.into()),
+                },
                 (Some(_), Some(State::Busy | State::Starting)) => {
                     self.copies.queue.push_back(queued);
                     Ok(())
@@ -72,8 +91,13 @@ impl Spawner {
         }
     }
 
-    fn launch_copy(&mut self, queued: Queued, template: i32, slot: u32) -> Result<(), Refusal> {
-        let waiting = self.machine.make_placed(Place::Within(template))?;
+    fn launch_copy(
+        &mut self,
+        queued: Queued,
+        waiting: Waiting,
+        template: i32,
+        slot: u32,
+    ) -> Result<(), Refusal> {
         let assigned = self.machine.assign(&waiting, queued.spec, &[], Origin::Copied);
         if let Err(reason) = assigned {
             self.discard(waiting);

@@ -27,8 +27,9 @@ impl Copies {
 
     /// A spare has broken before it was at hand. If it was a copy that says something of its template,
     /// of which no more are made. What is to be told of it; `None` if it was none.
-    pub(crate) fn has_broken(&mut self, pid: i32, kind: u64) -> Option<&'static str> {
-        let template = self.nested.iter().find(|copy| copy.pid == pid)?.template;
+    pub(crate) fn has_broken(&mut self, pid: i32) -> Option<&'static str> {
+        let copy = self.nested.iter().find(|copy| copy.pid == pid)?;
+        let (template, kind) = (copy.template, copy.kind?);
         if let Some(template) = self.template(template) {
             template.state = State::Retired;
         }

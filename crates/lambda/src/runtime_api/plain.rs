@@ -1,10 +1,11 @@
-//! The stream that our own runtime clients inherit, served without a general HTTP server: they send
-//! few kinds of requests, always in the same form, and this is the path that every warm invoke takes.
+//! The plain requests of the Runtime API, served without a general HTTP server: this is the path that
+//! every warm invoke takes. Our own clients, on the stream that they inherit, and AWS's for Rust send
+//! nothing else; what most others ask for their next event with is one too.
 //!
 //! What is of that form, and there in one piece, is answered here. Everything else (a chunked body, a
-//! header that our clients do not send, half a request) goes to hyper together with what has been
+//! header that is not known here, half a request) goes to hyper together with what has been
 //! read, and stays there; both give the same answers. The peer is user code as everywhere: nothing is
-//! believed because it comes on this stream, and no more than [`READ_BYTES`] are held of it.
+//! believed because it comes on this or that stream, and no more than [`READ_BYTES`] are held of it.
 //!
 //! Our clients send their answer and the request for the next event at once. Then the caller gets the
 //! answer first, and the runtime hears that it arrived together with its next event: one write and one
@@ -15,18 +16,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt;
+use lambic_front::date;
+use lambic_rt::Rt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::answer::{Answer, Payload};
-use super::connection::{BoxIo, Kind};
+use super::connection::{BoxIo, HEADERS_MAX, Kind};
 use super::desk::{Desk, Event, NextEvent};
 use super::{next, response, route};
 
-/// Read at a time, so also the longest request that is served here.
+/// What is read of a request if it is there at once, so also the longest that is served here.
 const READ_BYTES: usize = 64 * 1024 + 4 * 1024;
+/// Of which so much is held as long as no more comes: most environments wait for an event.
+const USUAL_BYTES: usize = 4 * 1024;
 /// Shorter bodies are copied, so that what they were read into can be used again, and no answer that waits
 /// for its caller holds more than twice its size.
 const COPIED_BYTES_MAX: usize = READ_BYTES / 2;
@@ -35,24 +41,21 @@ const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 const INVOCATION: &[u8] = b"POST /2018-06-01/runtime/invocation/";
 const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1";
-const ACCEPTED: &[u8] =
-    b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"status\":\"OK\"}\n";
 const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
 
 /// Serves the stream until it closes; or until something comes that is not for here, which is given
 /// back with what was read.
-pub(super) async fn serve(mut io: BoxIo, desk: &Arc<Desk>) -> Option<(BoxIo, BytesMut)> {
+pub(super) async fn serve(
+    mut io: BoxIo,
+    kind: Kind,
+    desk: &Arc<Desk>,
+) -> Option<(BoxIo, BytesMut)> {
     let mut read = BytesMut::new();
-    // Answers that have not been sent.
-    let mut out = Vec::new();
+    let mut out = Answers::new(kind, desk.rt());
     loop {
         if read.is_empty() {
             send(&mut io, &mut out, None).await.ok()?;
-            read.reserve(READ_BYTES);
-            match io.read_buf(&mut read).await {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
-            }
+            read_more(&mut io, &mut read).await?;
         }
         let Some(asked) = Asked::read(&read) else {
             send(&mut io, &mut out, None).await.ok()?;
@@ -65,16 +68,16 @@ pub(super) async fn serve(mut io: BoxIo, desk: &Arc<Desk>) -> Option<(BoxIo, Byt
                     Ok(NextEvent::Now(event)) => Some(event),
                     Ok(NextEvent::Later(receiver)) => receiver.await.ok(),
                     Err(refusal) => {
-                        print(&mut out, super::answer::from_refusal(refusal)).await;
+                        out.other(super::answer::from_refusal(refusal)).await;
                         continue;
                     }
                 };
                 match event {
                     Some(event) => {
-                        let rest = print_event(&mut out, &event);
+                        let rest = out.event(&event);
                         send(&mut io, &mut out, rest).await.ok()?;
                     }
-                    None => print(&mut out, next::superseded()).await,
+                    None => out.other(next::superseded()).await,
                 }
             }
             What::Response { id, content_type } => {
@@ -82,18 +85,35 @@ pub(super) async fn serve(mut io: BoxIo, desk: &Arc<Desk>) -> Option<(BoxIo, Byt
                 let content_type = content_type.map(|value| read[value].to_vec());
                 let body = take(&mut read, asked.bytes, asked.body_bytes);
                 match response::whole(desk, &id, content_type.as_deref(), body).await {
-                    None => out.extend_from_slice(ACCEPTED),
-                    Some(answer) => print(&mut out, answer).await,
+                    None => out.accepted(),
+                    Some(answer) => out.other(answer).await,
                 }
             }
             What::Other(request) => {
                 let body = take(&mut read, asked.bytes, asked.body_bytes);
                 let request = request.map(|()| Payload::Whole(Some(body)));
-                let answer = route(desk.clone(), Kind::Inherited, request).await;
-                print(&mut out, answer).await;
+                out.other(route(desk.clone(), kind, request).await).await;
             }
         }
     }
+}
+
+/// Waits until something has come, and reads what is there. `None`: the stream has ended.
+async fn read_more(io: &mut BoxIo, read: &mut BytesMut) -> Option<()> {
+    if read.capacity() > 2 * USUAL_BYTES {
+        *read = BytesMut::new();
+    }
+    read.reserve(USUAL_BYTES);
+    if io.read_buf(read).await.ok()? == 0 {
+        return None;
+    }
+    if read.len() == read.capacity() {
+        read.reserve(READ_BYTES - read.len());
+        // An end that is found here is found again.
+        let more = io.read_buf(read).now_or_never();
+        more.transpose().ok()?;
+    }
+    Some(())
 }
 
 /// Takes a request out of what was read; its body, which is the end of it.
@@ -107,10 +127,10 @@ fn take(read: &mut BytesMut, bytes: usize, body_bytes: usize) -> Bytes {
     body
 }
 
-async fn send(io: &mut BoxIo, out: &mut Vec<u8>, rest: Option<Bytes>) -> io::Result<()> {
-    if !out.is_empty() {
-        io.write_all(out).await?;
-        out.clear();
+async fn send(io: &mut BoxIo, out: &mut Answers, rest: Option<Bytes>) -> io::Result<()> {
+    if !out.text.is_empty() {
+        io.write_all(&out.text).await?;
+        out.text.clear();
     }
     if let Some(rest) = rest {
         io.write_all(&rest).await?;
@@ -138,27 +158,30 @@ enum What {
 }
 
 impl Asked {
-    /// `None` for all that is not plainly one of the requests of our clients, and whole.
+    /// `None` for all that is not plainly a request of the usual form, and whole.
     fn read(read: &[u8]) -> Option<Asked> {
         let (line, mut at) = line(read, 0)?;
         let mut length = None;
         let mut content_type = None;
         let mut error_type = None;
-        loop {
+        for count in 0.. {
             let (header, after) = self::line(read, at)?;
             let from = at;
             at = after;
             if header.is_empty() {
                 break;
             }
+            if count == HEADERS_MAX {
+                return None;
+            }
             let colon = header.iter().position(|byte| *byte == b':')?;
-            let (name, value) = (&header[..colon], header[colon + 1..].trim_ascii());
+            let (name, value) = (&header[..colon], trimmed(&header[colon + 1..]));
             let begin = from + colon + 1 + offset(&header[colon + 1..]);
             let place = begin..begin + value.len();
             if !value.iter().all(|byte| fits(*byte)) {
                 return None;
             }
-            if name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"user-agent") {
+            if says_nothing(name, value) {
                 continue;
             }
             let known = if name.eq_ignore_ascii_case(b"content-length") {
@@ -204,7 +227,18 @@ fn line(read: &[u8], at: usize) -> Option<(&[u8], usize)> {
 
 /// Where the value begins.
 fn offset(after_colon: &[u8]) -> usize {
-    after_colon.len() - after_colon.trim_ascii_start().len()
+    after_colon.iter().take_while(|byte| is_blank(**byte)).count()
+}
+
+/// Without the blanks around it. What else is white space has no place in a header.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let rest = &value[offset(value)..];
+    let blanks = rest.iter().rev().take_while(|byte| is_blank(**byte)).count();
+    &rest[..rest.len() - blanks]
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
 }
 
 /// Whether it may stand in the value of a header.
@@ -250,60 +284,100 @@ fn request(
     request.body(()).ok()
 }
 
-/// Adds an event. A long one is not copied: it is what comes after that.
-fn print_event(out: &mut Vec<u8>, event: &Event) -> Option<Bytes> {
-    let texts = [
-        ("lambda-runtime-aws-request-id", Some(&event.request_id)),
-        ("lambda-runtime-invoked-function-arn", Some(&event.invoked_arn)),
-        ("lambda-runtime-trace-id", Some(&event.trace_id)),
-        ("lambda-runtime-client-context", event.client_context.as_ref()),
-        ("lambda-runtime-aws-tenant-id", event.tenant_id.as_ref()),
-    ];
-    out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
-    for (name, text) in texts {
-        // As in `next`: what cannot stand in a header is left out.
-        let text = text.filter(|text| !text.is_empty() && text.bytes().all(fits));
-        if let Some(text) = text {
-            print_header(out, name, text.as_bytes());
+/// Whether a header makes no difference to anybody.
+fn says_nothing(name: &[u8], value: &[u8]) -> bool {
+    [&b"host"[..], b"user-agent", b"accept", b"accept-encoding"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+        // As without it.
+        || name.eq_ignore_ascii_case(b"connection") && value.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// Answers that have not been sent.
+struct Answers {
+    text: Vec<u8>,
+    /// Whether they are dated, as general HTTP servers do; our own clients do not look at it.
+    dated: Option<Rt>,
+}
+
+impl Answers {
+    fn new(kind: Kind, rt: &Rt) -> Answers {
+        let dated = (kind == Kind::Accepted).then(|| rt.clone());
+        Answers { text: Vec::new(), dated }
+    }
+
+    fn accepted(&mut self) {
+        self.text.extend_from_slice(
+            b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 16\r\n",
+        );
+        self.end_head();
+        self.text.extend_from_slice(b"{\"status\":\"OK\"}\n");
+    }
+
+    /// Adds an event. A long one is not copied: it is what comes after that.
+    fn event(&mut self, event: &Event) -> Option<Bytes> {
+        let texts = [
+            ("lambda-runtime-aws-request-id", Some(&event.request_id)),
+            ("lambda-runtime-invoked-function-arn", Some(&event.invoked_arn)),
+            ("lambda-runtime-trace-id", Some(&event.trace_id)),
+            ("lambda-runtime-client-context", event.client_context.as_ref()),
+            ("lambda-runtime-aws-tenant-id", event.tenant_id.as_ref()),
+        ];
+        self.text.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
+        for (name, text) in texts {
+            // As in `next`: what cannot stand in a header is left out.
+            let text = text.filter(|text| !text.is_empty() && text.bytes().all(fits));
+            if let Some(text) = text {
+                self.header(name, text.as_bytes());
+            }
         }
+        self.number("lambda-runtime-deadline-ms", event.deadline_ms);
+        self.number("content-length", event.payload.len() as i64);
+        self.end_head();
+        if event.payload.len() > JOINED_BYTES_MAX {
+            return Some(event.payload.clone());
+        }
+        self.text.extend_from_slice(&event.payload);
+        None
     }
-    print_number(out, "lambda-runtime-deadline-ms", event.deadline_ms);
-    print_number(out, "content-length", event.payload.len() as i64);
-    out.extend_from_slice(b"\r\n");
-    if event.payload.len() > JOINED_BYTES_MAX {
-        return Some(event.payload.clone());
+
+    /// Adds any other answer.
+    async fn other(&mut self, answer: Answer) {
+        let (head, body) = answer.into_parts();
+        // A body that is there already cannot fail.
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        self.text.extend_from_slice(b"HTTP/1.1 ");
+        self.text.extend_from_slice(head.status.as_str().as_bytes());
+        self.text.push(b' ');
+        let reason = head.status.canonical_reason().unwrap_or_default();
+        self.text.extend_from_slice(reason.as_bytes());
+        self.text.extend_from_slice(b"\r\n");
+        for (name, value) in &head.headers {
+            self.header(name.as_str(), HeaderValue::as_bytes(value));
+        }
+        self.number("content-length", body.len() as i64);
+        self.end_head();
+        self.text.extend_from_slice(&body);
     }
-    out.extend_from_slice(&event.payload);
-    None
-}
 
-/// Adds any other answer.
-async fn print(out: &mut Vec<u8>, answer: Answer) {
-    let (head, body) = answer.into_parts();
-    // A body that is there already cannot fail.
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    for (name, value) in &head.headers {
-        print_header(out, name.as_str(), HeaderValue::as_bytes(value));
+    fn header(&mut self, name: &str, value: &[u8]) {
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        self.text.extend_from_slice(value);
+        self.text.extend_from_slice(b"\r\n");
     }
-    print_number(out, "content-length", body.len() as i64);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body);
-}
 
-fn print_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
+    fn number(&mut self, name: &str, value: i64) {
+        use std::io::Write;
+        // A vector takes everything.
+        let _ = write!(self.text, "{name}: {value}\r\n");
+    }
 
-fn print_number(out: &mut Vec<u8>, name: &str, value: i64) {
-    use std::io::Write;
-    // A vector takes everything.
-    let _ = write!(out, "{name}: {value}\r\n");
+    fn end_head(&mut self) {
+        if let Some(rt) = &self.dated {
+            let date = date::header(rt.now());
+            self.header("date", date.as_bytes());
+        }
+        self.text.extend_from_slice(b"\r\n");
+    }
 }

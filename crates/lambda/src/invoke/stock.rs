@@ -173,7 +173,7 @@ pub(super) fn memory_kb(runtime: Option<&str>, is_copy: bool) -> u64 {
     match (runtime, is_copy) {
         (None, _) => 1_200,
         (Some("python"), true) => 2_000,
-        (Some(_), true) => 3_500,
+        (Some(_), true) => 2_500,
         (Some("java"), false) => 48_000,
         (Some(_), false) => 12_000,
     }

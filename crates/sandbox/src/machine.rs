@@ -23,8 +23,8 @@ use crate::protocol::{Go, InitReport, Mode, READY_TMP_MB};
 use crate::rootfs::{self, GID_INSIDE, UID_INSIDE};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
-use crate::template::nest::{self, Nest};
 use crate::template;
+use crate::template::nest::{self, Nest};
 use crate::tmpdisk::TmpDisks;
 use crate::trial::stands;
 
@@ -334,14 +334,8 @@ impl Machine {
         let tmp_disk = disk.is_some();
         let is_for_copy = matches!(place, Place::Within(_));
         let rehearses = !self.is_hurried;
-        let go = Go {
-            doors: doors.len(),
-            is_template,
-            is_for_copy,
-            tmp_disk,
-            rehearses,
-            way: arrival,
-        };
+        let go =
+            Go { doors: doors.len(), is_template, is_for_copy, tmp_disk, rehearses, way: arrival };
         let descriptors: Vec<_> =
             doors.iter().map(AsFd::as_fd).chain(disk.map(AsFd::as_fd)).collect();
         control.send(&go, &descriptors).map_err(|error| format!("starting init: {error}"))?;

@@ -175,7 +175,8 @@ impl Makers {
         for maker in &all {
             let _ = kill(Pid::from_raw(maker.pid), Signal::SIGKILL);
         }
-        let slots = all.iter().flat_map(|maker| maker.slots.iter().map(|(slot, _)| *slot)).collect();
+        let slots =
+            all.iter().flat_map(|maker| maker.slots.iter().map(|(slot, _)| *slot)).collect();
         (all.iter().map(|maker| maker.pid).collect(), slots)
     }
 }

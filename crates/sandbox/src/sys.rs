@@ -503,9 +503,8 @@ pub(crate) fn process_descriptor(pid: u32) -> io::Result<OwnedFd> {
 /// A descriptor of another process, by its number there. Takes the right to trace it.
 pub(crate) fn descriptor_of(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
-    let fd = check(unsafe {
-        libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0_u32)
-    })?;
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0_u32) })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

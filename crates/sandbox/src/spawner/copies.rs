@@ -210,9 +210,8 @@ impl Copies {
     }
 
     fn known_zygote(&self, kind: u64) -> Option<&Template> {
-        let is_it = |known: &&Template| {
-            known.whose == Whose::Kind(kind) && known.state != State::Retired
-        };
+        let is_it =
+            |known: &&Template| known.whose == Whose::Kind(kind) && known.state != State::Retired;
         self.templates.iter().find(is_it)
     }
 

@@ -33,7 +33,13 @@ impl Spawner {
     }
 
     /// So many spares of this kind are wanted.
-    pub(super) fn keep(&mut self, kind: u64, spec: Spec, count: u32, copied: bool) -> Result<(), String> {
+    pub(super) fn keep(
+        &mut self,
+        kind: u64,
+        spec: Spec,
+        count: u32,
+        copied: bool,
+    ) -> Result<(), String> {
         spec.check_spare(&self.bind_roots)?;
         if !self.machine.has_spares() {
             return Err("limits cannot be set late on this machine".to_owned());

@@ -106,11 +106,7 @@ impl<'a> Door<'a> {
 }
 
 /// Makes sure that what came is what was sent.
-fn are_the_same(
-    copy: &Held<'_>,
-    numbers: &[u64],
-    handed: &[BorrowedFd<'_>],
-) -> Result<(), String> {
+fn are_the_same(copy: &Held<'_>, numbers: &[u64], handed: &[BorrowedFd<'_>]) -> Result<(), String> {
     for (number, ours) in numbers.iter().zip(handed) {
         let ours = format!("/proc/self/fd/{}", ours.as_raw_fd());
         if identity(&format!("/proc/{}/fd/{number}", copy.pid))? != identity(&ours)? {

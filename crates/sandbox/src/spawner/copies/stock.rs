@@ -22,9 +22,8 @@ impl Spawner {
     pub(in crate::spawner) fn lacks_nested(&self) -> Option<i32> {
         let wanted = self.nested_wanted();
         let can_order = self.makers.ordered() < MADE_AT_A_TIME;
-        let has = |zygote: &Template| {
-            zygote.stock.len() + self.makers.ordered_for(Some(zygote.pid))
-        };
+        let has =
+            |zygote: &Template| zygote.stock.len() + self.makers.ordered_for(Some(zygote.pid));
         let can_have = |zygote: &&Template| {
             matches!(zygote.whose, Whose::Kind(_))
                 && matches!(zygote.state, State::Ready | State::Busy)

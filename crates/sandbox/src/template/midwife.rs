@@ -337,17 +337,7 @@ fn enter(
     for rules in rules {
         block.must("landlock", libc::SYS_landlock_restrict_self, &[*rules, 0]);
     }
-    let closed = libc::O_CLOEXEC as u64;
-    // Processes that the program starts get its output, not its stream.
-    let targets = [&[(1, 0), (2, 0)][..], &[(3, closed)], &[(LOG_PIPE_FD as u64, 0)]];
-    for (end, targets) in ends.iter().zip(targets) {
-        for (target, flags) in targets {
-            block.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags]);
-        }
-    }
-    for socket in &came.sockets {
-        block.must("a connection's end", libc::SYS_dup3, &[deaf[0], *socket as u64, closed]);
-    }
+    put_ends(&mut block, ends, &came.sockets, deaf[0]);
     if let Some((renewal, given)) = &renewed {
         renewal.put(copy, &mut block, room + EVENTS_AT, given)?;
     }
@@ -363,6 +353,21 @@ fn enter(
     came.files.open_again(copy, work.template, (room, LIST_AT), list)?;
     copy.must("memory", libc::SYS_munmap, &[room, ROOM_BYTES])?;
     Ok(!moves.is_empty() && moves.iter().all(|at| results[*at] == 1))
+}
+
+/// Puts its own pipes and stream in place of the template's, and what is `deaf` in place of its connections.
+fn put_ends(block: &mut Block, ends: &[u64], sockets: &[i32], deaf: u64) {
+    let closed = libc::O_CLOEXEC as u64;
+    // Processes that the program starts get its output, not its stream.
+    let targets = [&[(1, 0), (2, 0)][..], &[(3, closed)], &[(LOG_PIPE_FD as u64, 0)]];
+    for (end, targets) in ends.iter().zip(targets) {
+        for (target, flags) in targets {
+            block.must("its pipes", libc::SYS_dup3, &[*end, *target, *flags]);
+        }
+    }
+    for socket in sockets {
+        block.must("a connection's end", libc::SYS_dup3, &[deaf, *socket as u64, closed]);
+    }
 }
 
 /// In place of a connection, whose other end knows nothing of a copy: one that has ended.

@@ -235,10 +235,13 @@ impl Spawner {
         if spare.is_some_and(|kind| self.spares.count(kind) < FEW_SPARES) {
             return Next::StartSpare;
         }
-        match self.has_means() {
-            false => self.next_to_end(quiet).or_rest(),
-            true if spare.is_some() => Next::StartSpare,
-            true => Next::MakeWaiting,
+        // That first of which there are fewer.
+        let is_behind = |kind| self.ready.len() < self.spares.count(kind);
+        let is_ready_next = lacks_more && spare.is_none_or(is_behind);
+        match (self.has_means(), is_ready_next) {
+            (false, _) => self.next_to_end(quiet).or_rest(),
+            (true, true) => Next::MakeWaiting,
+            (true, false) => Next::StartSpare,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Birth, Purpose, Spawner, State};
 use crate::channel::is_readable;
 use crate::machine::Waiting;
-use crate::protocol::{NewCopy, Refusal, Reply};
+use crate::protocol::{NewCopy, Reply, Why};
 use crate::spares::Spare;
 use crate::template::midwife::Outcome;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ impl Spawner {
                 }
                 Some(Ok(Outcome::Delivered)) => Ok(()),
                 Some(Ok(Outcome::Failed(why))) => Err(why),
-                None | Some(Err(_)) => Err("the process that was to make it has ended".to_owned()),
+                None | Some(Err(_)) => Err("the process that was to make it has ended".into()),
             };
             self.finish(birth, outcome);
         }
@@ -42,7 +42,7 @@ impl Spawner {
         }
     }
 
-    fn finish(&mut self, birth: Birth, outcome: Result<(), String>) {
+    fn finish(&mut self, birth: Birth, outcome: Result<(), Why>) {
         let Birth { purpose, template, waiting, holds, is_lost, .. } = birth;
         let is_zygote = !matches!(purpose, Purpose::Launch { .. });
         if let Some(known) = self.copies.template(template) {
@@ -59,7 +59,7 @@ impl Spawner {
             }
         }
         let outcome = outcome.and_then(|()| match is_lost {
-            true => Err("its environment has ended".to_owned()),
+            true => Err("its environment has ended".into()),
             false => Ok(()),
         });
         match outcome {
@@ -93,7 +93,7 @@ impl Spawner {
         }
     }
 
-    fn was_not_born(&mut self, purpose: Purpose, why: String) {
+    fn was_not_born(&mut self, purpose: Purpose, why: Why) {
         let kind = match purpose {
             Purpose::Spare { kind, .. } => kind,
             Purpose::Wanted { wanted, .. } => {
@@ -102,8 +102,7 @@ impl Spawner {
                 kind
             }
             Purpose::Launch { id } => {
-                let reason = Refusal::Template(why);
-                let _ = self.daemon.send(&Reply::Failed { id, reason }, &[]);
+                let _ = self.daemon.send(&Reply::Failed { id, reason: why.into() }, &[]);
                 return;
             }
         };

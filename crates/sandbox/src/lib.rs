@@ -34,6 +34,7 @@ mod seat;
 mod seccomp;
 mod spares;
 mod spawner;
+mod spec;
 mod sys;
 mod template;
 mod tmpdisk;

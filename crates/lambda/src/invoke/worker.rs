@@ -218,6 +218,11 @@ impl Drop for Leaving {
     }
 }
 
+fn recorder(shell: &Shell, init_type: InitType) -> Arc<Recorder> {
+    let recorder = Recorder::new(shell.version().clone(), shell.common.rt.clone());
+    Arc::new(recorder.of_type(init_type).of_tenant(shell.tenant().cloned()))
+}
+
 /// Starts it, if need be a second time. `None`: it failed and whoever waited has been told.
 async fn begin(
     shell: &Arc<Shell>,
@@ -228,8 +233,7 @@ async fn begin(
     shell.common.spares.is_started(&shell.version().function_arn);
     let is_snapstart = shell.version().snap_start;
     let init_type = if is_snapstart { InitType::SnapStart } else { init_type };
-    let recorder = Recorder::new(shell.version().clone(), rt.clone()).of_type(init_type);
-    let recorder = Arc::new(recorder.of_tenant(shell.tenant().cloned()));
+    let recorder = recorder(shell, init_type);
     let template = is_snapstart.then(|| restoring::template(shell)).flatten();
     let session = open_session(shell, template.clone());
     let access = match &template {

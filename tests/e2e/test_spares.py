@@ -502,3 +502,18 @@ def test_nothing_of_spares_is_left_by_a_server_that_is_killed(fresh_server):
         left = traces.left()
         traces.end_processes()
         raise AssertionError(f"left after SIGKILL: {left}") from None
+
+
+def test_one_that_does_not_come_up_keeps_no_other_kind_from_being_made(tmp_path_factory):
+    """An interpreter that hangs while it starts is ended in the end; nobody else waits for that."""
+    made = started(tmp_path_factory, "stuck", "--set", "functions.zygotes=false")
+    pids = lambda name: [pid for pid in made.server.started() if name in os.path.basename(os.readlink(f"/proc/{pid}/exe"))]
+    made.functions.ruby("def handler(event:, context:) = 1\n")
+    until(lambda: pids("ruby"), "a spare of Ruby that starts")
+    for pid in pids("ruby"):
+        os.kill(pid, signal.SIGSTOP)
+    at_hand = made.figure("lambic_spares")
+    python = made.functions.python("def handler(event, context): return 1\n")
+    made.wait_for_spares(at_hand + KEPT)
+    assert made.first_invoke(python, spares=KEPT).value == 1
+    assert made.server.stop() == 0

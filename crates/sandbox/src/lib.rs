@@ -27,6 +27,7 @@ mod machine;
 mod makers;
 mod network;
 mod oom;
+mod patience;
 mod protocol;
 mod rootfs;
 mod sandbox;

@@ -2,13 +2,15 @@
 //! for.
 //!
 //! The daemon says which kinds there are and how many of each are wanted; this remembers, counts and
-//! chooses. One is being started at a time. It is at hand as soon as its program has sent something on
-//! its stream, which it does when it has loaded itself. A spare serves one launch, and is ended when it
+//! chooses. One of a kind is being started at a time. It is at hand as soon as its program has sent
+//! something on its stream, which it does when it has loaded itself, and is given up when that takes too long. A spare serves one launch, and is ended when it
 //! is not wanted any more; none ever goes back.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use crate::machine::Waiting;
+use crate::patience::Patience;
 use crate::protocol::Spec;
 
 /// Kinds of spares that there can be at a time.
@@ -18,6 +20,10 @@ pub const AHEAD_MAX: u32 = 512;
 /// Spares of one kind in a row that may break before no further is tried until the kind is asked for
 /// again.
 pub(crate) const FAILURES_MAX: u32 = 3;
+
+/// So many are being started at a time, of different kinds: one that does not come up keeps no other kind
+/// from being made.
+const STARTING_MAX: usize = 2;
 
 /// What spares of one kind are started with.
 struct Kind {
@@ -37,11 +43,20 @@ pub(crate) struct Spare {
     pub(crate) output: OwnedFd,
     pub(crate) stream: OwnedFd,
     is_at_hand: bool,
+    /// With its program, until it has loaded itself.
+    patience: Patience,
 }
 
 impl Spare {
-    pub(crate) fn starting(kind: u64, waiting: Waiting, output: OwnedFd, stream: OwnedFd) -> Spare {
-        Spare { kind, waiting, output, stream, is_at_hand: false }
+    pub(crate) fn starting(
+        kind: u64,
+        waiting: Waiting,
+        [output, stream]: [OwnedFd; 2],
+        loads_in: Duration,
+    ) -> Spare {
+        let mut patience = Patience::of(loads_in);
+        patience.begin();
+        Spare { kind, waiting, output, stream, is_at_hand: false, patience }
     }
 
     /// Whether its program has loaded itself.
@@ -110,13 +125,17 @@ impl Spares {
     /// The kind of which the next one is to be made, that which has the fewest; and whether it is to be
     /// copied.
     pub(crate) fn missing(&self) -> Option<(u64, &Spec, bool)> {
-        if self.list.iter().any(|spare| !spare.is_at_hand) {
+        let starting = |spare: &&Spare| !spare.is_at_hand;
+        if self.list.iter().filter(starting).count() >= STARTING_MAX {
             return None;
         }
-        let wanting = self
-            .kinds
-            .iter()
-            .filter(|kind| kind.failures < FAILURES_MAX && self.count(kind.id) < kind.wanted);
+        let is_starting =
+            |kind: u64| self.list.iter().filter(starting).any(|spare| spare.kind == kind);
+        let wanting = self.kinds.iter().filter(|kind| {
+            kind.failures < FAILURES_MAX
+                && self.count(kind.id) < kind.wanted
+                && !is_starting(kind.id)
+        });
         wanting
             .min_by_key(|kind| self.count(kind.id))
             .map(|kind| (kind.id, &kind.spec, kind.copied))
@@ -181,11 +200,6 @@ impl Spares {
         }
     }
 
-    /// Those that have not loaded themselves.
-    pub(crate) fn starting(&self) -> impl Iterator<Item = &Waiting> {
-        self.list.iter().filter(|spare| !spare.is_at_hand).map(|spare| &spare.waiting)
-    }
-
     pub(crate) fn at_hand(&self, kind: u64) -> usize {
         self.list.iter().filter(|spare| spare.kind == kind && spare.is_at_hand).count()
     }
@@ -198,13 +212,15 @@ impl Spares {
         self.list.iter().map(|spare| &spare.waiting)
     }
 
-    /// What tells that one has ended or broken, and what tells that it has loaded itself (which is not
-    /// asked of one that has), with its process id.
+    /// What tells that one has ended or broken, or has taken too long, and what tells that it has loaded itself
+    /// (which is not asked of one that has), with its process id.
     pub(crate) fn watched(&self) -> impl Iterator<Item = (i32, BorrowedFd<'_>, bool)> {
         self.list.iter().flat_map(|spare| {
             let pid = spare.waiting.pid;
             let stream = (!spare.is_at_hand).then(|| (pid, spare.stream.as_fd(), true));
-            std::iter::once((pid, spare.waiting.control.as_fd(), false)).chain(stream)
+            let late = spare.patience.watched().map(move |timer| (pid, timer, false));
+            let late = late.filter(|_| !spare.is_at_hand);
+            std::iter::once((pid, spare.waiting.control.as_fd(), false)).chain(stream).chain(late)
         })
     }
 

@@ -10,7 +10,6 @@ mod choice;
 mod copies;
 mod keeping;
 mod orders;
-mod patience;
 mod stock;
 mod waits;
 

@@ -19,10 +19,10 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::patience::Patience;
 use super::{Running, Spawner, UNWANTED};
 use crate::channel::{Channel, is_readable};
 use crate::machine::{Place, Waiting, group_name};
+use crate::patience::Patience;
 use crate::protocol::{Origin, Source, Spec};
 use crate::sandbox::Ends;
 use crate::spares::FAILURES_MAX;
@@ -33,7 +33,7 @@ use crate::template::nest::Nest;
 /// Tells our clients to stand as a template, on [`crate::TEMPLATE_FD`].
 const TEMPLATE_NAME: &str = "_LAMBIC_TEMPLATE";
 /// A start takes a tenth of a second, and some seconds where everything else comes first.
-const LOADS_IN: Duration = Duration::from_secs(60);
+pub(super) const LOADS_IN: Duration = Duration::from_secs(60);
 /// A copy takes some milliseconds.
 const LIVES_IN: Duration = Duration::from_secs(5);
 
@@ -133,8 +133,6 @@ pub(super) struct Copies {
     failures: Vec<(u64, u32)>,
     /// With zygotes that load themselves.
     loading: Patience,
-    /// With spares that are copies and have not loaded themselves.
-    hatching: Patience,
 }
 
 /// The environment of a copy.
@@ -165,7 +163,6 @@ impl Copies {
             nested: Vec::new(),
             failures: Vec::new(),
             loading: Patience::of(LOADS_IN),
-            hatching: Patience::of(LIVES_IN),
         }
     }
 
@@ -186,8 +183,7 @@ impl Copies {
     /// What tells that a copy is made, or that a zygote has loaded itself or ended.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let reports = self.births.iter().map(|birth| birth.report.as_fd());
-        let timers = self.loading.watched().chain(self.hatching.watched());
-        reports.chain(timers).chain(self.templates.iter().flat_map(|template| {
+        reports.chain(self.loading.watched()).chain(self.templates.iter().flat_map(|template| {
             let is_starting = template.state == State::Starting;
             let kept = template.kept.iter();
             kept.flat_map(move |(control, _, stream)| {
@@ -437,7 +433,6 @@ impl Spawner {
     /// Something has happened to a zygote or to a copy that is being made.
     pub(super) fn follow_copies(&mut self) {
         self.follow_births();
-        self.end_unhatched();
         let (mut ended, mut loaded) = (Vec::new(), Vec::new());
         let is_too_long = self.copies.loading.is_over();
         for template in &mut self.copies.templates {

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use super::copies::LOADS_IN;
 use super::{Spawner, UNWANTED};
 use crate::channel::is_readable;
 use crate::protocol::{InitReport, NewCopy, Origin, Refusal, Spec};
@@ -83,7 +84,7 @@ impl Spawner {
             self.discard(waiting);
             return Err(reason);
         }
-        self.spares.add(Spare::starting(kind, waiting, ends.output, ends.stream));
+        self.spares.add(Spare::starting(kind, waiting, [ends.output, ends.stream], LOADS_IN));
         Ok(())
     }
 

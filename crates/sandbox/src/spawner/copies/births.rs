@@ -1,6 +1,6 @@
 //! What copies that are being made come to.
 
-use super::{Birth, Purpose, Spawner, State};
+use super::{Birth, LIVES_IN, Purpose, Spawner, State};
 use crate::channel::is_readable;
 use crate::machine::Waiting;
 use crate::protocol::{NewCopy, Reply, Why};
@@ -75,8 +75,7 @@ impl Spawner {
     fn has_been_born(&mut self, purpose: Purpose, waiting: Waiting) {
         match purpose {
             Purpose::Spare { kind, output, stream } => {
-                self.spares.add(Spare::starting(kind, waiting, output, stream));
-                self.copies.hatching.begin();
+                self.spares.add(Spare::starting(kind, waiting, [output, stream], LIVES_IN));
             }
             Purpose::Wanted { wanted, output, stream } => {
                 let ends = (wanted.kind, [output, stream]);
@@ -140,15 +139,5 @@ impl Spawner {
         }
         self.end_retired();
         self.serve_wanted();
-    }
-
-    /// A spare that is a copy has to have loaded itself by now.
-    pub(super) fn end_unhatched(&mut self) {
-        if !self.copies.hatching.is_over() {
-            return;
-        }
-        let starting = self.spares.starting().filter(|waiting| self.copies.is_copy(waiting.pid));
-        let starting: Vec<i32> = starting.map(|waiting| waiting.pid).collect();
-        starting.into_iter().for_each(|pid| self.follow_spare(pid, false));
     }
 }

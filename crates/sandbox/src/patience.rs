@@ -1,4 +1,4 @@
-//! How long a program may take until it stands as a zygote, and a copy until it has loaded itself. One that
+//! How long a program may take until it stands as a zygote, and a spare until it has loaded itself. One that
 //! never does would keep others from being made.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,18 +9,18 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use crate::channel::is_readable;
 
 /// See the module.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     lasts: Duration,
     timer: Option<TimerFd>,
 }
 
 impl Patience {
-    pub(super) fn of(lasts: Duration) -> Patience {
+    pub(crate) fn of(lasts: Duration) -> Patience {
         Patience { lasts, timer: None }
     }
 
     /// One is being started. Where the kernel has no timer for it, there is no limit.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         self.timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).ok();
         if let Some(timer) = &self.timer {
@@ -30,12 +30,12 @@ impl Patience {
     }
 
     /// Whether the last one that was started has taken too long; said once.
-    pub(super) fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         self.timer.take_if(|timer| is_readable(timer.as_fd())).is_some()
     }
 
     /// What tells it.
-    pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.timer.iter().map(AsFd::as_fd)
     }
 }

@@ -29,8 +29,7 @@ fn main() {
 
 #[divan::bench(args = STAGES.map(|(name, _)| name), sample_count = 200)]
 fn stage(bencher: divan::Bencher<'_, '_>, name: &str) {
-    let mut once = made(name);
-    bencher.bench_local(move || once());
+    bencher.bench_local(made(name));
 }
 
 fn made(name: &str) -> stages::Stage {

@@ -23,8 +23,11 @@ use crate::runtime::Conversation;
 /// One of them, ready to be done.
 pub type Stage = Box<dyn FnMut()>;
 
+/// One by its name, and what makes it ready.
+pub type Named = (&'static str, fn() -> Stage);
+
 /// All, by name, in the order in which an invoke meets them.
-pub const STAGES: [(&str, fn() -> Stage); 9] = [
+pub const STAGES: [Named; 9] = [
     ("signature: parse and verify", signature),
     ("signature: derive the key", key),
     ("route and decode Invoke", route_and_decode),

@@ -44,7 +44,7 @@ pub fn keep(bench: &Bench) -> Result<(), String> {
 pub fn finish(bench: &Bench) -> Result<(), String> {
     keep(bench)?;
     let (record, root) = (&bench.record, &bench.options.root);
-    println!("\n{}", tables::page(record));
+    println!("\n{}", tables::page(record, None));
     for (what, how) in &record.priorities {
         println!("priority  {what}: {how}");
     }
@@ -104,7 +104,7 @@ fn documents(root: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     if let Some(strange) = reasons.keys().find(|key| verdicts.iter().all(|one| one.key != key.as_str())) {
         return Err(format!("{REASONS}: there is no target '{strange}'"));
     }
-    let table = tables::page(&record);
+    let table = tables::page(&record, Some(&reasons));
     let mut with_reasons = tables::verdicts(&verdicts, Some(&reasons));
     let mut documents = Vec::new();
     for (name, svg) in plots::all(&record) {

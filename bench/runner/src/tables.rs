@@ -13,9 +13,9 @@ use crate::targets::{self, Verdict};
 use crate::{CALLERS, RUNTIMES};
 
 /// The whole page. Writing into a String cannot fail, here and below.
-pub fn page(record: &Record) -> String {
+pub fn page(record: &Record, reasons: Option<&BTreeMap<String, String>>) -> String {
     let mut text = intro(record);
-    text.push_str(&verdicts(&targets::all(record), None));
+    text.push_str(&verdicts(&targets::all(record), reasons));
     warm(record, &mut text);
     cold_starts(record, &mut text);
     others(record, &mut text);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_page_has_all_tables_and_whole_rows() {
-        let page = page(&record());
+        let page = page(&record(), None);
         assert!(
             page.contains(
                 "| Rust | 1 | 110 / 200 µs | 8002 /s | 99 µs | – | – | **1.10 ×** (1.10–1.10) | 5 |"

@@ -29,7 +29,7 @@ pub(crate) enum Request {
     /// As that: it was a new copy ([`NewCopy`]) and did not come to life.
     Lifeless { id: u64 },
     /// A launch is not to wait any longer for others that are copied from the same template. Nothing, when
-    /// its copy is being made.
+    /// its copy, or only its environment, is being made.
     Forgo { id: u64 },
 }
 

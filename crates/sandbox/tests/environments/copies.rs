@@ -310,9 +310,7 @@ before_it_stands = code()
 
 async fn one_function(sandboxes: &Sandboxes, serves: &Spec) {
     let spec = python(serves, &[STANDS, CODE, ONE]);
-    let mut template = sandboxes.launch_as(&spec, Role::Becomes(5)).await.unwrap();
-    let mut ready = [0; 6];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let mut template = template(sandboxes, &spec, 5, 6).await;
     template.control().freeze().unwrap();
     let refused = sandboxes.launch_as(&spec, Role::From(6)).await;
     assert!(matches!(refused, Err(LaunchError::Template(_))));
@@ -381,9 +379,7 @@ print(os.path.sameopenfile(same, os.open("/tmp/own", os.O_RDONLY)), len(os.listd
 async fn files(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
     let bind = Bind { source: code.to_owned(), target: "/var/task".to_owned() };
     let spec = Spec { binds: vec![bind], ..python(spec, &[STANDS, READS, SERVES]) };
-    let mut template = sandboxes.launch_as(&spec, Role::Becomes(7)).await.unwrap();
-    let mut ready = [0; 1];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let _template = template(sandboxes, &spec, 7, 1).await;
     for _ in 0..3 {
         let sandbox = sandboxes.launch_as(&spec, Role::From(7)).await.unwrap();
         let (text, code, _) = told(sandbox, READ_ON).await;
@@ -391,6 +387,14 @@ async fn files(sandboxes: &Sandboxes, code: &Path, spec: &Spec) {
                     [False, False, True]\nTrue 12\n";
         assert_eq!((text.as_str(), code), (seen, Some(0)));
     }
+}
+
+/// An environment that stands as this template, and has said so in so many bytes.
+async fn template(sandboxes: &Sandboxes, spec: &Spec, number: u64, bytes: usize) -> Sandbox {
+    let mut template = sandboxes.launch_as(spec, Role::Becomes(number)).await.unwrap();
+    let stream = template.runtime_stream.as_mut().unwrap();
+    stream.read_exact(&mut vec![0; bytes]).await.unwrap();
+    template
 }
 
 /// Takes its time to fork.
@@ -408,20 +412,25 @@ exec(stream.recv(65536).decode())
 sys.stdout.flush()
 "#;
 
-/// One that is not to wait for others hears so; its template goes on.
+/// One that is not to wait for others hears so; its template goes on. One that is next is made, however
+/// late: here its environment is made after many others.
 async fn turns(sandboxes: &Sandboxes, spec: &Spec) {
+    let others: Vec<_> = (0..24).map(|_| sandboxes.launch(spec)).collect();
     let spec = python(spec, &[STANDS, FORKS_LATE]);
-    let mut template = sandboxes.launch_as(&spec, Role::Becomes(8)).await.unwrap();
-    let mut ready = [0; 1];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let _template = template(sandboxes, &spec, 8, 1).await;
     let at_once = || sandboxes.launch_copy(&spec, 8, Duration::ZERO);
-    let (first, second, third) =
-        tokio::join!(at_once(), at_once(), sandboxes.launch_copy(&spec, 8, PATIENCE));
+    let (others, first, second, third) = tokio::join!(
+        futures_util::future::join_all(others),
+        at_once(),
+        at_once(),
+        sandboxes.launch_copy(&spec, 8, PATIENCE),
+    );
     assert!(matches!(second, Err(LaunchError::Busy)), "{:?}", second.err());
     for sandbox in [first, third] {
         let (text, ..) = told(sandbox.unwrap(), "print('copied')").await;
         assert_eq!(text, "copied\n");
     }
+    others.into_iter().for_each(|other| drop(other.unwrap()));
 }
 
 /// Programs that cannot be copied; why.
@@ -474,9 +483,7 @@ async fn what_is_no_template(sandboxes: &Sandboxes, spec: &Spec) {
 
 /// Why it was not copied the first time.
 async fn refused(sandboxes: &Sandboxes, spec: &Spec, number: u64, why: &str) -> LaunchError {
-    let mut template = sandboxes.launch_as(spec, Role::Becomes(number)).await.unwrap();
-    let mut ready = [0; 1];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let _template = template(sandboxes, spec, number, 1).await;
     let mut errors = Vec::new();
     for said in [why, "before"] {
         let launched = sandboxes.launch_as(spec, Role::From(number));
@@ -526,9 +533,7 @@ async fn hostile(sandboxes: &Sandboxes, spec: &Spec) {
     let twice = "stream.sendall(b'r')\nos.read(6, 64)\ncopy = os.fork()\nif copy: import time; os.fork(); time.sleep(600)\n\
                  else: stream.sendall(b'loaded\\n'); exec(stream.recv(99).decode())\n";
     let spec = python(spec, &[STANDS, twice]);
-    let mut template = sandboxes.launch_as(&spec, Role::Becomes(50)).await.unwrap();
-    let mut ready = [0; 1];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let _template = template(sandboxes, &spec, 50, 1).await;
     let sandbox = sandboxes.launch_as(&spec, Role::From(50)).await.unwrap();
     let (text, ..) = told(sandbox, "print('copied')").await;
     assert_eq!(text, "copied\n");
@@ -578,9 +583,7 @@ sys.stdout.flush()
 
 async fn claims_a_sequence(sandboxes: &Sandboxes, spec: &Spec) {
     let spec = python(spec, &[STANDS, CLAIMS]);
-    let mut template = sandboxes.launch_as(&spec, Role::Becomes(51)).await.unwrap();
-    let mut ready = [0; 1];
-    template.runtime_stream.as_mut().unwrap().read_exact(&mut ready).await.unwrap();
+    let _template = template(sandboxes, &spec, 51, 1).await;
     for _ in 0..2 {
         let sandbox = sandboxes.launch_as(&spec, Role::From(51)).await.unwrap();
         // The kernel still knows where the C library looks for its processor.

@@ -2,32 +2,46 @@
 
 use std::collections::HashSet;
 
-use lambic_sandbox::{Mode, Sandboxes};
+use lambic_sandbox::{Mode, Sandbox, Sandboxes, Spec};
 use tokio::task::JoinSet;
 
 use super::network::{Hand, children, wait_for};
-use super::{run, spec};
+use super::spec;
 
 /// More than are ready, and more than makers have orders.
 const MANY: usize = 24;
 
-/// Launches so many at once, and looks whether each is a user of its own and has a `/tmp` of its own.
+/// Launches so many at once, and looks whether each is a user of its own and has a `/tmp` of its own, while
+/// all of them live.
 async fn many(sandboxes: &Sandboxes) {
     let script = "tr -s ' ' < /proc/self/uid_map; stat -f -c %a /tmp; ls -A /tmp; touch /tmp/file; \
-                  exec sleep 0.2";
+                  echo .; exec sleep 600";
     let mut launched = JoinSet::new();
     for _ in 0..MANY {
         let (sandboxes, spec) = (sandboxes.clone(), spec(script));
-        launched.spawn(async move { run(&sandboxes, &spec).await });
+        launched.spawn(async move { up_to_the_dot(&sandboxes, &spec).await });
     }
     let mut users = HashSet::new();
-    for ran in launched.join_all().await {
-        assert_eq!(ran.exit.code, Some(0), "{}", ran.output);
-        let (user, room) = ran.output.trim().split_once('\n').unwrap();
+    for (sandbox, said) in launched.join_all().await {
+        let (user, room) = said.trim().split_once('\n').unwrap();
         let room: u64 = room.parse().unwrap();
         assert!((512 << 20..513 << 20).contains(&(room * 4096)), "{room}");
         assert!(users.insert(user.to_owned()), "{user} is somebody else, too");
+        sandbox.control().kill();
     }
+}
+
+async fn up_to_the_dot(sandboxes: &Sandboxes, spec: &Spec) -> (Sandbox, String) {
+    let mut sandbox = sandboxes.launch(spec).await.unwrap();
+    let mut output = sandbox.output.take().unwrap();
+    let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
+    while !said.ends_with(b"\n.\n") {
+        let count = output.read(&mut buffer).await.unwrap();
+        said.extend_from_slice(&buffer[..count]);
+        assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&said));
+    }
+    said.truncate(said.len() - 2);
+    (sandbox, String::from_utf8(said).unwrap())
 }
 
 fn end(hand: &mut Hand, pids: &[u32]) {

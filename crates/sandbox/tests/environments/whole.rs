@@ -139,7 +139,7 @@ async fn at_hand(sandboxes: &Sandboxes, kind: u64) {
 async fn started_instead(sandboxes: &Sandboxes, spec: &Spec) {
     let cases = [
         "pair = socket.socketpair()\n",
-        "end = os.pipe()[0]\nos.close(end + 1)\n",
+        "end, other = os.pipe()\nos.close(other)\n",
         "written = open('/tmp/x', 'w')\n",
     ];
     let dies = [WAITS, "if is_copy: os._exit(1)\n"].concat();

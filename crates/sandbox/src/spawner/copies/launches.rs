@@ -61,12 +61,20 @@ impl Spawner {
         Ok(())
     }
 
-    /// A launch does not wait any longer for its template.
+    /// A launch does not wait any longer for others. One that is next only waits for its environment.
     pub(in crate::spawner) fn forgo(&mut self, id: u64) {
-        let at = self.copies.queue.iter().position(|queued| queued.id == id);
-        if at.and_then(|at| self.copies.queue.remove(at)).is_some() {
-            let _ = self.daemon.send(&Reply::Failed { id, reason: Refusal::Busy }, &[]);
+        let queue = &mut self.copies.queue;
+        let Some(at) = queue.iter().position(|queued| queued.id == id) else { return };
+        let number = queue[at].template;
+        let is_next = !queue.iter().take(at).any(|earlier| earlier.template == number);
+        let is_free = |template: &&Template| {
+            template.whose == Whose::Function(number) && template.state == State::Ready
+        };
+        if is_next && self.copies.templates.iter().any(|template| is_free(&template)) {
+            return;
         }
+        queue.remove(at);
+        let _ = self.daemon.send(&Reply::Failed { id, reason: Refusal::Busy }, &[]);
     }
 
     /// Begins with what waits, as far as templates are free.

@@ -6,11 +6,10 @@ import signal
 
 import pytest
 
-from support.functions import Functions, invoke
-from support.server import Server
+from support.copies import KEPT, Copies
+from support.functions import invoke
 from support.wait import until
 
-KEPT = 2
 # Each draws what has to be its own. The standard library's generator is loaded before the copy is made only
 # if our client loads it; what counts is that no two environments ever draw the same.
 DRAWS = """
@@ -26,22 +25,13 @@ def handler(event, context):
 """
 
 
-class Made:
-    def __init__(self, server):
-        self.server, self.client, self.figure = server, server.client(), server.figure
-        self.functions = Functions(self.client)
-
+class Made(Copies):
     def from_spare(self, name):
-        until(lambda: self.figure("lambic_spares") == KEPT, "spares")
-        used = self.figure("lambic_spares_used_total")
-        answer = json.loads(invoke(self.client, name).payload)
-        assert self.figure("lambic_spares_used_total") == used + 1, self.server.text()
-        return answer
+        return json.loads(super().from_spare(name).payload)
 
 
 def started(tmp_path_factory, *args):
-    folder = tmp_path_factory.mktemp("zygotes")
-    return Made(Server(folder, "--set", "functions.transition_ms=0", *args).start())
+    return Made(tmp_path_factory.mktemp("zygotes"), *args)
 
 
 @pytest.fixture

@@ -3,42 +3,28 @@
 import concurrent.futures
 import os
 import pathlib
-import re
 import signal
 
 import pytest
 
-from support.functions import NODE, Functions, invoke
-from support.server import Server
+from support.copies import KEPT, Copies, plain
+from support.functions import NODE, invoke
 from support.wait import until
 
-KEPT = 2
 SOURCE = (pathlib.Path(__file__).parent / "fixtures/node-in-copies/app.mjs").read_text()
 CHECKS = ["itself", "timers", "files", "watch", "crypto", "zlib", "dns", "http", "sockets", "tls", "workers", "children", "wasm", "modules",
           "storage", "inspector", "report", "memory", "compiled", "clock", "signals", "debugger", "output"]
 ENDS = ["exit", "code", "listeners", "uncaught", "rejected", "killed", "terminated", "aborted", "busy", "memory"]
 
 
-class Made:
-    def __init__(self, server):
-        self.server, self.client, self.figure = server, server.client(), server.figure
-        self.functions = Functions(self.client)
-
+class Made(Copies):
     def function(self, **settings):
         settings = {"Runtime": NODE, "Handler": "app.handler", "MemorySize": 256, "Timeout": 60, **settings}
         return self.functions.create(files={"app.mjs": SOURCE}, **settings)
 
-    def from_spare(self, name, event=None):
-        until(lambda: self.figure("lambic_spares") >= KEPT, "spares")
-        used = self.figure("lambic_spares_used_total")
-        answer = invoke(self.client, name, event)
-        assert self.figure("lambic_spares_used_total") == used + 1
-        return answer
-
 
 def started(tmp_path_factory, *args):
-    server = Server(tmp_path_factory.mktemp("zygotes-node"), "--set", "functions.transition_ms=0", *args)
-    return Made(server.start())
+    return Made(tmp_path_factory.mktemp("zygotes-node"), *args)
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +48,6 @@ def pair(copied, by_itself):
     assert copied.from_spare(names[1], {"names": True}).value == [CHECKS, ENDS]
     assert len(copied.server.zygotes()) == 1
     return (by_itself, names[0]), (copied, names[1])
-
-
-def plain(log):
-    """A log without what differs each time."""
-    log = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", log)
-    log = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z?( #\d+)?", "TIME", log)
-    log = re.sub(r"fn-\d+|\d+-\d+-\d+|[0-9a-f]{32}", "NAME", log)
-    log = re.sub(r"\tInit Duration: [\d.]+ ms", "", log)
-    return re.sub(r"\d+(\.\d+)? (ms|MB)", r"N \2", log)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -8,37 +8,24 @@ import subprocess
 
 import pytest
 
-from support.functions import RUBY, Functions, invoke
-from support.server import Server
+from support.copies import KEPT, Copies, plain
+from support.functions import invoke
 from support.tools import need
 from support.wait import until
 
-KEPT = 2
 SOURCE = (pathlib.Path(__file__).parent / "fixtures/ruby-in-copies/app.rb").read_text()
 CHECKS = ["children", "descriptors", "files", "itself", "libraries", "memory", "places", "queues", "signals", "sleepers", "sockets",
           "timeouts", "turns"]
 ENDS = ["aborted", "at_once", "code", "deep", "hooks", "killed", "raised", "terminated", "thread"]
 
 
-class Made:
-    def __init__(self, server):
-        self.server, self.client, self.figure = server, server.client(), server.figure
-        self.functions = Functions(self.client)
-
+class Made(Copies):
     def function(self):
         return self.functions.ruby(SOURCE, Handler="app.handler", MemorySize=256, Timeout=60)
 
-    def from_spare(self, name, event=None):
-        until(lambda: self.figure("lambic_spares") >= KEPT, "spares")
-        used = self.figure("lambic_spares_used_total")
-        answer = invoke(self.client, name, event)
-        assert self.figure("lambic_spares_used_total") == used + 1, self.server.text()
-        return answer
-
 
 def started(tmp_path_factory, *args):
-    server = Server(tmp_path_factory.mktemp("zygotes-ruby"), "--set", "functions.transition_ms=0", *args)
-    return Made(server.start())
+    return Made(tmp_path_factory.mktemp("zygotes-ruby"), *args)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +56,6 @@ def pair(copied, by_itself, zygotes):
     assert copied.from_spare(names[1], {"names": True}).value == [CHECKS, ENDS]
     assert len(copied.server.zygotes()) == zygotes
     return (by_itself, names[0]), (copied, names[1])
-
-
-def plain(log):
-    """A log without what differs each time."""
-    log = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", log)
-    log = re.sub(r"\tInit Duration: [\d.]+ ms", "", log)
-    return re.sub(r"\d+(\.\d+)? (ms|MB)", r"N \2", log)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -294,7 +294,7 @@ impl Sandboxes {
         };
         tracing::warn!(why, "a spare could not be used; a fresh environment takes its place");
         if attached_well {
-            self.lifeless(sandbox.id());
+            self.tell(&Request::Lifeless { id: sandbox.id() });
         }
         drop(sandbox);
         self.launch_from(spec, Source::Fresh).await
@@ -429,12 +429,6 @@ impl Sandboxes {
     pub async fn spawner_gone(&self) {
         // The sender lives as long as this handle does.
         let _ = self.inner.gone.subscribe().wait_for(|gone| *gone).await;
-    }
-
-    /// Tells the spawner that a copy did not come to life, as [`Sandboxes::kill`].
-    fn lifeless(&self, id: u64) {
-        let lifeless = Request::Lifeless { id };
-        let _ = channel::send_on(self.inner.socket.get_ref().as_fd(), &lifeless, &[]);
     }
 
     /// Asks the spawner to kill an environment's first process; best effort, never waits.

@@ -1,13 +1,13 @@
 //! Makers: processes that make environments for the spawner, several at a time.
 //!
-//! Most of making one is waiting: for locks of the kernel, for a new file system, for init to build
-//! its root. So the spawner has a few copies of itself that do nothing else. They are forked when the
-//! server has begun, keep nothing of the one environment that there is by then, take their orders from the
-//! spawner alone, and end with it. What they make is the spawner's own child and hangs on a descriptor that goes to the
-//! spawner, so that nothing depends on who made it: when a maker ends, what it had not handed over ends,
-//! too. A maker that somebody has ended is not replaced, because the spawner has environments by then; with
-//! none left it makes all of them itself. Environments that copies of a template enter are made by them, too:
-//! they get the template's namespaces with the order (`template::nest`).
+//! Most of making one is waiting: for locks of the kernel, for a new file system, for init to build its
+//! root. So the spawner has a few copies of itself that do nothing else. They are forked when the server
+//! has begun, keep nothing of the one environment that there is by then, take their orders from the spawner
+//! alone, and end with it. What they make is the spawner's own child and hangs on a descriptor that goes to
+//! the spawner, so that nothing depends on who made it: when a maker ends, what it had not handed over
+//! ends, too. A maker that somebody has ended is not replaced, because the spawner has environments by
+//! then; with none left it makes all of them itself. Environments that copies of a template enter are made
+//! by them, too: they get the template's namespaces with the order (`template::nest`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

@@ -3,12 +3,13 @@
 //!
 //! The daemon says which kinds there are and how many of each are wanted; this remembers, counts and
 //! chooses. One of a kind is being started at a time. It is at hand as soon as its program has sent
-//! something on its stream, which it does when it has loaded itself, and is given up when that takes too long. A spare serves one launch, and is ended when it
-//! is not wanted any more; none ever goes back.
+//! something on its stream, which it does when it has loaded itself, and is given up when that takes too
+//! long. A spare serves one launch, and is ended when it is not wanted any more; none ever goes back.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::channel::is_readable;
 use crate::machine::Waiting;
 use crate::patience::Patience;
 use crate::protocol::Spec;
@@ -171,6 +172,12 @@ impl Spares {
             kind.failures = 0;
         }
         Some(spare)
+    }
+
+    /// Whether the program of this spare has loaded itself, and its environment has said nothing since.
+    pub(crate) fn is_well(&self, pid: i32) -> bool {
+        let spare = self.list.iter().find(|spare| spare.waiting.pid == pid);
+        spare.is_some_and(|spare| spare.is_at_hand && !is_readable(spare.waiting.control.as_fd()))
     }
 
     /// This spare has broken. Whether its kind is tried again: one that had loaded itself says nothing

@@ -1,8 +1,9 @@
 //! Memory that the server does not need any more goes back to the kernel.
 //!
-//! The start reads every record of the store as text, and leaves three times as much free in the heap as
-//! is kept of it, below what lives on, where the C library never gives anything back by itself. A burst of requests does
-//! the same. So it is looked after the start and once a minute, and given back while nobody is served.
+//! The start reads every record of the store as text, and leaves three times as much free in the heap as is
+//! kept of it, below what lives on, where the C library never gives anything back by itself. A burst of
+//! requests does the same. So it is looked after the start and once a minute, and given back while nobody
+//! is served.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,6 +37,17 @@ fn handed_out(event: &Arc<Event>) -> Answer {
     headers.reserve(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(event.deadline_ms));
+    for (name, text) in texts_of(event) {
+        // What cannot stand in a header (a line break in a client context) is left out.
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    answer
+}
+
+/// What is told of an event in text headers.
+pub(super) fn texts_of(event: &Event) -> impl Iterator<Item = (&'static str, &String)> {
     let texts = [
         ("lambda-runtime-aws-request-id", Some(&event.request_id)),
         ("lambda-runtime-invoked-function-arn", Some(&event.invoked_arn)),
@@ -44,13 +55,6 @@ fn handed_out(event: &Arc<Event>) -> Answer {
         ("lambda-runtime-client-context", event.client_context.as_ref()),
         ("lambda-runtime-aws-tenant-id", event.tenant_id.as_ref()),
     ];
-    for (name, text) in texts {
-        // What cannot stand in a header (a line break in a client context) is left out.
-        let value = text.filter(|text| !text.is_empty());
-        let value = value.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
-        if let Some(value) = value {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    answer
+    let told = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+    told.filter(|(_, text)| !text.is_empty())
 }

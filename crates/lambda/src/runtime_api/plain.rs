@@ -316,20 +316,10 @@ impl Answers {
 
     /// Adds an event. A long one is not copied: it is what comes after that.
     fn event(&mut self, event: &Event) -> Option<Bytes> {
-        let texts = [
-            ("lambda-runtime-aws-request-id", Some(&event.request_id)),
-            ("lambda-runtime-invoked-function-arn", Some(&event.invoked_arn)),
-            ("lambda-runtime-trace-id", Some(&event.trace_id)),
-            ("lambda-runtime-client-context", event.client_context.as_ref()),
-            ("lambda-runtime-aws-tenant-id", event.tenant_id.as_ref()),
-        ];
         self.text.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
-        for (name, text) in texts {
-            // As in `next`: what cannot stand in a header is left out.
-            let text = text.filter(|text| !text.is_empty() && text.bytes().all(fits));
-            if let Some(text) = text {
-                self.header(name, text.as_bytes());
-            }
+        // As in `next`: what cannot stand in a header is left out.
+        for (name, text) in next::texts_of(event).filter(|(_, text)| text.bytes().all(fits)) {
+            self.header(name, text.as_bytes());
         }
         self.number("lambda-runtime-deadline-ms", event.deadline_ms);
         self.number("content-length", event.payload.len() as i64);

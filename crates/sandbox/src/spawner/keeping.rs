@@ -98,6 +98,10 @@ impl Spawner {
             self.tell_at_hand(kind);
             return;
         }
+        if self.spares.is_well(pid) {
+            // It has loaded itself at the very moment at which it was too late.
+            return;
+        }
         let Some((spare, goes_on)) = self.spares.has_broken(pid) else { return };
         let as_copy = match spare.is_at_hand() {
             true => None,

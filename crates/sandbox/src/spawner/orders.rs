@@ -56,8 +56,11 @@ impl Spawner {
 
     /// Makes the next one that is to be ready, or has it made.
     pub(super) fn make_ready(&mut self) {
+        if let Some(template) = self.lacks_nested() {
+            self.failing = self.make_nested(template).is_err();
+            return;
+        }
         let made = match self.makers.is_empty() {
-            _ if self.lacks_nested().is_some() => self.make_nested(),
             true => self.machine.make_waiting().map(|waiting| {
                 self.ready.insert(0, waiting);
                 self.tell_at_hand(READY_KIND);

@@ -1,11 +1,11 @@
 //! What the spawner makes ahead of requests, and when.
 //!
-//! A few environments are always ready, because a launch that finds none takes several times as long.
-//! The daemon asks for more when it expects many launches. Those are made one at a time, while nothing is
+//! A few environments are always ready, because a launch that finds none takes several times as long. The
+//! daemon asks for more when it expects many launches. Those are made one at a time, while nothing is
 //! launched, the processors have time left (else one now and then) and the machine has memory to spare;
-//! when it runs short of memory, they go. What is not wanted any more is ended one by one in quiet moments, never while
-//! something is launched. If the machine refuses one (no loop device, no process, no memory), there are
-//! to be fewer from then on.
+//! when it runs short of memory, they go. What is not wanted any more is ended one by one in quiet moments,
+//! never while something is launched. If the machine refuses one (no loop device, no process, no memory),
+//! there are to be fewer from then on.
 
 use std::fs::File;
 use std::os::fd::AsFd;

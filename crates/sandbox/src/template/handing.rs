@@ -1,9 +1,10 @@
 //! Handing descriptors to a copy that is held.
 //!
 //! They come through a socket, and the copy is made to take them. A function's template has none of its own
-//! for that: it is held all the while, so what is sent on the socket on which it is told to fork comes to its copy; what came is
-//! compared with what was sent. A zygote waits for the next word meanwhile and would take it itself. So its
-//! copy makes a pair of sockets, which nobody else has, and one end of it is taken from the copy.
+//! for that: it is held all the while, so what is sent on the socket on which it is told to fork comes to
+//! its copy; what came is compared with what was sent. A zygote waits for the next word meanwhile and would
+//! take it itself. So its copy makes a pair of sockets, which nobody else has, and one end of it is taken
+//! from the copy.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

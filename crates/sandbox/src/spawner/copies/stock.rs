@@ -33,9 +33,8 @@ impl Spawner {
         (can_order && has(least) < wanted).then_some(least.pid)
     }
 
-    /// Makes one that is to be ready, or has it made.
-    pub(in crate::spawner) fn make_nested(&mut self) -> Result<(), String> {
-        let Some(template) = self.lacks_nested() else { return Ok(()) };
+    /// Makes one that is to be ready for a copy of this template, or has it made.
+    pub(in crate::spawner) fn make_nested(&mut self, template: i32) -> Result<(), String> {
         if !self.makers.is_empty() {
             return self.order_for(template, false);
         }

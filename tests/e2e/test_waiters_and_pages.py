@@ -7,6 +7,7 @@ from botocore.exceptions import WaiterError
 
 from support.functions import PYTHON, ROLE, new_name, python_zip
 from support.server import ACCOUNT, REGION
+from support.wait import until
 
 FAST = {"Delay": 0.05, "MaxAttempts": 400}
 # So that a waiter which waits for what never comes says so soon.
@@ -83,6 +84,9 @@ def with_settings(client):
     for number in range(1, 3):
         client.put_provisioned_concurrency_config(
             FunctionName="f0", Qualifier=f"alias-{number}", ProvisionedConcurrentExecutions=1)
+        # Pages that are listed twice are to be the same.
+        until(lambda alias=f"alias-{number}": client.get_provisioned_concurrency_config(
+            FunctionName="f0", Qualifier=alias)["Status"] == "READY", alias["Qualifier"])
     return first
 
 

@@ -97,8 +97,13 @@ pub struct SandboxHost {
     has_templates: bool,
 }
 
-/// Forks the spawner and waits until it has proved that environments can be made here.
-pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
+/// A spawner that has not proved yet that environments can be made here.
+pub struct Starting {
+    channel: Channel,
+}
+
+/// Forks the spawner. Before there is any thread, and before anything is open that it should not have.
+pub fn begin(config: &SpawnerConfig) -> Result<Starting, StartError> {
     if fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(StartError::Threads);
     }
@@ -113,19 +118,30 @@ pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
             Err(_) => sys::exit_now(1),
         }
     }
-    drop(theirs);
-    let packet = ours.receive_within(HELLO_LIMIT_MS)?;
-    match packet.map(|packet| packet.parse()).transpose()? {
-        Some(Reply::Hello { barriers, mode, accounts, spares, templates }) => Ok(SandboxHost {
-            channel: ours,
-            barriers,
-            mode,
-            accounts,
-            has_spares: spares,
-            has_templates: templates,
-        }),
-        Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
-        _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
+    Ok(Starting { channel: ours })
+}
+
+/// Forks the spawner and waits until it has proved that environments can be made here.
+pub fn start(config: &SpawnerConfig) -> Result<SandboxHost, StartError> {
+    begin(config)?.proven()
+}
+
+impl Starting {
+    /// Waits until it has proved it.
+    pub fn proven(self) -> Result<SandboxHost, StartError> {
+        let packet = self.channel.receive_within(HELLO_LIMIT_MS)?;
+        match packet.map(|packet| packet.parse()).transpose()? {
+            Some(Reply::Hello { barriers, mode, accounts, spares, templates }) => Ok(SandboxHost {
+                channel: self.channel,
+                barriers,
+                mode,
+                accounts,
+                has_spares: spares,
+                has_templates: templates,
+            }),
+            Some(Reply::Unable { reason }) => Err(StartError::Unable(reason)),
+            _ => Err(StartError::Unable("the spawner ended without a word".to_owned())),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ use std::path::PathBuf;
 
 pub use barrier::BarrierKind;
 pub use filesystem::FileSystem;
-pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, start};
+pub use host::{LaunchError, SandboxHost, Sandboxes, StartError, Starting, begin, start};
 pub use landlock::Reach as FileReach;
 pub use network::{
     AddressRange, EGRESS_MAX, Egress, PRIVATE_NETWORKS_MAX, PrivateNetwork, Reach, is_never_reached,

@@ -25,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 use crate::template;
 use crate::template::nest::{self, Nest};
-use crate::tmpdisk::TmpDisks;
+use crate::tmpdisk::{Formatting, TmpDisks};
 use crate::trial::stands;
 
 /// Environments that can exist at a time; each has a user id of its own.
@@ -98,6 +98,8 @@ impl Machine {
         let file_systems = FileSystems::new(&config.file_systems, mode)?;
         enter_own_mounts(mode, &scratch)?;
         let _ = fs::write("/proc/self/oom_score_adj", "-900");
+        let formatting = (mode == Mode::Privileged && stands(BarrierKind::Tmp))
+            .then(|| Formatting::of_first(&config.images_dir));
         let mut machine = Machine {
             mode,
             filter: Arc::new(Filter::of_environment(config.io_uring)?),
@@ -123,12 +125,13 @@ impl Machine {
                 Err(reason) => machine.groups_missing = reason,
             }
         }
-        if mode == Mode::Privileged && stands(BarrierKind::Tmp) {
-            match TmpDisks::open(&config.images_dir) {
-                Ok(disks) => machine.disks = Some(disks),
-                Err(reason) => machine.disks_missing = reason,
-            }
+        let disks = formatting.map(|begun| TmpDisks::open(&config.images_dir, begun?));
+        match disks {
+            Some(Ok(disks)) => machine.disks = Some(disks),
+            Some(Err(reason)) => machine.disks_missing = reason,
+            None => {}
         }
+        machine.network.wait_until_open()?;
         Ok(machine)
     }
 

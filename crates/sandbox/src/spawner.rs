@@ -117,7 +117,7 @@ impl Spawner {
                 if let Err(error) = daemon.send(&hello, &[]) {
                     return Err((daemon, error.to_string()));
                 }
-                // Not before: the server begins meanwhile.
+                // Not before: the server goes on meanwhile.
                 let ours = [daemon.as_fd(), signals.as_fd()];
                 let not_theirs: Vec<_> = ours
                     .into_iter()
@@ -168,7 +168,8 @@ impl Spawner {
 
     /// Serves until the daemon is gone.
     fn serve(&mut self) {
-        let mut quiet = true;
+        // The server begins meanwhile.
+        let mut quiet = false;
         loop {
             let next = self.next(quiet);
             // What somebody waits for comes before everything else on the machine, and only that.

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
@@ -47,9 +47,49 @@ struct Template {
     parts: Vec<(u64, Vec<u8>)>,
 }
 
+/// A file system that is being made in a file without a name.
+pub(crate) struct Formatting {
+    image: File,
+    length: u64,
+    mkfs: Child,
+}
+
+impl Formatting {
+    /// Begins with the one that the first disk is made from: it takes as long as the way out, which can be
+    /// made meanwhile.
+    pub(crate) fn of_first(images: &Path) -> Result<Formatting, String> {
+        Formatting::start(images, likely_length(u64::from(READY_TMP_MB) * MB))
+    }
+
+    fn start(images: &Path, length: u64) -> Result<Formatting, String> {
+        let image = sized_file(images, length)?;
+        // The file has no name; mke2fs reaches it through the descriptor it inherits as its own stdin.
+        let stdin = image.try_clone().map_err(|error| error.to_string())?;
+        let mkfs = Command::new("mkfs.ext4")
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
+            .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "16384", "-I", "256"])
+            .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"])
+            .arg("/proc/self/fd/0")
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("mkfs.ext4 (package e2fsprogs): {error}"))?;
+        Ok(Formatting { image, length, mkfs })
+    }
+
+    fn ended(self) -> Result<(File, u64), String> {
+        let output = self.mkfs.wait_with_output().map_err(|error| format!("mkfs.ext4: {error}"))?;
+        match output.status.success() {
+            true => Ok((self.image, self.length)),
+            false => Err(format!("mkfs.ext4: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+}
+
 impl TmpDisks {
     /// Checks that this machine can make such disks, by making one.
-    pub(crate) fn open(images: &Path) -> Result<TmpDisks, String> {
+    pub(crate) fn open(images: &Path, first: Formatting) -> Result<TmpDisks, String> {
         let control = OpenOptions::new()
             .read(true)
             .write(true)
@@ -60,6 +100,8 @@ impl TmpDisks {
             control: control.into(),
             templates: HashMap::new(),
         };
+        let template = disks.template(READY_TMP_MB, first)?;
+        disks.templates.insert(READY_TMP_MB, template);
         disks.create(READY_TMP_MB, 0, 0)?;
         Ok(disks)
     }
@@ -72,11 +114,12 @@ impl TmpDisks {
                 // Rarely more than a few sizes are in use; the usual ones are soon back.
                 self.templates.clear();
             }
-            let template = self.format(size_mb)?;
+            let length = likely_length(u64::from(size_mb) * MB);
+            let template = self.template(size_mb, Formatting::start(&self.images, length)?)?;
             self.templates.insert(size_mb, template);
         }
         let template = self.templates.get(&size_mb).expect("it was inserted above");
-        let image = self.anonymous_file(template.length)?;
+        let image = sized_file(&self.images, template.length)?;
         let (path, device) = self.attach(&image)?;
         // Through the device: what was written to the file before would have to reach the disk first,
         // and then be read again.
@@ -92,23 +135,23 @@ impl TmpDisks {
         Ok(tree)
     }
 
-    /// Formats a template whose free room is `size_mb` MB: the overhead is measured on a first try.
-    fn format(&self, size_mb: u32) -> Result<Template, String> {
+    /// A template whose free room is `size_mb` MB, from the first try, which tells how much is overhead.
+    fn template(&self, size_mb: u32, first: Formatting) -> Result<Template, String> {
         let wanted = u64::from(size_mb) * MB;
-        let mut length = likely_length(wanted);
-        for attempt in 0..FORMATS_MAX {
-            let image = self.anonymous_file(length)?;
-            make_file_system(&image)?;
+        let mut formatting = first;
+        for attempt in 1..=FORMATS_MAX {
+            let (image, length) = formatting.ended()?;
             let free = self.free_room(&image)?;
             let excess = free as i64 - wanted as i64;
             // Block groups come and go with the length, so the last try may be a little larger.
-            let most = if attempt + 1 < FORMATS_MAX { 256 * 1024 } else { 2 * MB as i64 };
+            let most = if attempt < FORMATS_MAX { 256 * 1024 } else { 2 * MB as i64 };
             if (0..most).contains(&excess) {
                 let parts = used_blocks(&image).map_err(|error| format!("template: {error}"))?;
                 return Ok(Template { length, parts });
             }
-            let spare = if attempt + 2 < FORMATS_MAX { 64 * 1024 } else { MB as i64 };
-            length = (length as i64 - excess + spare) as u64 / 4096 * 4096;
+            let spare = if attempt + 1 < FORMATS_MAX { 64 * 1024 } else { MB as i64 };
+            let next = (length as i64 - excess + spare) as u64 / 4096 * 4096;
+            formatting = Formatting::start(&self.images, next)?;
         }
         Err(format!("no file system of exactly {size_mb} MB could be made"))
     }
@@ -123,12 +166,6 @@ impl TmpDisks {
         // What was only said to the device is to be in the file.
         device.sync_all().map_err(|error| format!("template: {error}"))?;
         Ok(room.blocks_available() * room.fragment_size())
-    }
-
-    fn anonymous_file(&self, length: u64) -> Result<File, String> {
-        let made = anonymous_file(&self.images);
-        made.and_then(|file| file.set_len(length).map(|()| file))
-            .map_err(|error| format!("image: {error}"))
     }
 
     fn attach(&self, image: &File) -> Result<(PathBuf, File), String> {
@@ -176,24 +213,9 @@ fn anonymous_file(folder: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder)
 }
 
-fn make_file_system(image: &File) -> Result<(), String> {
-    use std::os::fd::AsRawFd;
-    // The file has no name; mke2fs reaches it through the descriptor it inherits as its own stdin.
-    let _ = image.as_raw_fd();
-    let stdin = image.try_clone().map_err(|error| error.to_string())?;
-    let output = Command::new("mkfs.ext4")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-        .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "16384", "-I", "256"])
-        .args(["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"])
-        .arg("/proc/self/fd/0")
-        .stdin(Stdio::from(stdin))
-        .output()
-        .map_err(|error| format!("mkfs.ext4 (package e2fsprogs): {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("mkfs.ext4: {}", String::from_utf8_lossy(&output.stderr).trim()))
-    }
+fn sized_file(folder: &Path, length: u64) -> Result<File, String> {
+    let made = anonymous_file(folder).and_then(|file| file.set_len(length).map(|()| file));
+    made.map_err(|error| format!("image: {error}"))
 }
 
 /// The blocks of an image that are not all zeroes, neighbours together.

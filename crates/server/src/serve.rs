@@ -42,12 +42,15 @@ pub(crate) fn run(mut config: Config, purpose: Purpose) -> Result<(), Failure> {
 
     // The spawner is forked before the first thread, and before there is anything open that it
     // should not have; the port is taken while this process may still take one below 1024.
-    let (host, scratch) = spawner::start(&config)?;
-    let listener = listen(config.listen)?;
-    // Found while this process may still open what the kernel tells of threads.
+    let (starting, scratch) = spawner::begin(&config)?;
+    // Meanwhile: what may not fail, so that the spawner is never left alone before it serves. Found while
+    // this process may still open what the kernel tells of threads.
     let chair = if config.threads == 1 { Chair::find() } else { None };
     let awake = if config.threads == 1 { Awake::find() } else { None };
-    host.drop_privileges(&scratch.reach(&config)).map_err(|error| {
+    let reach = scratch.reach(&config);
+    let host = spawner::proven(starting)?;
+    let listener = listen(config.listen)?;
+    host.drop_privileges(&reach).map_err(|error| {
         Failure::new(Kind::Isolation, format!("cannot give up privileges: {error}"))
     })?;
 

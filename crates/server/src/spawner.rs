@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use lambic_sandbox::{FileReach, Mode, SandboxHost, SpawnerConfig, StartError};
+use lambic_sandbox::{FileReach, Mode, SandboxHost, SpawnerConfig, StartError, Starting};
 
 use crate::config::{Config, Isolation, is_root};
 use crate::failure::{Failure, Kind};
@@ -105,9 +105,13 @@ fn make_public(parent: &Path) -> Option<PathBuf> {
     std::fs::set_permissions(&folder, Permissions::from_mode(0o711)).ok().map(|()| folder)
 }
 
-/// Starts the spawner of a server.
-pub(crate) fn start(config: &Config) -> Result<(SandboxHost, Scratch), Failure> {
-    start_in(config, &config.data_dir, READY_COUNT)
+/// Starts the spawner of a server, which proves meanwhile that functions can be isolated ([`proven`]).
+pub(crate) fn begin(config: &Config) -> Result<(Starting, Scratch), Failure> {
+    begin_in(config, &config.data_dir, READY_COUNT)
+}
+
+pub(crate) fn proven(starting: Starting) -> Result<SandboxHost, Failure> {
+    starting.proven().map_err(|error| failure(&error))
 }
 
 /// Makes the data directory where there is none, and gives its path without links: the spawner
@@ -123,9 +127,10 @@ pub(crate) fn start_scratch(config: &Config) -> Result<(SandboxHost, Scratch), F
     let folder = std::env::temp_dir().join(format!("lambic-doctor-{}", std::process::id()));
     let made = DirBuilder::new().mode(0o700).create(&folder);
     made.map_err(|error| unusable(&folder, &error))?;
-    let started = start_in(config, &folder, 0).map(|(host, mut scratch)| {
+    let begun = begin_in(config, &folder, 0);
+    let started = begun.and_then(|(starting, mut scratch)| {
         scratch.temporary = Some(folder.clone());
-        (host, scratch)
+        proven(starting).map(|host| (host, scratch))
     });
     if started.is_err() {
         drop(std::fs::remove_dir_all(&folder));
@@ -137,11 +142,11 @@ fn own_folder(data_dir: &Path) -> PathBuf {
     data_dir.join(FOLDER).join(std::process::id().to_string())
 }
 
-fn start_in(
+fn begin_in(
     config: &Config,
     data_dir: &Path,
     ready_count: usize,
-) -> Result<(SandboxHost, Scratch), Failure> {
+) -> Result<(Starting, Scratch), Failure> {
     let scratch = Scratch::make(data_dir)?;
     let mut bind_roots = machine_runtimes::bind_roots(config);
     bind_roots.push(config.data_dir.clone());
@@ -163,14 +168,18 @@ fn start_in(
         io_uring: config.io_uring,
         ready_count,
     };
-    let host = lambic_sandbox::start(&spawner).map_err(|error| match error {
-        StartError::Unable(_) => Failure::new(
-            Kind::Isolation,
-            format!("{error}; `lambic doctor` says what is missing, --isolation none runs without"),
-        ),
-        error => Failure::new(Kind::Isolation, error.to_string()),
-    })?;
-    Ok((host, scratch))
+    let starting = lambic_sandbox::begin(&spawner).map_err(|error| failure(&error))?;
+    Ok((starting, scratch))
+}
+
+fn failure(error: &StartError) -> Failure {
+    let message = match error {
+        StartError::Unable(_) => {
+            format!("{error}; `lambic doctor` says what is missing, --isolation none runs without")
+        }
+        error => error.to_string(),
+    };
+    Failure::new(Kind::Isolation, message)
 }
 
 fn unusable(data_dir: &Path, error: &io::Error) -> Failure {

@@ -207,9 +207,17 @@ impl Network {
                 Err(reason) => Kind::None(reason),
             },
         };
-        let network = Network { networks, kind };
-        network.refuse_unless_possible()?;
-        Ok(network)
+        Ok(Network { networks, kind })
+    }
+
+    /// Waits until the way out is open.
+    pub(crate) fn wait_until_open(&mut self) -> Result<(), String> {
+        if let Kind::Nat(nat) = &mut self.kind
+            && let Err(reason) = nat.wait_until_open()
+        {
+            self.kind = Kind::None(reason);
+        }
+        self.refuse_unless_possible()
     }
 
     /// The default network may have no way out, which start-up tells; a private one that was asked

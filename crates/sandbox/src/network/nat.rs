@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lambic_rt::{Instant, Rt};
@@ -28,6 +28,7 @@ use super::{INTERFACE, LINK_ADDRESSES, Link, Networks, routes, rules};
 const LINKS_MAX: u32 = 65_536;
 const TRIES_MAX: u32 = 4_096;
 const TABLE_PREFIX: &str = "lambic_";
+const INSTALL: [&str; 2] = ["-f", "-"];
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Between two times that the table is put back, so that whoever insists on removing it does not
 /// keep the spawner from its work.
@@ -43,6 +44,8 @@ pub(super) struct Nat {
     netlink: Netlink,
     watch: Watch,
     rt: Rt,
+    /// What it is still waited for.
+    opening: Option<Opening>,
     /// Somebody has changed the table since it was last put there.
     changed: bool,
     restored_at: Option<Instant>,
@@ -55,42 +58,59 @@ pub(super) struct Nat {
     next: u32,
 }
 
+/// The tables that there are, and ours, which is being installed.
+struct Opening {
+    tables: Nft,
+    own: Nft,
+}
+
 impl Nat {
-    /// Installs the filter and address translation; sweeps those of spawners that are gone.
+    /// Begins to install the filter and address translation, see [`Nat::wait_until_open`].
     pub(super) fn open(networks: &Networks) -> Result<Nat, String> {
-        let (tables, _) = nft(&["list", "tables", "inet"], "")?;
-        for table in tables.lines().filter_map(|line| line.strip_prefix("table inet ")) {
-            let pid = table.strip_prefix(TABLE_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
-            if pid.is_some_and(|pid| !crate::cgroup::is_running_spawner(pid)) {
-                let _ = nft(&["delete", "table", "inet", table], "");
-            }
-        }
+        // It takes as long to list them as to install ours.
+        let tables = Nft::start(&["list", "tables", "inet"], "")?;
         let spawner = std::process::id();
         let table = format!("{TABLE_PREFIX}{spawner}");
-        let mut nat = Nat {
+        let script = rules::script(&table, spawner, networks);
+        let netlink = Netlink::route().map_err(|error| format!("netlink: {error}"))?;
+        // Before the first change.
+        let watch = Watch::open().map_err(|error| format!("watching nftables: {error}"))?;
+        let own = Nft::start(&INSTALL, &script)?;
+        Ok(Nat {
             spawner,
-            script: rules::script(&table, spawner, networks),
             table,
-            netlink: Netlink::route().map_err(|error| format!("netlink: {error}"))?,
-            watch: Watch::open().map_err(|error| format!("watching nftables: {error}"))?,
+            script,
+            netlink,
+            watch,
             rt: Rt::real(),
+            opening: Some(Opening { tables, own }),
             changed: false,
             restored_at: None,
             failing: false,
             turned_forwarding_on: false,
             next: spawner % LINKS_MAX,
-        };
-        nat.install()?;
-        nat.turned_forwarding_on = fs::read_to_string(FORWARDING).is_ok_and(|on| on.trim() == "0");
-        if nat.turned_forwarding_on {
+        })
+    }
+
+    /// Waits until all of it is there; sweeps that of spawners that are gone.
+    pub(super) fn wait_until_open(&mut self) -> Result<(), String> {
+        let Some(Opening { tables, own }) = self.opening.take() else { return Ok(()) };
+        self.installed(own)?;
+        sweep(&tables.ended()?.0);
+        self.turned_forwarding_on = fs::read_to_string(FORWARDING).is_ok_and(|on| on.trim() == "0");
+        if self.turned_forwarding_on {
             fs::write(FORWARDING, "1").map_err(|error| format!("{FORWARDING}: {error}"))?;
         }
-        Ok(nat)
+        Ok(())
     }
 
     /// Puts the table there, in place of whatever there is by its name.
     fn install(&mut self) -> Result<(), String> {
-        let (_, own) = nft(&["-f", "-"], &self.script)?;
+        self.installed(Nft::start(&INSTALL, &self.script)?)
+    }
+
+    fn installed(&mut self, own: Nft) -> Result<(), String> {
+        let (_, own) = own.ended()?;
         self.changed = self.watch.changed(&self.table, Some(own));
         Ok(())
     }
@@ -205,32 +225,56 @@ fn addresses(number: u32) -> Link {
     Link { gateway: Ipv4Addr::from(gateway), inside: Ipv4Addr::from(gateway + 1) }
 }
 
+/// Removes the tables of this list that belong to spawners that are gone.
+fn sweep(tables: &str) {
+    for table in tables.lines().filter_map(|line| line.strip_prefix("table inet ")) {
+        let pid = table.strip_prefix(TABLE_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !crate::cgroup::is_running_spawner(pid)) {
+            let _ = nft(&["delete", "table", "inet", table], "");
+        }
+    }
+}
+
 /// Runs `nft`; what it printed and its process id.
 pub(super) fn nft(arguments: &[&str], input: &str) -> Result<(String, u32), String> {
-    let run = || -> io::Result<(std::process::Output, u32)> {
-        let mut child = Command::new("nft")
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pid = child.id();
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        Ok((child.wait_with_output()?, pid))
-    };
-    match run() {
-        Ok((output, pid)) if output.status.success() => {
-            Ok((String::from_utf8_lossy(&output.stdout).into_owned(), pid))
-        }
-        Ok((output, _)) => {
-            let error = String::from_utf8_lossy(&output.stderr);
-            Err(format!("nft: {}", error.lines().next().unwrap_or("failed")))
-        }
-        Err(error) => Err(format!("nft (package nftables): {error}")),
+    Nft::start(arguments, input)?.ended()
+}
+
+/// An `nft` that runs.
+struct Nft(Child);
+
+impl Nft {
+    fn start(arguments: &[&str], input: &str) -> Result<Nft, String> {
+        let run = || -> io::Result<Child> {
+            let mut child = Command::new("nft")
+                .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(input.as_bytes())?;
+            }
+            Ok(child)
+        };
+        run().map(Nft).map_err(|error| no_nft(&error))
     }
+
+    /// See [`nft`].
+    fn ended(self) -> Result<(String, u32), String> {
+        let pid = self.0.id();
+        let output = self.0.wait_with_output().map_err(|error| no_nft(&error))?;
+        if output.status.success() {
+            return Ok((String::from_utf8_lossy(&output.stdout).into_owned(), pid));
+        }
+        let error = String::from_utf8_lossy(&output.stderr);
+        Err(format!("nft: {}", error.lines().next().unwrap_or("failed")))
+    }
+}
+
+fn no_nft(error: &io::Error) -> String {
+    format!("nft (package nftables): {error}")
 }
 
 /// In a new init process: makes its end of the link ready.

@@ -205,6 +205,11 @@ impl Copies {
         self.known_zygote(kind).map_or(Next::Zygote, |_| Next::Copy)
     }
 
+    /// Whether there has to be a zygote before there is anything of this kind.
+    pub(super) fn lacks_zygote(&self, kind: u64) -> bool {
+        matches!(self.source(kind), Next::Zygote)
+    }
+
     fn known_zygote(&self, kind: u64) -> Option<&Template> {
         let is_it =
             |known: &&Template| known.whose == Whose::Kind(kind) && known.state != State::Retired;

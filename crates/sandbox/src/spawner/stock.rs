@@ -218,6 +218,10 @@ impl Spawner {
         let spare = self.spares.missing().filter(|(kind, _, copied)| {
             !self.copies.is_preparing() && (!copied || self.can_copy_spare(*kind))
         });
+        if spare.is_some_and(|(kind, _, copied)| copied && self.copies.lacks_zygote(kind)) {
+            // Launches that do not wait for quiet never leave any, and each costs more without it.
+            return Next::StartSpare;
+        }
         let spare = spare.map(|(kind, _, _)| kind);
         let lacks_more = is_free && self.ready.len() < self.stock.wanted();
         if !is_missing && spare.is_none() && !lacks_more {

@@ -127,6 +127,7 @@ pub(crate) async fn copies(sandboxes: &Sandboxes, code: &Path, spec: &Spec, mode
         return;
     }
     spares(sandboxes, code, &serves).await;
+    never_quiet(sandboxes, &serves).await;
     one_function(sandboxes, &serves).await;
     files(sandboxes, code, spec).await;
     turns(sandboxes, spec).await;
@@ -204,6 +205,22 @@ async fn many_at_once(sandboxes: &Sandboxes, spec: &Spec) {
     assert!(seen.iter().all(|(same, _)| *same == seen[0].0), "{seen:?}");
     let own: std::collections::HashSet<_> = seen.iter().map(|(_, own)| own).collect();
     assert_eq!(own.len(), seen.len());
+}
+
+/// Launches that leave no moment between them: sooner or later they are copies, too.
+async fn never_quiet(sandboxes: &Sandboxes, prepared: &Spec) {
+    sandboxes.keep_copied_spares(KIND + 1, prepared, 1).unwrap();
+    let is_found = std::cell::Cell::new(false);
+    let launches = (0..4).map(|_| async {
+        while !is_found.get() {
+            let sandbox = sandboxes.launch_from_spare(prepared, KIND + 1, None).await.unwrap();
+            is_found.set(is_found.get() || sandbox.is_from_spare);
+            sandbox.control().kill();
+        }
+    });
+    let launches = futures_util::future::join_all(launches);
+    tokio::time::timeout(PATIENCE, launches).await.expect("a copy");
+    sandboxes.keep_spares(KIND + 1, prepared, 0).unwrap();
 }
 
 /// Its first copies live, all others do nothing.

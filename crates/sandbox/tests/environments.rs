@@ -23,6 +23,8 @@ mod network;
 mod spares;
 #[path = "environments/whole.rs"]
 mod whole;
+#[path = "environments/zygotes.rs"]
+mod zygotes;
 
 use std::process::Command;
 use std::time::Duration;

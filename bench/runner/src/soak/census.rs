@@ -2,9 +2,8 @@
 //! same machine at the same time.
 //!
 //! A live server without environments has to be back at what it had at its start ([`Living`]); of a
-//! dead one nothing may be left ([`left_of`]). Links carry no owner: ours are those whose numbers follow
-//! from our spawner's process id (it hands them out one after the other, from that number on), without
-//! those that a process of somebody else uses.
+//! dead one nothing may be left ([`left_of`]). Links carry no owner: ours are those that were not there
+//! before the run, without those that a process of somebody else uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,8 +14,6 @@ use crate::server::{self, Life, descendants, processes};
 /// Numbers of links: see `crates/sandbox/src/network.rs`.
 const LINKS_MAX: u64 = 65_536;
 const FIRST_LINK: u32 = u32::from_be_bytes([198, 18, 0, 0]);
-/// Links that a spawner makes beside those of the environments that were started.
-const LINKS_SPARE: u64 = 256;
 /// Groups lie at most so deep below the mount of their hierarchy.
 const GROUP_DEPTH_MAX: u32 = 6;
 
@@ -62,8 +59,7 @@ fn slack(figure: &str) -> u64 {
 }
 
 impl Living {
-    /// `environments` were started in this life.
-    pub fn count(life: &Life, ground: &Ground, environments: u64) -> Living {
+    pub fn count(life: &Life, ground: &Ground) -> Living {
         let data = &ground.data;
         let mut pids = descendants(&processes(), life.daemon);
         let mut descriptors = BTreeMap::new();
@@ -73,7 +69,7 @@ impl Living {
         figures.insert("control groups", groups(life.spawner).len() as u64);
         figures.insert("mounts", lines_of(&format!("/proc/{}/mountinfo", life.spawner), |_| true));
         figures.insert("mounts of the host", host_mounts(data, life.daemon));
-        figures.insert("links", links(life.spawner, environments, ground).len() as u64);
+        figures.insert("links", links(ground).len() as u64);
         figures.insert("loop devices", loops(data).len() as u64);
         figures.insert("descriptors of the daemon", kinds(life.daemon, "daemon", &mut descriptors));
         figures.insert("descriptors of the spawner", kinds(life.spawner, "spawner", &mut descriptors));
@@ -136,7 +132,6 @@ impl Living {
 pub struct Dead {
     pub daemon: i32,
     pub spawner: i32,
-    pub environments: u64,
     /// How it died.
     pub death: &'static str,
     /// Whether its environments were frozen then.
@@ -177,10 +172,11 @@ pub fn left_of(dead: &[Dead], alive: Option<&Life>, ground: &Ground) -> Vec<(&'s
         }
         let folder = data.join("sandbox").join(one.daemon.to_string());
         loops(&folder).into_iter().for_each(|device| told("loop devices", device));
-        let in_use = alive.map(|life| links(life.spawner, LINKS_SPARE, ground)).unwrap_or_default();
-        let links = &links(one.spawner, one.environments, ground) - &in_use;
-        links.into_iter().for_each(|link| told("links", link));
     }
+    let in_use = alive.map(|life| links_used(&descendants(&tree, life.daemon))).unwrap_or_default();
+    let how = dead.last().map_or("no death", |last| last.death);
+    let links = &links(ground) - &in_use;
+    left.extend(links.into_iter().map(|link| ("links", format!("{link} (after {how})"))));
     left
 }
 
@@ -263,19 +259,16 @@ fn host_mounts(data: &Path, daemon: i32) -> u64 {
     lines_of("/proc/self/mountinfo", |line| [&run, &other, &images].iter().any(|path| line.contains(*path)))
 }
 
-/// The links of a spawner; see the module.
-fn links(spawner: i32, environments: u64, ground: &Ground) -> BTreeSet<String> {
-    let first = spawner as u64 % LINKS_MAX;
-    let mut found = BTreeSet::new();
-    for name in &links_now() - &ground.foreign {
-        let Some(number) = name.strip_prefix("lmb").and_then(|text| text.parse::<u64>().ok()) else {
-            continue;
-        };
-        if (number + LINKS_MAX - first) % LINKS_MAX < environments + LINKS_SPARE {
-            found.insert(name);
-        }
+/// The links of this run's servers; see the module.
+fn links(ground: &Ground) -> BTreeSet<String> {
+    let found = &links_now() - &ground.foreign;
+    if found.is_empty() {
+        return found;
     }
-    if found.is_empty() { found } else { &found - &links_of_others() }
+    let tree = processes();
+    let ours = descendants(&tree, std::process::id() as i32);
+    let others = tree.keys().copied().filter(|pid| !ours.contains(pid)).collect();
+    &found - &links_used(&others)
 }
 
 /// All links of environments on this machine.
@@ -285,12 +278,10 @@ pub fn links_now() -> BTreeSet<String> {
     names.filter(|name| name.starts_with("lmb")).collect()
 }
 
-/// The links that processes use which are not below us.
-fn links_of_others() -> BTreeSet<String> {
-    let tree = processes();
-    let ours = descendants(&tree, std::process::id() as i32);
+/// The links that these processes use.
+fn links_used(pids: &BTreeSet<i32>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for pid in tree.keys().filter(|pid| !ours.contains(pid)) {
+    for pid in pids {
         let table = std::fs::read_to_string(format!("/proc/{pid}/net/route")).unwrap_or_default();
         found.extend(table.lines().filter_map(link_of_route));
     }

@@ -296,7 +296,7 @@ impl Run<'_> {
     }
 
     fn count(&self) -> Living {
-        Living::count(&self.life, &self.ground, self.started)
+        Living::count(&self.life, &self.ground)
     }
 
     /// Pauses, ends all environments, and compares with the start of this life.
@@ -393,8 +393,8 @@ impl Run<'_> {
     }
 
     fn bury(&mut self, death: &'static str, asleep: bool) {
-        let (daemon, spawner, environments) = (self.life.daemon, self.life.spawner, self.started);
-        self.dead.push(Dead { daemon, spawner, environments, death, asleep, collected: false });
+        let (daemon, spawner) = (self.life.daemon, self.life.spawner);
+        self.dead.push(Dead { daemon, spawner, death, asleep, collected: false });
         self.tally.environments += std::mem::take(&mut self.started);
     }
 

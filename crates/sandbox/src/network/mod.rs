@@ -215,6 +215,8 @@ impl Network {
         if let Kind::Nat(nat) = &mut self.kind
             && let Err(reason) = nat.wait_until_open()
         {
+            // Some of it may be there.
+            nat.close();
             self.kind = Kind::None(reason);
         }
         self.refuse_unless_possible()
